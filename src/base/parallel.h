@@ -1,0 +1,31 @@
+// All of Lacuna's parallelism: fixed tiles handed to a pool of threads.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <type_traits>
+
+namespace lacuna {
+
+// Number of threads parallel_for uses; the default is the CPUs this process may run on. Set it before work starts.
+int thread_count() noexcept;
+void set_thread_count(int threads);  // throws InvalidArgument unless 1 <= threads <= 1024
+
+namespace detail {
+using TileFn = void (*)(void* context, int64_t tile);
+void parallel_tiles(int64_t tiles, void* context, TileFn fn);
+}  // namespace detail
+
+// Calls body(tile) once for each tile in [0, tiles), on several threads, dynamically scheduled; returns when all are done.
+// Which thread runs a tile is unspecified, so results must not depend on it: write per tile, reduce in tile order.
+// The first exception thrown by a body is rethrown here. Nested calls run serially. Workers flush denormals to zero.
+template <class Body>
+void parallel_for(int64_t tiles, Body&& body) {
+  detail::parallel_tiles(tiles, const_cast<void*>(static_cast<const void*>(&body)),
+                         [](void* context, int64_t tile) { (*static_cast<std::remove_reference_t<Body>*>(context))(tile); });
+}
+
+// Sets flush-to-zero and denormals-are-zero for the calling thread.
+void flush_denormals() noexcept;
+
+}  // namespace lacuna

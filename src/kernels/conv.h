@@ -1,0 +1,43 @@
+// The convolution problem in 1, 2 or 3 spatial dimensions reduced to 2-D NCHW f32, its candidates and how one is chosen.
+#pragma once
+
+#include "kernels/linear.h"
+
+namespace lacuna::kernels {
+
+struct ConvProblem {
+  int64_t in_channels = 0, out_channels = 0, groups = 1;
+  int64_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
+  DType weights = DType::kF32;      // f32, s8
+  DType activations = DType::kF32;  // f32, or s8 (static per-tensor input scale)
+  std::string pattern = "dense";
+  double sparsity = 0;
+  int64_t out_h(int64_t in_h) const { return (in_h + pad_top + pad_bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
+  int64_t out_w(int64_t in_w) const { return (in_w + pad_left + pad_right - dilation_w * (kernel_w - 1) - 1) / stride_w + 1; }
+  std::string to_string(int64_t batch, int64_t in_h, int64_t in_w) const;
+};
+
+class PackedConv {
+ public:
+  virtual ~PackedConv() = default;
+  virtual std::string_view kernel() const = 0;
+  virtual int64_t size_bytes() const = 0;
+  // x [batch, in_channels, in_h, in_w] -> y [batch, out_channels, out_h, out_w], both contiguous.
+  // Epilogue: bias [out_channels]; residual in the layout of y.
+  virtual void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const = 0;
+};
+
+// The weight comes as WeightMatrix: rows = out, cols = (kh, kw, in/groups), input channel fastest.
+struct ConvKernel {
+  std::string_view name, help;
+  bool sparse;
+  std::optional<std::string> (*accepts)(const ConvProblem& problem, const CpuFeatures& cpu);
+  std::unique_ptr<PackedConv> (*pack)(const ConvProblem& problem, const WeightMatrix& weight);
+};
+
+std::span<const ConvKernel> conv_kernels();
+const ConvKernel& conv_kernel_named(std::string_view name);
+const ConvKernel& first_accepting(const ConvProblem& problem);
+
+}  // namespace lacuna::kernels
