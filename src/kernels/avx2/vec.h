@@ -16,6 +16,12 @@ struct Vec {
   static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
   // The first n lanes, 0 <= n <= 8; the others are zero and not read.
   static Vec load_first(const float* p, int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
+  // Lanes [first, last); the others are zero and not read.
+  static Vec load_between(const float* p, int first_lane, int last_lane) {
+    return {_mm256_maskload_ps(p, _mm256_andnot_si256(first(first_lane), first(last_lane)))};
+  }
+  // Of lanes that are zero in a or in b.
+  static Vec join(Vec a, Vec b) { return {_mm256_or_ps(a.v, b.v)}; }
   static void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
 

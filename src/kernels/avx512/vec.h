@@ -16,6 +16,10 @@ struct Vec {
   static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
   // The first n lanes, 0 <= n <= 16; the others are zero and not read.
   static Vec load_first(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+  // Lanes [first, last); the others are zero and not read.
+  static Vec load_between(const float* p, int first, int last) { return {_mm512_maskz_loadu_ps(__mmask16((1u << last) - (1u << first)), p)}; }
+  // Of lanes that are zero in a or in b.
+  static Vec join(Vec a, Vec b) { return {_mm512_or_ps(a.v, b.v)}; }
   static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 
