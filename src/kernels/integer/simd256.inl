@@ -76,15 +76,15 @@ struct Simd {
 
   static Vec lookup16(const uint8_t* x, Vec index) { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(x)), index); }
   static Vec lookup16_pair(const uint8_t* x, Vec index) { return _mm256_blend_epi16(lookup16(x, index), lookup16(x + 16, index), 0xaa); }
-  // vpshufb gives 0 where the index is negative, so a sum (xor) of differences leaves the entry of the right sixteen.
-  template <int kWindow>
-  static Vec lookup_window(const uint8_t* x, const uint8_t* x_xor, Vec index) {
-    Vec out = lookup16(x, index);
+  // out[t] = x[t * stride + index]
+  template <int kWindow, int kTokens>
+  [[gnu::always_inline]] static void lookup_window(const uint8_t* x, const uint8_t* x_xor, int64_t stride, Vec index, Vec (&out)[kTokens]) {
+    // vpshufb gives 0 where the index is negative, so a sum (xor) of differences leaves the entry of the right sixteen.
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = lookup16(x + t * stride, index);
     LACUNA_UNROLL for (int i = 16; i < kWindow; i += 16) {
       index = _mm256_sub_epi8(index, _mm256_set1_epi8(16));
-      out = _mm256_xor_si256(out, lookup16(x_xor + i, index));
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = _mm256_xor_si256(out[t], lookup16(x_xor + t * stride + i, index));
     }
-    return out;
   }
 
   static Floats to_float(Vec v) { return _mm256_cvtepi32_ps(v); }

@@ -107,21 +107,27 @@ struct Simd {
   static Vec lookup16_pair(const uint8_t* x, Vec index) {
     return _mm512_mask_shuffle_epi8(lookup16(x, index), 0xcccccccccccccccc, _mm512_broadcast_i32x4(load128(x + 16)), index);
   }
-  template <int kWindow>
-  static Vec lookup_window(const uint8_t* x, [[maybe_unused]] const uint8_t* x_xor, Vec index) {
+  // out[t] = x[t * stride + index]
+  template <int kWindow, int kTokens>
+  [[gnu::always_inline]] static void lookup_window(const uint8_t* x, [[maybe_unused]] const uint8_t* x_xor, int64_t stride, Vec index,
+                                                   Vec (&out)[kTokens]) {
 #ifdef __AVX512VBMI2__
-    if constexpr (kWindow == 64) return _mm512_permutexvar_epi8(index, load(x));
-    if constexpr (kWindow == 128) return _mm512_permutex2var_epi8(load(x), index, load(x + 64));
-    Vec low = _mm512_permutex2var_epi8(load(x), index, load(x + 64)), high = _mm512_permutex2var_epi8(load(x + 128), index, load(x + 192));
-    return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(index), high);
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++, x += stride) {
+      if constexpr (kWindow == 64) {
+        out[t] = _mm512_permutexvar_epi8(index, load(x));
+      } else {
+        out[t] = _mm512_permutex2var_epi8(load(x), index, load(x + 64));
+        if constexpr (kWindow == 256)
+          out[t] = _mm512_mask_mov_epi8(out[t], _mm512_movepi8_mask(index), _mm512_permutex2var_epi8(load(x + 128), index, load(x + 192)));
+      }
+    }
 #else
     // vpshufb gives 0 where the index is negative, so a sum (xor) of differences leaves the entry of the right sixteen.
-    Vec out = lookup16(x, index);
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = lookup16(x + t * stride, index);
     LACUNA_UNROLL for (int i = 16; i < kWindow; i += 16) {
       index = _mm512_sub_epi8(index, _mm512_set1_epi8(16));
-      out = _mm512_xor_si512(out, lookup16(x_xor + i, index));
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = _mm512_xor_si512(out[t], lookup16(x_xor + t * stride + i, index));
     }
-    return out;
 #endif
   }
 
