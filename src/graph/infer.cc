@@ -130,19 +130,22 @@ void InferContext::set_elements(size_t output, std::vector<Dim> elements) {
 
 void InferContext::fail(const std::string& message) const { throw InvalidData(cat(label(node_), ": ", message)); }
 
-std::vector<Fact> infer_facts(const Graph& graph, const Bindings& bindings) {
-  std::vector<Fact> facts(graph.values().size());
-  for (size_t i = 0; i < facts.size(); i++) {
-    const Value& value = graph.values()[i];
-    facts[i].dtype = value.dtype;
-    if (value.kind == ValueKind::kResult) continue;
-    if (value.shape) {
-      facts[i].shape.emplace();
-      for (const Dim& d : *value.shape) facts[i].shape->push_back(d.bind(bindings));
-      if (auto problem = shape_problem(*facts[i].shape)) throw InvalidData(cat("value '", value.name, "': ", *problem));
-    }
-    if (const Weight* weight = graph.weight_of(ValueId(i))) facts[i].elements = elements_of(*weight);
+Fact initial_fact(const Graph& graph, ValueId id, const Bindings& bindings) {
+  const Value& value = graph.value(id);
+  Fact fact{.dtype = value.dtype};
+  if (value.kind == ValueKind::kResult) return fact;
+  if (value.shape) {
+    fact.shape.emplace();
+    for (const Dim& d : *value.shape) fact.shape->push_back(d.bind(bindings));
+    if (auto problem = shape_problem(*fact.shape)) throw InvalidData(cat("value '", value.name, "': ", *problem));
   }
+  if (const Weight* weight = graph.weight_of(id)) fact.elements = elements_of(*weight);
+  return fact;
+}
+
+std::vector<Fact> infer_facts(const Graph& graph, const Bindings& bindings) {
+  std::vector<Fact> facts;
+  for (size_t i = 0; i < graph.values().size(); i++) facts.push_back(initial_fact(graph, ValueId(i), bindings));
   for (const Node& node : graph.nodes()) {
     InferContext context(graph, node, facts);
     try {

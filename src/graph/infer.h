@@ -65,6 +65,8 @@ std::optional<AttributeKind> attribute_kind(std::string_view name) noexcept;
 // Is this linear's weight [in, out] (ONNX MatMul, GPT-2)? By the weight's layout, or by attribute `transposed` if the weight is a result.
 bool linear_is_in_out(const Graph& graph, const Node& node);
 
+// What is known of an input, weight or state without running anything; of a result, its recorded type.
+Fact initial_fact(const Graph& graph, ValueId value, const Bindings& bindings = {});
 // Facts of every value for the given bindings (none: fully symbolic). Indexed by ValueId. Nodes whose shapes cannot be
 // known before the run leave them unknown. Throws InvalidData naming the node whose shapes contradict.
 // Symbols that start with '?' are dimensions that only the run can tell.
