@@ -117,7 +117,8 @@ void rope(const OpCall& call) {
   auto positions = integers_of(call.in(1));
   int64_t tokens = x.dim(0) * x.dim(1);
   // Positions of one row serve every row.
-  if (tokens > 0 && (positions.empty() || tokens % int64_t(positions.size()))) call.fail(cat("positions ", to_string(call.in(1).shape()), " do not fit ", to_string(x.shape())));
+  if (tokens > 0 && (positions.empty() || tokens % int64_t(positions.size())))
+    call.fail(cat("positions ", to_string(call.in(1).shape()), " do not fit ", to_string(x.shape())));
   Tensor& y = call.make(0, DType::kF32, x.shape());
   for (int64_t t = 0; t < tokens; t++)
     for (int64_t h = 0; h < heads; h++) {
@@ -145,7 +146,8 @@ void positions(const OpCall& call) {
   auto id = integers_of(ids);
   std::vector<int64_t> mask = call.has(1) ? integers_of(call.in(1)) : std::vector<int64_t>();
   int64_t mask_columns = call.has(1) ? call.in(1).dim(1) : 0;
-  if (call.has(1) && (call.in(1).dim(0) != batch || mask_columns < tokens)) call.fail(cat("attention_mask ", to_string(call.in(1).shape()), " does not cover ", to_string(ids.shape())));
+  if (call.has(1) && (call.in(1).dim(0) != batch || mask_columns < tokens))
+    call.fail(cat("attention_mask ", to_string(call.in(1).shape()), " does not cover ", to_string(ids.shape())));
   Tensor& y = call.make(0, DType::kS64, ids.shape());
   for (int64_t b = 0; b < batch; b++) {
     // A mask wider than the new tokens covers the past as well.
@@ -175,7 +177,8 @@ void token_pool(const OpCall& call) {
   std::string mode = call.text("mode", "mean");
   std::vector<int64_t> mask(size_t(batch * tokens), 1);
   if (call.has(1)) mask = integers_of(call.in(1));
-  if (int64_t(mask.size()) != batch * tokens) call.fail(cat("attention_mask ", to_string(call.in(1).shape()), " does not fit ", to_string(hidden.shape())));
+  if (int64_t(mask.size()) != batch * tokens)
+    call.fail(cat("attention_mask ", to_string(call.in(1).shape()), " does not fit ", to_string(hidden.shape())));
   Tensor& y = call.make(0, DType::kF32, {batch, width});
   for (int64_t b = 0; b < batch; b++)
     for (int64_t d = 0; d < width; d++) {
@@ -187,11 +190,16 @@ void token_pool(const OpCall& call) {
         sum += value, count += 1, largest = std::max(largest, value), last = value;
       }
       float& out = elements<float>(y)[b * width + d];
-      if (mode == "mean") out = float(sum / std::max(count, 1e-9));
-      else if (mode == "max") out = largest;
-      else if (mode == "last") out = last;
-      else if (mode == "cls") out = tokens ? elements<float>(hidden)[b * tokens * width + d] : 0;
-      else call.fail(cat("mode is '", mode, "', known are mean, cls, max, last"));
+      if (mode == "mean")
+        out = float(sum / std::max(count, 1e-9));
+      else if (mode == "max")
+        out = largest;
+      else if (mode == "last")
+        out = last;
+      else if (mode == "cls")
+        out = tokens ? elements<float>(hidden)[b * tokens * width + d] : 0;
+      else
+        call.fail(cat("mode is '", mode, "', known are mean, cls, max, last"));
     }
 }
 

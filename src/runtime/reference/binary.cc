@@ -90,8 +90,10 @@ void mul(const OpCall& call) {
 void div(const OpCall& call) {
   combine(call, [&](auto a, auto b) {
     using T = decltype(a);
-    if constexpr (std::is_floating_point_v<T>) return a / b;
-    else if constexpr (std::is_same_v<T, bool>) return a && b;
+    if constexpr (std::is_floating_point_v<T>)
+      return a / b;
+    else if constexpr (std::is_same_v<T, bool>)
+      return a && b;
     else {
       if (b == 0) call.fail("integer division by zero");
       if constexpr (std::is_signed_v<T>)
@@ -186,9 +188,8 @@ void where(const OpCall& call) {
   with_type(x.dtype(), [&](auto type) {
     using T = decltype(type);
     std::array strides{broadcast_strides(condition.shape(), shape), broadcast_strides(x.shape(), shape), broadcast_strides(y.shape(), shape)};
-    for_each<3>(shape, strides, [&](int64_t i, auto& at) {
-      elements<T>(out)[i] = elements<bool>(condition)[at[0]] ? elements<T>(x)[at[1]] : elements<T>(y)[at[2]];
-    });
+    for_each<3>(shape, strides,
+                [&](int64_t i, auto& at) { elements<T>(out)[i] = elements<bool>(condition)[at[0]] ? elements<T>(x)[at[1]] : elements<T>(y)[at[2]]; });
   });
 }
 

@@ -6,7 +6,8 @@ namespace lacuna::reference {
 // y[n, o, p] = sum over channels c of o's group and kernel positions k of x[n, c, p * stride + k * dilation - pad] w[o, c, k] + b[o]
 void conv(const OpCall& call) {
   const Tensor &x = call.in(0), &weight = call.in(1);
-  if (weight.rank() < 3 || x.rank() != weight.rank()) call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape())));
+  if (weight.rank() < 3 || x.rank() != weight.rank())
+    call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape())));
   Windows w = windows_of(call, x.shape(), Shape(weight.shape().begin() + 2, weight.shape().end()));
   int64_t groups = call.integer("groups", 1), batch = x.dim(0), out_channels = weight.dim(0), per_group = weight.dim(1);
   if (groups < 1 || out_channels % groups || x.dim(1) != per_group * groups)
@@ -41,7 +42,8 @@ void conv(const OpCall& call) {
 // ONNX ConvTranspose: weight [c, out / groups, k...]; every input element adds its filter to the output.
 void conv_transpose(const OpCall& call) {
   const Tensor &x = call.in(0), &weight = call.in(1);
-  if (weight.rank() < 3 || x.rank() != weight.rank()) call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape())));
+  if (weight.rank() < 3 || x.rank() != weight.rank())
+    call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape())));
   Windows w = windows_of(call, x.shape(), Shape(weight.shape().begin() + 2, weight.shape().end()), true);
   size_t spatial = w.kernel.size();
   int64_t groups = call.integer("groups", 1), batch = x.dim(0), in_channels = x.dim(1), per_group = weight.dim(1);
@@ -65,7 +67,8 @@ void conv_transpose(const OpCall& call) {
   }
   Tensor& y = call.make(0, DType::kF32, shape);
   auto out_strides = strides_of(w.output);
-  int64_t in_size = element_count(w.input), out_size = element_count(w.output), kernel_size = element_count(w.kernel), group_in = in_channels / groups;
+  int64_t in_size = element_count(w.input), out_size = element_count(w.output), kernel_size = element_count(w.kernel),
+          group_in = in_channels / groups;
   std::vector<double> sums(static_cast<size_t>(out_size));
   for (int64_t n = 0; n < batch; n++)
     for (int64_t o = 0; o < per_group * groups; o++) {

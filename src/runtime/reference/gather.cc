@@ -17,12 +17,18 @@ int64_t index_in(const OpCall& call, int64_t index, int64_t size) {
 // target = reduce(target, value), by the attribute `reduction`.
 template <class T>
 void accumulate(const OpCall& call, const std::string& reduction, T& target, T value) {
-  if (reduction == "none") target = value;
-  else if (reduction == "add") target = T(target + value);
-  else if (reduction == "mul") target = T(target * value);
-  else if (reduction == "max") target = std::max(target, value);
-  else if (reduction == "min") target = std::min(target, value);
-  else call.fail(cat("reduction is '", reduction, "', known are none, add, mul, max, min"));
+  if (reduction == "none")
+    target = value;
+  else if (reduction == "add")
+    target = T(target + value);
+  else if (reduction == "mul")
+    target = T(target * value);
+  else if (reduction == "max")
+    target = std::max(target, value);
+  else if (reduction == "min")
+    target = std::min(target, value);
+  else
+    call.fail(cat("reduction is '", reduction, "', known are none, add, mul, max, min"));
 }
 
 }  // namespace
@@ -73,7 +79,8 @@ void gather_nd(const OpCall& call) {
   shape.insert(shape.end(), x.shape().begin() + batch_dims + depth, x.shape().end());
   int64_t batches = element_count(std::span(x.shape()).subspan(0, size_t(batch_dims)));
   if (batches != element_count(std::span(indices.shape()).subspan(0, size_t(batch_dims)))) call.fail("batch dimensions differ");
-  int64_t per_batch = batches && depth ? indices.size() / depth / batches : 0, block = element_count(std::span(x.shape()).subspan(size_t(batch_dims + depth)));
+  int64_t per_batch = batches && depth ? indices.size() / depth / batches : 0,
+          block = element_count(std::span(x.shape()).subspan(size_t(batch_dims + depth)));
   auto strides = strides_of(x.shape());
   Tensor& y = call.make(0, x.dtype(), shape);
   with_width(x.dtype(), [&](auto type) {
@@ -112,7 +119,8 @@ void scatter_elements(const OpCall& call) {
 void scatter_nd(const OpCall& call) {
   const Tensor &x = call.in(0), &indices = call.in(1), &updates = call.in(2);
   int64_t depth = indices.rank() ? indices.dim(-1) : 0;
-  if (indices.rank() < 1 || depth > x.rank() || updates.dtype() != x.dtype()) call.fail(cat("indices ", to_string(indices.shape()), " do not fit ", to_string(x.shape())));
+  if (indices.rank() < 1 || depth > x.rank() || updates.dtype() != x.dtype())
+    call.fail(cat("indices ", to_string(indices.shape()), " do not fit ", to_string(x.shape())));
   int64_t block = element_count(std::span(x.shape()).subspan(size_t(depth)));
   int64_t count = element_count(std::span(indices.shape()).subspan(0, indices.shape().size() - 1));
   if (updates.size() != count * block) call.fail(cat("updates ", to_string(updates.shape()), " do not fit indices ", to_string(indices.shape())));
@@ -196,7 +204,8 @@ void non_max_suppression(const OpCall& call) {
   if (boxes.rank() != 3 || scores.rank() != 3 || boxes.dim(2) != 4 || boxes.dim(0) != scores.dim(0) || boxes.dim(1) != scores.dim(2))
     call.fail(cat("boxes ", to_string(boxes.shape()), " do not fit scores ", to_string(scores.shape())));
   int64_t limit = call.has(2) ? int64_t(scalar_of(call, 2)) : 0, count = boxes.dim(1);
-  float iou_limit = call.has(3) ? float(scalar_of(call, 3)) : 0, score_limit = call.has(4) ? float(scalar_of(call, 4)) : -std::numeric_limits<float>::infinity();
+  float iou_limit = call.has(3) ? float(scalar_of(call, 3)) : 0,
+        score_limit = call.has(4) ? float(scalar_of(call, 4)) : -std::numeric_limits<float>::infinity();
   bool center = call.integer("center_point_box", 0) != 0;
   std::vector<int64_t> rows;
   for (int64_t n = 0; n < scores.dim(0); n++)

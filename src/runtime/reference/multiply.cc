@@ -91,10 +91,13 @@ Equation parse_equation(const OpCall& call) {
   size_t arrow = text.find("->");
   std::vector<std::string> terms(1);
   for (char c : text.substr(0, arrow)) {
-    if (c == ',') terms.emplace_back();
-    else terms.back() += c;
+    if (c == ',')
+      terms.emplace_back();
+    else
+      terms.back() += c;
   }
-  if (terms.size() != call.node.inputs.size()) call.fail(cat("equation '", text, "' has ", terms.size(), " operands, the node has ", call.node.inputs.size()));
+  if (terms.size() != call.node.inputs.size())
+    call.fail(cat("equation '", text, "' has ", terms.size(), " operands, the node has ", call.node.inputs.size()));
   Equation equation;
   int widest = 0;
   std::map<int, int> uses;

@@ -14,7 +14,8 @@ std::vector<float> trailing_vector(const OpCall& call, size_t input, const Shape
   const Tensor& t = call.in(input);
   Shape shape = t.shape();
   while (shape.size() > trailing.size() && shape.front() == 1) shape.erase(shape.begin());
-  if (broadcast_shapes(call, shape, trailing) != trailing) call.fail(cat("scale or bias ", to_string(t.shape()), " does not fit ", to_string(trailing)));
+  if (broadcast_shapes(call, shape, trailing) != trailing)
+    call.fail(cat("scale or bias ", to_string(t.shape()), " does not fit ", to_string(trailing)));
   for_each<1>(trailing, {broadcast_strides(shape, trailing)}, [&](int64_t, auto& at) { out.push_back(elements<float>(t)[at[0]]); });
   return out;
 }
@@ -79,7 +80,8 @@ void batch_norm(const OpCall& call) {
   double epsilon = call.number("epsilon", 1e-5);
   int64_t channels = x.dim(1), space = x.size() / std::max<int64_t>(1, x.dim(0) * channels);
   Tensor& y = call.make(0, DType::kF32, x.shape());
-  const float *scale = elements<float>(call.in(1)), *bias = elements<float>(call.in(2)), *mean = elements<float>(call.in(3)), *variance = elements<float>(call.in(4));
+  const float *scale = elements<float>(call.in(1)), *bias = elements<float>(call.in(2)), *mean = elements<float>(call.in(3)),
+              *variance = elements<float>(call.in(4));
   for (int64_t i = 0; i < x.size(); i++) {
     int64_t c = i / space % channels;
     elements<float>(y)[i] = float((double(elements<float>(x)[i]) - mean[c]) / std::sqrt(variance[c] + epsilon) * scale[c] + bias[c]);

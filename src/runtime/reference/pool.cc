@@ -88,8 +88,7 @@ void average_pool(const OpCall& call) {
   bool count_padding = call.integer("count_include_pad", 0) != 0;
   double sum = 0;
   pool_windows<float>(
-      call, pool_windows_of(call), DType::kF32,
-      [&](const Window& window, float value, int64_t) { sum = (window.inside ? sum : 0) + value; },
+      call, pool_windows_of(call), DType::kF32, [&](const Window& window, float value, int64_t) { sum = (window.inside ? sum : 0) + value; },
       [&](const Window& window, int64_t, int64_t) {
         int64_t count = count_padding ? window.padded : window.inside;
         return window.inside && count ? float(sum / double(count)) : 0.0f;

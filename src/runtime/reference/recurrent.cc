@@ -79,7 +79,9 @@ Layout layout_of(const OpCall& call, int64_t gates) {
   return l;
 }
 
-int64_t state_offset(const Layout& l, int64_t direction, int64_t batch) { return (l.batch_first ? batch * l.directions + direction : direction * l.batch + batch) * l.hidden; }
+int64_t state_offset(const Layout& l, int64_t direction, int64_t batch) {
+  return (l.batch_first ? batch * l.directions + direction : direction * l.batch + batch) * l.hidden;
+}
 
 std::vector<double> initial_state(const OpCall& call, size_t input, const Layout& l, int64_t direction, int64_t batch) {
   std::vector<double> state(size_t(l.hidden), 0);
@@ -174,7 +176,8 @@ void gru(const OpCall& call) {
     const Bound *f = &activations[size_t(d * 2)], *g = f + 1;
     auto input_part = [&](int64_t row) { return dot(w + row * l.width, x, l.width) + (bias ? bias[row] : 0); };
     auto recurrent_part = [&](int64_t row, const std::vector<double>& h) { return dot(r + row * hidden, h) + (bias ? bias[3 * hidden + row] : 0); };
-    std::vector<double> update(static_cast<size_t>(hidden)), reset(static_cast<size_t>(hidden)), damped(static_cast<size_t>(hidden)), next(static_cast<size_t>(hidden));
+    std::vector<double> update(static_cast<size_t>(hidden)), reset(static_cast<size_t>(hidden)), damped(static_cast<size_t>(hidden)),
+        next(static_cast<size_t>(hidden));
     for (int64_t i = 0; i < hidden; i++) {
       update[size_t(i)] = (*f)(clipped(input_part(i) + recurrent_part(i, state[0]), limit));
       reset[size_t(i)] = (*f)(clipped(input_part(hidden + i) + recurrent_part(hidden + i, state[0]), limit));

@@ -10,8 +10,8 @@ namespace {
 // Which axes are reduced, and the shape of the result.
 struct Reduction {
   std::vector<bool> axes;
-  Shape shape;       // as returned
-  Shape kept;        // with the reduced axes as 1
+  Shape shape;  // as returned
+  Shape kept;   // with the reduced axes as 1
   bool identity = false;
 };
 
@@ -104,7 +104,8 @@ void reduce_log_sum_exp(const OpCall& call) {
   Tensor& y = call.make(0, DType::kF32, r.shape);
   std::vector<double> largest(size_t(y.size()), -std::numeric_limits<double>::infinity()), sums(size_t(y.size()), 0);
   auto strides = broadcast_strides(r.kept, x.shape());
-  for_each<1>(x.shape(), {strides}, [&](int64_t i, auto& at) { largest[size_t(at[0])] = std::max(largest[size_t(at[0])], double(elements<float>(x)[i])); });
+  for_each<1>(x.shape(), {strides},
+              [&](int64_t i, auto& at) { largest[size_t(at[0])] = std::max(largest[size_t(at[0])], double(elements<float>(x)[i])); });
   for_each<1>(x.shape(), {strides}, [&](int64_t i, auto& at) {
     double shift = std::isfinite(largest[size_t(at[0])]) ? largest[size_t(at[0])] : 0;
     sums[size_t(at[0])] += std::exp(elements<float>(x)[i] - shift);
@@ -121,8 +122,10 @@ void arg_best(const OpCall& call, Better&& better) {
   AxisView v(x.shape(), axis);
   if (v.length == 0) call.fail("the axis is empty");
   Shape shape = x.shape();
-  if (call.integer("keepdims", 1)) shape[size_t(axis)] = 1;
-  else shape.erase(shape.begin() + axis);
+  if (call.integer("keepdims", 1))
+    shape[size_t(axis)] = 1;
+  else
+    shape.erase(shape.begin() + axis);
   Tensor& y = call.make(0, DType::kS64, shape);
   with_type(x.dtype(), [&](auto type) {
     using T = decltype(type);

@@ -17,7 +17,8 @@ struct AxisTaps {
   std::vector<std::vector<Tap>> taps;  // empty taps: outside, the extrapolation value
 };
 
-double source_position(const OpCall& call, const std::string& mode, double x, double scale, int64_t in, int64_t out, double output_size, double roi_start, double roi_end) {
+double source_position(const OpCall& call, const std::string& mode, double x, double scale, int64_t in, int64_t out, double output_size,
+                       double roi_start, double roi_end) {
   if (mode == "half_pixel") return (x + 0.5) / scale - 0.5;
   if (mode == "half_pixel_symmetric") {
     double adjustment = double(out) / output_size, center = double(in) / 2, offset = center * (1 - adjustment);
@@ -28,7 +29,8 @@ double source_position(const OpCall& call, const std::string& mode, double x, do
   if (mode == "asymmetric") return x / scale;
   if (mode == "tf_half_pixel_for_nn") return (x + 0.5) / scale;
   if (mode == "tf_crop_and_resize")
-    return out > 1 ? roi_start * double(in - 1) + x * (roi_end - roi_start) * double(in - 1) / double(out - 1) : 0.5 * (roi_start + roi_end) * double(in - 1);
+    return out > 1 ? roi_start * double(in - 1) + x * (roi_end - roi_start) * double(in - 1) / double(out - 1)
+                   : 0.5 * (roi_start + roi_end) * double(in - 1);
   call.fail(cat("coordinate_transformation_mode '", mode, "' is not known"));
 }
 
@@ -50,7 +52,8 @@ double cubic(double distance, double a) {
 double triangle(double distance) { return std::max(0.0, 1 - std::abs(distance)); }
 
 // Weights of the input elements around `position`. `stretch` > 1 widens the filter (antialias when shrinking).
-std::vector<Tap> filter_taps(double position, int64_t in, double radius, double stretch, bool exclude_outside, const std::function<double(double)>& filter) {
+std::vector<Tap> filter_taps(double position, int64_t in, double radius, double stretch, bool exclude_outside,
+                             const std::function<double(double)>& filter) {
   std::vector<Tap> taps;
   double total = 0;
   int64_t first = int64_t(std::floor(position - radius * stretch)) + 1, last = int64_t(std::ceil(position + radius * stretch)) - 1;
@@ -134,12 +137,18 @@ void resize(const OpCall& call) {
       bool unchanged = in == out && scales[d] == 1 && transform != "tf_crop_and_resize";
       std::vector<Tap> taps;
       double stretch = antialias && scales[d] < 1 ? 1 / scales[d] : 1;
-      if (unchanged) taps = {{o, 1}};
-      else if (transform == "tf_crop_and_resize" && (position < 0 || position > double(in - 1))) taps = {};
-      else if (mode == "nearest") taps = {{std::clamp<int64_t>(nearest(call, nearest_mode, position), 0, in - 1), 1}};
-      else if (mode == "linear") taps = filter_taps(position, in, 1, stretch, exclude || stretch != 1, triangle);
-      else if (mode == "cubic") taps = filter_taps(position, in, 2, stretch, exclude || stretch != 1, [&](double t) { return cubic(t, cubic_a); });
-      else call.fail(cat("mode is '", mode, "', known are nearest, linear, cubic"));
+      if (unchanged)
+        taps = {{o, 1}};
+      else if (transform == "tf_crop_and_resize" && (position < 0 || position > double(in - 1)))
+        taps = {};
+      else if (mode == "nearest")
+        taps = {{std::clamp<int64_t>(nearest(call, nearest_mode, position), 0, in - 1), 1}};
+      else if (mode == "linear")
+        taps = filter_taps(position, in, 1, stretch, exclude || stretch != 1, triangle);
+      else if (mode == "cubic")
+        taps = filter_taps(position, in, 2, stretch, exclude || stretch != 1, [&](double t) { return cubic(t, cubic_a); });
+      else
+        call.fail(cat("mode is '", mode, "', known are nearest, linear, cubic"));
       plan[d].taps.push_back(taps);
     }
   }
@@ -153,7 +162,8 @@ void resize(const OpCall& call) {
     for (int64_t o = 0; o < v.outer; o++)
       for (int64_t k = 0; k < shape[d]; k++)
         for (const Tap& tap : plan[d].taps[size_t(k)])
-          for (int64_t i = 0; i < v.inner; i++) next[size_t((o * shape[d] + k) * v.inner + i)] += tap.weight * values[size_t((o * v.length + tap.index) * v.inner + i)];
+          for (int64_t i = 0; i < v.inner; i++)
+            next[size_t((o * shape[d] + k) * v.inner + i)] += tap.weight * values[size_t((o * v.length + tap.index) * v.inner + i)];
     values = std::move(next);
     current[d] = shape[d];
   }
@@ -248,8 +258,10 @@ void grid_sample(const OpCall& call) {
           }
         }
         int64_t base = int64_t(std::floor(position));
-        if (near) taps[d] = {{int64_t(std::nearbyint(position)), 1}};
-        else if (!cubic_mode) taps[d] = {{base, 1 - (position - double(base))}, {base + 1, position - double(base)}};
+        if (near)
+          taps[d] = {{int64_t(std::nearbyint(position)), 1}};
+        else if (!cubic_mode)
+          taps[d] = {{base, 1 - (position - double(base))}, {base + 1, position - double(base)}};
         else
           for (int64_t k = -1; k <= 2; k++) taps[d].push_back({base + k, cubic(position - double(base + k), -0.75)});
       }

@@ -9,7 +9,8 @@ namespace lacuna::reference {
 namespace {
 
 // y[i] = x[offset + sum of index * strides]: transpose, slice, expand and friends.
-void copy_strided(const OpCall& call, const Tensor& x, const Shape& shape, const std::vector<int64_t>& strides, int64_t offset = 0, size_t output = 0) {
+void copy_strided(const OpCall& call, const Tensor& x, const Shape& shape, const std::vector<int64_t>& strides, int64_t offset = 0,
+                  size_t output = 0) {
   Tensor& y = call.make(output, x.dtype(), shape);
   with_width(x.dtype(), [&](auto type) {
     using T = decltype(type);
@@ -47,9 +48,12 @@ void reshape(const OpCall& call) {
       if (i >= x.shape().size()) call.fail(cat("shape ", to_string(shape), " copies dimension ", i, " of an input ", to_string(x.shape())));
       shape[i] = x.shape()[i];
     }
-    if (shape[i] != -1) rest *= shape[i];
-    else if (open >= 0) call.fail(cat("shape ", to_string(shape), " has two entries of -1"));
-    else open = int64_t(i);
+    if (shape[i] != -1)
+      rest *= shape[i];
+    else if (open >= 0)
+      call.fail(cat("shape ", to_string(shape), " has two entries of -1"));
+    else
+      open = int64_t(i);
   }
   if (open >= 0) shape[size_t(open)] = rest ? x.size() / rest : 0;
   call.share(0, checked_reshape(call, x, shape));
@@ -118,7 +122,8 @@ void concat(const OpCall& call) {
     if (other.size() != shape.size()) call.fail(cat("shapes ", to_string(first.shape()), " and ", to_string(other), " do not join"));
     shape[size_t(axis)] += other[size_t(axis)];
     other[size_t(axis)] = shape[size_t(axis)];
-    if (other != shape) call.fail(cat("shapes ", to_string(first.shape()), " and ", to_string(parts.back().shape()), " do not join along axis ", axis));
+    if (other != shape)
+      call.fail(cat("shapes ", to_string(first.shape()), " and ", to_string(parts.back().shape()), " do not join along axis ", axis));
   }
   Tensor& y = call.make(0, parts[0].dtype(), shape);
   AxisView v(shape, axis);
@@ -154,10 +159,12 @@ void split(const OpCall& call) {
 void slice(const OpCall& call) {
   const Tensor& x = call.in(0);
   auto starts = integers_of(call.in(1)), ends = integers_of(call.in(2));
-  auto axes = call.has(3) ? integers_of(call.in(3)) : std::vector<int64_t>(), steps = call.has(4) ? integers_of(call.in(4)) : std::vector<int64_t>(starts.size(), 1);
+  auto axes = call.has(3) ? integers_of(call.in(3)) : std::vector<int64_t>(),
+       steps = call.has(4) ? integers_of(call.in(4)) : std::vector<int64_t>(starts.size(), 1);
   if (!call.has(3))
     for (size_t i = 0; i < starts.size(); i++) axes.push_back(int64_t(i));
-  if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size()) call.fail("starts, ends, axes and steps differ in length");
+  if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
+    call.fail("starts, ends, axes and steps differ in length");
   Shape shape = x.shape();
   auto strides = strides_of(x.shape());
   int64_t offset = 0;
@@ -165,7 +172,9 @@ void slice(const OpCall& call) {
     size_t axis = size_t(axis_of(call, axes[i], x.rank()));
     int64_t size = x.shape()[axis], step = steps[i];
     if (step == 0) call.fail("a step of 0");
-    auto clamp = [&](int64_t v, int64_t low, int64_t high) { return std::clamp(v < 0 ? std::max(v, -size - 1) + size : v, low, std::max(low, high)); };
+    auto clamp = [&](int64_t v, int64_t low, int64_t high) {
+      return std::clamp(v < 0 ? std::max(v, -size - 1) + size : v, low, std::max(low, high));
+    };
     int64_t start = step > 0 ? clamp(starts[i], 0, size) : clamp(starts[i], 0, size - 1);
     int64_t end = step > 0 ? clamp(ends[i], 0, size) : clamp(ends[i], -1, size - 1);
     int64_t span = step > 0 ? end - start : start - end;
@@ -210,7 +219,8 @@ void pad(const OpCall& call) {
     for (int64_t i = 0; i < x.rank(); i++) axes.push_back(i);
   if (pads.size() != 2 * axes.size()) call.fail(cat("pads have ", pads.size(), " entries, wanted ", 2 * axes.size()));
   std::string mode = call.text("mode", "constant");
-  if (mode != "constant" && mode != "reflect" && mode != "edge" && mode != "wrap") call.fail(cat("mode is '", mode, "', known are constant, reflect, edge, wrap"));
+  if (mode != "constant" && mode != "reflect" && mode != "edge" && mode != "wrap")
+    call.fail(cat("mode is '", mode, "', known are constant, reflect, edge, wrap"));
   Shape shape = x.shape(), before(shape.size(), 0);
   for (size_t i = 0; i < axes.size(); i++) {
     size_t axis = size_t(axis_of(call, axes[i], x.rank()));
@@ -229,9 +239,12 @@ void pad(const OpCall& call) {
         int64_t p = index[d] - before[d], size = x.shape()[d];
         if (p < 0 || p >= size) {
           if (size == 0) call.fail("pads an empty axis with values of it");
-          if (mode == "constant") inside = false;
-          else if (mode == "edge") p = std::clamp<int64_t>(p, 0, size - 1);
-          else if (mode == "wrap") p = (p % size + size) % size;
+          if (mode == "constant")
+            inside = false;
+          else if (mode == "edge")
+            p = std::clamp<int64_t>(p, 0, size - 1);
+          else if (mode == "wrap")
+            p = (p % size + size) % size;
           else {
             int64_t period = std::max<int64_t>(1, 2 * (size - 1));
             p = (p % period + period) % period;

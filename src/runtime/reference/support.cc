@@ -106,7 +106,8 @@ Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& ke
   w.strides = call.integers("strides", Shape(n, 1));
   w.dilations = call.integers("dilations", Shape(n, 1));
   Shape pads = call.integers("pads", Shape(2 * n, 0));
-  if (w.strides.size() != n || w.dilations.size() != n || pads.size() != 2 * n) call.fail(cat("strides, dilations or pads do not fit ", n, " spatial axes"));
+  if (w.strides.size() != n || w.dilations.size() != n || pads.size() != 2 * n)
+    call.fail(cat("strides, dilations or pads do not fit ", n, " spatial axes"));
   for (size_t i = 0; i < n; i++)
     if (w.strides[i] < 1 || w.dilations[i] < 1 || kernel[i] < 1) call.fail("strides, dilations and kernel must be at least 1");
   w.pad_begin.assign(pads.begin(), pads.begin() + int64_t(n));

@@ -116,14 +116,18 @@ void reciprocal(const OpCall& call) {
 }
 void abs(const OpCall& call) {
   map_numbers(call, [](auto x) {
-    if constexpr (std::is_floating_point_v<decltype(x)>) return std::abs(x);
-    else return x < decltype(x)(0) ? decltype(x)(0 - x) : x;
+    if constexpr (std::is_floating_point_v<decltype(x)>)
+      return std::abs(x);
+    else
+      return x < decltype(x)(0) ? decltype(x)(0 - x) : x;
   });
 }
 void neg(const OpCall& call) {
   map_numbers(call, [](auto x) {
-    if constexpr (std::is_floating_point_v<decltype(x)>) return -x;
-    else return decltype(x)(uint64_t(0) - uint64_t(x));
+    if constexpr (std::is_floating_point_v<decltype(x)>)
+      return -x;
+    else
+      return decltype(x)(uint64_t(0) - uint64_t(x));
   });
 }
 void sign(const OpCall& call) {
@@ -172,7 +176,9 @@ void clip(const OpCall& call) {
       if (call.has(input) && call.in(input).size() > 0) return T(scalar_of(call, input));
       if (!call.node.attributes.has(name)) return fallback;
       double value = call.number(name, 0);
-      return value <= double(std::numeric_limits<T>::lowest()) ? std::numeric_limits<T>::lowest() : value >= double(std::numeric_limits<T>::max()) ? std::numeric_limits<T>::max() : T(value);
+      return value <= double(std::numeric_limits<T>::lowest()) ? std::numeric_limits<T>::lowest()
+             : value >= double(std::numeric_limits<T>::max())  ? std::numeric_limits<T>::max()
+                                                               : T(value);
     };
     bool infinite = std::numeric_limits<T>::has_infinity;
     T low = bound(1, "min", infinite ? T(-std::numeric_limits<T>::infinity()) : std::numeric_limits<T>::lowest());
