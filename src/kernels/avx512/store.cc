@@ -1,0 +1,7 @@
+#include "kernels/inner/store.h"
+
+#include "kernels/avx512/vec.h"
+
+namespace lacuna::kernels::avx512 {
+#include "kernels/inner/store.inl"
+}  // namespace lacuna::kernels::avx512
