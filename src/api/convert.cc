@@ -5,6 +5,7 @@
 #include "base/cat.h"
 #include "io/lacuna_directory.h"
 #include "io/model.h"
+#include "io/output_directory.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -28,7 +29,7 @@ int64_t bytes_of(const std::filesystem::path& path) {
 }  // namespace
 
 ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
-  check_replaceable(output, options.force);
+  require_replaceable(output, options.force);
   Model model = load_model(path);
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;
@@ -38,10 +39,10 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
     write_onnx(graph, output, progress);
   } else if (report.to == "huggingface") {
     if (from_onnx) throw Unsupported("converting onnx to huggingface: a model is written as the kind it came from, here onnx");
-    write_huggingface(graph, model.path, output, progress);
+    write_huggingface(graph, model.path, output, progress, options.force);
   } else if (report.to == "gguf") {
     if (from_onnx) throw Unsupported("converting onnx to gguf: a model is written as the kind it came from, here onnx");
-    write_gguf(graph, output, options.encoding.empty() ? "q8_0" : options.encoding, progress);
+    write_gguf(graph, output, options.encoding.empty() ? "q8_0" : options.encoding, progress, options.force);
   } else if (report.to == "lacuna") {
     save_lacuna(model, output, options.force, progress);
   } else {

@@ -6,7 +6,6 @@
 #include "lacuna/demo.h"
 #include "lacuna/evaluate.h"
 #include "lacuna/inspect.h"
-#include "lacuna/prune.h"
 #include "lacuna/run.h"
 #include "lacuna/verify.h"
 
@@ -47,16 +46,6 @@ std::string to_json(const ModelSummary& m) {
                               {"format", w.format}, {"prunable", w.prunable}, {"not_prunable_because", w.not_prunable_because}, {"parameters", w.parameters}, {"stored_bytes", w.stored_bytes},
                               {"dense_bytes", w.dense_bytes}, {"operations", w.operations}, {"sparsity", optional_json(w.sparsity)}, {"recognised_pattern", w.recognised_pattern},
                               {"format_bytes", w.format_bytes}, {"break_even", w.break_even}, {"max_magnitude", optional_json(w.max_magnitude)}});
-  return dump(out);
-}
-
-std::string to_json(const PruneReport& r) {
-  Json out = {{"model", r.model}, {"output", r.output}, {"dry_run", r.dry_run}, {"sparsity", r.sparsity()}, {"claimed_parameters", r.claimed_parameters}, {"claimed_zeros", r.claimed_zeros},
-              {"total_parameters", r.total_parameters}, {"total_zeros", r.total_zeros}, {"bytes_before", r.bytes_before}, {"bytes_after", r.bytes_after}, {"seconds", r.seconds},
-              {"needs_attention", r.needs_attention}, {"weights", Json::array()}};
-  for (auto& w : r.weights)
-    out["weights"].push_back({{"name", w.name}, {"layer", w.layer}, {"op", w.op}, {"line", w.line}, {"shape", w.shape}, {"parameters", w.parameters}, {"zeros", w.zeros}, {"sparsity", w.sparsity},
-                              {"pattern", w.pattern}, {"format", w.format}, {"bytes_before", w.bytes_before}, {"bytes_after", w.bytes_after}});
   return dump(out);
 }
 

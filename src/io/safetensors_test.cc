@@ -71,7 +71,7 @@ TEST(Safetensors, NamesWhatIsWrongWithAHeader) {
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,0]}})", 0)), "negative number"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","data_offsets":[0,0]}})", 0)), "must state dtype, shape and data_offsets"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[0]}})", 0)), "1 data offsets"));
-  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"b":{"c":1}}})", 0)), "nested object"));
+  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":{"c":1}}})", 0)), "nested object"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":7})", 0)), "a number"));
 }
 

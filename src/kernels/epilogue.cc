@@ -1,60 +1,48 @@
 #include "kernels/epilogue.h"
 
-#include <algorithm>
-#include <cmath>
+#include "kernels/inner/store.h"
 
 namespace lacuna::kernels {
 
-float activate(float v, const Epilogue& epilogue) noexcept {
-  switch (epilogue.activation) {
-    case Activation::kNone: return v;
-    case Activation::kRelu: return std::max(v, 0.0f);
-    case Activation::kRelu6: return std::min(std::max(v, 0.0f), 6.0f);
-    case Activation::kGelu: return 0.5f * v * (1.0f + std::erf(v * 0.70710678118654752f));
-    case Activation::kGeluTanh: return 0.5f * v * (1.0f + std::tanh(0.79788456080286536f * (v + 0.044715f * v * v * v)));
-    case Activation::kSilu: return v / (1.0f + std::exp(-v));
-    case Activation::kTanh: return std::tanh(v);
-    case Activation::kSigmoid: return 1.0f / (1.0f + std::exp(-v));
-    case Activation::kHardSwish: return v * std::min(std::max(v + 3.0f, 0.0f), 6.0f) * (1.0f / 6.0f);
-    case Activation::kHardSigmoid: return std::min(std::max(v * epilogue.alpha + epilogue.beta, 0.0f), 1.0f);
-    case Activation::kLeakyRelu: return v < 0 ? v * epilogue.alpha : v;
-    case Activation::kClip: return std::min(std::max(v, epilogue.alpha), epilogue.beta);
-  }
-  return v;
-}
+static_assert(uint8_t(Activation::kRelu) == 1 && uint8_t(Activation::kGelu) == 3 && uint8_t(Activation::kHardSigmoid) == 9 &&
+              uint8_t(Activation::kClip) == 11);  // inner/store.inl counts on these
 
 namespace {
 
-float finished(float sum, int64_t row, int64_t residual_offset, const Epilogue& epilogue) {
-  if (epilogue.bias) sum += epilogue.bias[row];
-  if (epilogue.residual) sum += epilogue.residual[residual_offset];
-  return activate(sum, epilogue);
+StoreTask task_of(const OutputTile& tile, float* y, int64_t y_stride, bool rows_outermost, const Epilogue& epilogue) {
+  int64_t outer = rows_outermost ? tile.first_row : tile.first_token, inner = rows_outermost ? tile.first_token : tile.first_row;
+  return {.sums = tile.sums,
+          .sums_stride = tile.sums_stride,
+          .rows = tile.rows,
+          .tokens = tile.tokens,
+          .bias = epilogue.bias ? epilogue.bias + tile.first_row : nullptr,
+          .residual = epilogue.residual ? epilogue.residual + outer * epilogue.residual_stride + inner : nullptr,
+          .residual_stride = epilogue.residual_stride,
+          .y = y + outer * y_stride + inner,
+          .y_stride = y_stride,
+          .activation = uint8_t(epilogue.activation),
+          .alpha = epilogue.alpha,
+          .beta = epilogue.beta};
 }
 
 }  // namespace
 
 void store_transposed(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept {
-  for (int64_t t = 0; t < tile.tokens; t++)
-    for (int64_t r = 0; r < tile.rows; r++) {
-      int64_t token = tile.first_token + t, row = tile.first_row + r;
-      y[token * y_stride + row] = finished(tile.sums[r * tile.sums_stride + t], row, token * epilogue.residual_stride + row, epilogue);
-    }
+  if (cpu_features().avx512) return avx512::store_transposed(task_of(tile, y, y_stride, false, epilogue));
+  if (cpu_features().avx2) return avx2::store_transposed(task_of(tile, y, y_stride, false, epilogue));
+  reference::store_transposed(tile, y, y_stride, epilogue);
 }
 
 void store_channel_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept {
-  for (int64_t r = 0; r < tile.rows; r++)
-    for (int64_t t = 0; t < tile.tokens; t++) {
-      int64_t token = tile.first_token + t, row = tile.first_row + r;
-      y[row * y_stride + token] = finished(tile.sums[r * tile.sums_stride + t], row, row * epilogue.residual_stride + token, epilogue);
-    }
+  if (cpu_features().avx512) return avx512::store_channel_major(task_of(tile, y, y_stride, true, epilogue));
+  if (cpu_features().avx2) return avx2::store_channel_major(task_of(tile, y, y_stride, true, epilogue));
+  reference::store_channel_major(tile, y, y_stride, epilogue);
 }
 
 void store_token_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept {
-  for (int64_t t = 0; t < tile.tokens; t++)
-    for (int64_t r = 0; r < tile.rows; r++) {
-      int64_t token = tile.first_token + t, row = tile.first_row + r;
-      y[token * y_stride + row] = finished(tile.sums[t * tile.sums_stride + r], row, token * epilogue.residual_stride + row, epilogue);
-    }
+  if (cpu_features().avx512) return avx512::store_token_major(task_of(tile, y, y_stride, false, epilogue));
+  if (cpu_features().avx2) return avx2::store_token_major(task_of(tile, y, y_stride, false, epilogue));
+  reference::store_token_major(tile, y, y_stride, epilogue);
 }
 
 }  // namespace lacuna::kernels

@@ -23,4 +23,11 @@ void store_channel_major(const OutputTile& tile, float* y, int64_t y_stride, con
 // sums [tokens][rows] -> y [tokens, rows]. sums may be the tile of y itself.
 void store_token_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
 
+// The same in plain loops.
+namespace reference {
+void store_transposed(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+void store_channel_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+void store_token_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+}  // namespace reference
+
 }  // namespace lacuna::kernels

@@ -110,7 +110,7 @@ void check_linear(const LinearKernel& kernel, const LinearProblem& problem, int6
         continue;
       }
       double tolerance = exact ? 0 : 4 * 0x1p-23 * std::sqrt(double(problem.cols)) * bound[size_t(i * y_stride + j)];
-      if (!exact) tolerance += 4 * 0x1p-23 * (1 + std::fabs(wanted));
+      if (!exact) tolerance += 8 * 0x1p-23 * (1 + std::fabs(wanted));
       ASSERT_NEAR(found, wanted, tolerance) << "at [" << i << ", " << j << "]" << (channel_major ? ", channel-major" : "");
     }
 }

@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "kernels/epilogue.h"
+#include "kernels/inner/store.h"
 
 namespace lacuna::kernels {
 
@@ -64,11 +65,10 @@ void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) n
 }
 
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride) noexcept {
-  constexpr int64_t kBlock = 16;
-  for (int64_t r0 = 0; r0 < rows; r0 += kBlock)
-    for (int64_t c0 = 0; c0 < cols; c0 += kBlock)
-      for (int64_t r = r0; r < std::min(r0 + kBlock, rows); r++)
-        for (int64_t c = c0; c < std::min(c0 + kBlock, cols); c++) out[c * out_stride + r] = in[r * in_stride + c];
+  if (cpu_features().avx512) return avx512::transpose(in, in_stride, rows, cols, out, out_stride, rows);
+  if (cpu_features().avx2) return avx2::transpose(in, in_stride, rows, cols, out, out_stride, rows);
+  for (int64_t c = 0; c < cols; c++)
+    for (int64_t r = 0; r < rows; r++) out[c * out_stride + r] = in[r * in_stride + c];
 }
 
 void PackedLinear::run_channel_major(const float* x, int64_t x_stride, int64_t n, float* y, int64_t y_stride, const Epilogue& epilogue) const {

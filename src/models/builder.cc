@@ -79,6 +79,7 @@ ValueId Builder::weight(const std::string& name, const Shape& wanted, MatrixLayo
   } else if (Weight& tensor = checkpoint_.tensors[it->second]; !fits(tensor.shape, wanted)) {
     misshapen_.push_back(cat("'", source, "' is ", to_string(tensor.shape), ", ", to_string(wanted), " wanted"));
   } else {
+    if (!tensor.pattern.empty() && layout == MatrixLayout::kInOut) throw Unsupported(cat(config().source(), ": '", source, "' is a compressed [in, out] matrix; [out, in] is read"));
     Weight copy = tensor;
     copy.layout = layout;
     value = graph_->add_weight(graph_->weights.add(std::move(copy)));
@@ -119,8 +120,13 @@ ValueId named_input(Graph& graph, const char* name) {
 ValueId Builder::input_ids() { return named_input(*graph_, "input_ids"); }
 
 ValueId Builder::attention_mask() {
-  graph_->metadata["default:attention_mask"] = "1";
+  graph_->metadata.insert_or_assign("default:attention_mask", std::string("1"));
   return named_input(*graph_, "attention_mask");
+}
+
+ValueId Builder::token_type_ids() {
+  graph_->metadata.insert_or_assign("default:token_type_ids", std::string("0"));
+  return named_input(*graph_, "token_type_ids");
 }
 
 ValueId Builder::embedding(ValueId ids, const std::string& name, int64_t rows, int64_t width) {
@@ -132,6 +138,11 @@ ValueId Builder::linear(ValueId x, const std::string& name, int64_t in, int64_t 
   std::vector<ValueId> inputs = {x, weight(name + ".weight", shape, layout)};
   if (bias) inputs.push_back(weight(name + ".bias", {out}));
   return add(Op::linear, std::move(inputs), name);
+}
+
+ValueId Builder::classifier(ValueId x, const std::string& name, int64_t in) {
+  const Shape* shape = shape_of(name + ".weight");
+  return linear(x, name, in, shape && !shape->empty() ? shape->front() : -1, true);
 }
 
 ValueId Builder::layer_norm(ValueId x, const std::string& name, int64_t width, double epsilon) {
@@ -229,14 +240,13 @@ void Builder::encoder_outputs(ValueId hidden, ValueId mask) {
 }
 
 void Builder::keep_metadata() {
-  auto ids = [&](const char* key) {
-    std::vector<std::string> out;
-    for (int64_t id : config().integers(key)) out.push_back(std::to_string(id));
-    if (!out.empty()) graph_->metadata[key] = join(out, ",");
+  auto ids = [&](const char* key, const char* name) {
+    auto values = config().integers(key);
+    if (!values.empty()) graph_->metadata[name] = cat(values);
   };
-  ids("bos_token_id");
-  ids("eos_token_id");
-  ids("pad_token_id");
+  ids("bos_token_id", "bos_token_ids");
+  ids("eos_token_id", "eos_token_ids");
+  ids("pad_token_id", "pad_token_ids");
   if (!graph_->metadata.contains("max_tokens")) {
     for (const char* key : {"max_position_embeddings", "n_positions"})
       if (config().has(key)) graph_->metadata["max_tokens"] = std::to_string(config().integer(key));

@@ -63,9 +63,12 @@ class Builder {
 
   ValueId input_ids();       // [batch, tokens] s64
   ValueId attention_mask();  // [batch, tokens] s64, 1 where not left out
+  ValueId token_type_ids();  // [batch, tokens] s64, 0 where left out
   ValueId embedding(ValueId ids, const std::string& name, int64_t rows, int64_t width);
   // weight [out, in], and bias [out] if stated; kInOut: [in, out] (Conv1D of GPT-2).
   ValueId linear(ValueId x, const std::string& name, int64_t in, int64_t out, bool bias, MatrixLayout layout = MatrixLayout::kOutIn);
+  // linear with as many outputs as its weight has.
+  ValueId classifier(ValueId x, const std::string& name, int64_t in);
   ValueId layer_norm(ValueId x, const std::string& name, int64_t width, double epsilon);
   ValueId rms_norm(ValueId x, const std::string& name, int64_t width, double epsilon, double scale_offset = 0);
   // RMS norm of each head of [b, t, heads * head_dim] by itself.

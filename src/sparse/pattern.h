@@ -52,6 +52,7 @@ struct PatternKind {
   std::string_view name;      // "unstructured", "n_m", "block"
   std::string_view help;      // one line
   std::string_view examples;  // spellings, aliases included
+  std::string_view source;    // where it is described
   // nullptr if the text is not a spelling of this kind; throws InvalidArgument if it is one that makes no sense (4:2).
   std::unique_ptr<Pattern> (*parse)(std::string_view text);
 };

@@ -41,8 +41,9 @@ class Reference : public PackedConv {
       parallel_for(p.out_channels, [&](int64_t channel) {
         std::vector<float> sums(static_cast<size_t>(pixels));
         channel_sums(input.data() + b * in_size, in_h, in_w, channel, sums.data());
-        store_channel_major({.sums = sums.data(), .sums_stride = pixels, .first_row = channel, .rows = 1, .first_token = 0, .tokens = pixels},
-                            y + out_offset, pixels, image_epilogue);
+        reference::store_channel_major(
+            {.sums = sums.data(), .sums_stride = pixels, .first_row = channel, .rows = 1, .first_token = 0, .tokens = pixels}, y + out_offset, pixels,
+            image_epilogue);
       });
     }
   }

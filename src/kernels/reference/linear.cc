@@ -52,8 +52,8 @@ class Reference : public PackedLinear {
         integer_row(x + t * x_stride, sums.data());
       else
         float_row(x + t * x_stride, sums.data());
-      store_token_major({.sums = sums.data(), .sums_stride = rows_, .first_row = 0, .rows = rows_, .first_token = t, .tokens = 1}, y, y_stride,
-                        epilogue);
+      reference::store_token_major({.sums = sums.data(), .sums_stride = rows_, .first_row = 0, .rows = rows_, .first_token = t, .tokens = 1}, y,
+                                   y_stride, epilogue);
     });
   }
 

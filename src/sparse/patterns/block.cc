@@ -107,7 +107,8 @@ std::unique_ptr<Pattern> parse(std::string_view text) {
 }  // namespace
 
 PatternKind block_pattern() {
-  return {"block", "blocks of R rows x C columns removed as one", "'block:4x1', '4x1', 'block4x1', 'block4' = 'block:1x4'", parse};
+  return {"block", "blocks of R rows x C columns removed as one", "'block:4x1', '4x1', 'block4x1', 'block4' = 'block:1x4'",
+          "Narang et al. 2017, arXiv:1711.02782", parse};
 }
 
 }  // namespace lacuna
