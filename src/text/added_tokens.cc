@@ -63,15 +63,15 @@ bool AddedTokens::Searcher::find(std::string_view text, size_t from, Found& foun
 bool AddedTokens::fit(std::string_view text, size_t done, Found& found) const {
   const AddedToken& token = tokens_[found.token];
   if (token.single_word) {
-    bool word_before = found.begin > 0 && is_word(char_before(text, found.begin).code);
-    bool word_after = found.end < text.size() && is_word(char_at(text, found.end).code);
+    bool word_before = found.begin > 0 && is_a(char_before(text, found.begin).code, kWord);
+    bool word_after = found.end < text.size() && is_a(char_at(text, found.end).code, kWord);
     if (word_before || word_after) return false;
   }
   if (token.lstrip) {
     size_t begin = found.begin;
     while (begin > 0) {
       Char c = char_before(text, begin);
-      if (!is_whitespace(c.code)) break;
+      if (!is_a(c.code, kWhitespace)) break;
       begin -= c.length;
     }
     found.begin = std::max(begin, done);
@@ -79,7 +79,7 @@ bool AddedTokens::fit(std::string_view text, size_t done, Found& found) const {
   if (token.rstrip) {
     while (found.end < text.size()) {
       Char c = char_at(text, found.end);
-      if (!is_whitespace(c.code)) break;
+      if (!is_a(c.code, kWhitespace)) break;
       found.end += c.length;
     }
   }

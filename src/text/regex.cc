@@ -1,11 +1,17 @@
 // Translation first, then PCRE2 with its JIT. What Oniguruma's Ruby syntax means differently:
 //   ^ and $ are line anchors; . excludes only \n; (?m) lets . match \n;
-//   \h is a hexadecimal digit; \s has no U+180E; \w is Alphabetic, M, Nd, Pc; \b follows \w;
+//   \h is a hexadecimal digit; \s has no U+180E; \w is Alphabetic, M, N, Pc; \b follows \w;
+//   general categories follow Unicode 16, scripts leave out their extensions;
 //   {n,m}+ repeats the group again (it is not possessive); [a[bc]] and [a&&[bc]] are union and intersection.
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "text/regex.h"
 
 #include <pcre2.h>
+
+#include <cctype>
+#include <cstdio>
+#include <optional>
+#include <vector>
 
 #include "base/cat.h"
 #include "lacuna/error.h"
@@ -15,9 +21,118 @@ namespace lacuna::text {
 namespace {
 
 constexpr std::string_view kSpaceItems = R"(\t-\r \x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
-constexpr std::string_view kWordItems = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc})";
 constexpr std::string_view kHexItems = "0-9a-fA-F";
+constexpr std::string_view kWordNumbers = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";  // of \w, by an old habit of Oniguruma
+constexpr std::string_view kNewerHan = R"(\x{2b739}\x{2ebf0}-\x{2ee5d}\x{31350}-\x{323af})";
+constexpr std::string_view kNewerAlphabetic =  // marks, besides the letters of the additions
+    R"(\x{363}-\x{36f}\x{897}\x{c04}\x{cf3}\x{f82}\x{f83}\x{1dd3}-\x{1de6}\x{10d69}\x{10efc}\x{11080}\x{11081}\x{11241}\x{113b8}-\x{113c0})"
+    R"(\x{113c2}\x{113c5}\x{113c7}-\x{113ca}\x{113cc}\x{113cd}\x{11f00}\x{11f01}\x{11f03}\x{11f34}-\x{11f3a}\x{11f3e}-\x{11f40})"
+    R"(\x{1611e}-\x{1612e}\x{1e08f})";
 constexpr int kMaxDepth = 64;
+
+struct Addition {
+  char32_t first, last;
+  std::string_view category;
+};
+
+constexpr Addition kAdditions[] = {
+#include "text/regex_additions.inc"
+};
+
+// Items of a bracket expression for the general category `name`, "L" or "Lu".
+std::string category_items(std::string_view name) {
+  std::string items = cat("\\p{", name, "}");
+  char range[40];
+  for (const Addition& a : kAdditions) {
+    if (!a.category.starts_with(name)) continue;
+    std::snprintf(range, sizeof range, "\\x{%x}-\\x{%x}", unsigned(a.first), unsigned(a.last));
+    items += range;
+  }
+  return items;
+}
+
+std::string alphabetic_items() { return cat("\\p{Alphabetic}", category_items("L"), category_items("Nl"), kNewerAlphabetic); }
+
+// Names of classes that are neither short categories nor scripts, without case, spaces and underscores.
+std::string named_items(const std::string& name) {
+  static constexpr std::pair<std::string_view, std::string_view> kCategories[] = {
+      {"letter", "L"},
+      {"uppercaseletter", "Lu"},
+      {"lowercaseletter", "Ll"},
+      {"titlecaseletter", "Lt"},
+      {"modifierletter", "Lm"},
+      {"otherletter", "Lo"},
+      {"mark", "M"},
+      {"nonspacingmark", "Mn"},
+      {"spacingmark", "Mc"},
+      {"enclosingmark", "Me"},
+      {"number", "N"},
+      {"decimalnumber", "Nd"},
+      {"letternumber", "Nl"},
+      {"othernumber", "No"},
+      {"punctuation", "P"},
+      {"connectorpunctuation", "Pc"},
+      {"dashpunctuation", "Pd"},
+      {"openpunctuation", "Ps"},
+      {"closepunctuation", "Pe"},
+      {"initialpunctuation", "Pi"},
+      {"finalpunctuation", "Pf"},
+      {"otherpunctuation", "Po"},
+      {"symbol", "S"},
+      {"mathsymbol", "Sm"},
+      {"currencysymbol", "Sc"},
+      {"modifiersymbol", "Sk"},
+      {"othersymbol", "So"},
+      {"separator", "Z"},
+      {"spaceseparator", "Zs"},
+      {"lineseparator", "Zl"},
+      {"paragraphseparator", "Zp"},
+      {"digit", "Nd"},
+  };
+  for (auto [long_name, category] : kCategories) {
+    if (name == long_name) return category_items(category);
+  }
+  if (name == "alpha" || name == "alphabetic") return alphabetic_items();
+  if (name == "alnum") return cat(alphabetic_items(), category_items("Nd"));
+  if (name == "word") return cat(alphabetic_items(), category_items("M"), category_items("Nd"), category_items("Pc"), kWordNumbers);
+  if (name == "punct") return category_items("P");
+  if (name == "upper") return cat("\\p{Uppercase}", category_items("Lu"));
+  if (name == "lower") return cat("\\p{Lowercase}", category_items("Ll"));
+  if (name == "space") return std::string(kSpaceItems);
+  if (name == "xdigit") return std::string(kHexItems);
+  if (name == "blank") return cat("\\t", category_items("Zs"));
+  return {};
+}
+
+std::string plain_name(std::string_view name) {
+  std::string plain;
+  for (char c : name) {
+    if (c != '_' && c != ' ' && c != '-') plain += c >= 'A' && c <= 'Z' ? char(c + 32) : c;
+  }
+  return plain;
+}
+
+bool compiles(const std::string& pattern) {
+  int error;
+  PCRE2_SIZE offset;
+  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.data()), pattern.size(), PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
+  pcre2_code_free(code);
+  return code != nullptr;
+}
+
+// Items for the NAME of \p{NAME}.
+std::string property_items(std::string_view name) {
+  if (name.size() == 1 || (name.size() == 2 && name != "L&")) {
+    std::string category(name);
+    category[0] = char(std::toupper(category[0]));
+    if (category.size() == 2) category[1] = char(std::tolower(category[1]));
+    return category_items(category);
+  }
+  if (std::string items = named_items(plain_name(name)); !items.empty()) return items;
+  std::string script = cat("\\p{sc:", name, "}");
+  if (name == "Han") return cat(script, kNewerHan);
+  return compiles(script) ? script : cat("\\p{", name, "}");
+}
 
 class Translator {
  public:
@@ -85,18 +200,38 @@ class Translator {
     return true;
   }
 
-  // The items of a shorthand class, empty if `letter` is none; `negated` for the upper-case form.
-  static std::string_view shorthand(char letter, bool& negated) {
-    negated = letter == 'S' || letter == 'W' || letter == 'H';
-    switch (letter) {
-      case 's':
-      case 'S': return kSpaceItems;
-      case 'w':
-      case 'W': return kWordItems;
-      case 'h':
-      case 'H': return kHexItems;
-      default: return {};
+  // The items of a class that the escape at pos_ names (\s, \W, \p{L} ...), which is skipped; nothing if it names none.
+  struct Class {
+    std::string items;
+    bool negated = false;
+  };
+  std::optional<Class> class_escape() {
+    char letter = in_[pos_ + 1];
+    Class found{.negated = letter >= 'A' && letter <= 'Z'};
+    size_t length = 2;
+    switch (letter | 0x20) {
+      case 's': found.items = kSpaceItems; break;
+      case 'w': found.items = named_items("word"); break;
+      case 'h': found.items = kHexItems; break;
+      case 'd': found.items = category_items("Nd"); break;
+      case 'p': {
+        if (pos_ + 2 >= in_.size() || in_[pos_ + 2] != '{') return std::nullopt;
+        size_t end = in_.find('}', pos_);
+        if (end == std::string_view::npos) return std::nullopt;
+        std::string_view name = in_.substr(pos_ + 3, end - pos_ - 3);
+        if (name.starts_with('^')) {
+          found.negated = !found.negated;
+          name.remove_prefix(1);
+        }
+        if (name.empty()) return std::nullopt;
+        found.items = property_items(name);
+        length = end + 1 - pos_;
+        break;
+      }
+      default: return std::nullopt;
     }
+    pos_ += length;
+    return found;
   }
 
   void escape() {
@@ -105,12 +240,10 @@ class Translator {
       return;
     }
     char letter = in_[pos_ + 1];
-    bool negated;
-    if (auto items = shorthand(letter, negated); !items.empty()) {
-      out_ += cat(negated ? "[^" : "[", items, "]");
-      pos_ += 2;
+    if (auto named = class_escape()) {
+      out_ += cat(named->negated ? "[^" : "[", named->items, "]");
     } else if (letter == 'b' || letter == 'B') {
-      std::string w = cat("[", kWordItems, "]");
+      std::string w = cat("[", named_items("word"), "]");
       out_ += letter == 'b' ? cat("(?:(?<=", w, ")(?!", w, ")|(?<!", w, ")(?=", w, "))") : cat("(?:(?<=", w, ")(?=", w, ")|(?<!", w, ")(?!", w, "))");
       pos_ += 2;
     } else {
@@ -120,15 +253,7 @@ class Translator {
 
   // Copies an escape whose meaning is shared.
   void copy_escape(std::string& out) {
-    char letter = in_[pos_ + 1];
-    if ((letter == 'p' || letter == 'P') && pos_ + 2 < in_.size() && in_[pos_ + 2] == '{') {
-      size_t end = in_.find('}', pos_);
-      if (end == std::string_view::npos) end = in_.size() - 1;
-      out += in_.substr(pos_, end - pos_ + 1);
-      pos_ = end + 1;
-      return;
-    }
-    if (letter == 'u') {  // \uHHHH
+    if (in_[pos_ + 1] == 'u') {  // \uHHHH
       out += cat("\\x{", in_.substr(pos_ + 2, 4), "}");
       pos_ = std::min(in_.size(), pos_ + 6);
       return;
@@ -165,8 +290,19 @@ class Translator {
       }
       if (c == '[' && pos_ + 1 < in_.size() && in_[pos_ + 1] == ':') {
         size_t end = in_.find(":]", pos_ + 2);
-        if (end != std::string_view::npos) {
-          items += in_.substr(pos_, end + 2 - pos_);
+        std::string_view name = end == std::string_view::npos ? "" : in_.substr(pos_ + 2, end - pos_ - 2);
+        bool complement = name.starts_with('^');
+        std::string plain = plain_name(name.substr(complement));
+        std::string shared = plain == "punct" ? cat(category_items("P"), category_items("S")) : named_items(plain);
+        if (!name.empty()) {
+          if (shared.empty()) {
+            items += in_.substr(pos_, end + 2 - pos_);
+          } else if (complement) {
+            special = true;
+            alternatives.push_back(cat("[^", shared, "]"));
+          } else {
+            items += shared;
+          }
           pos_ = end + 2;
           first = false;
           continue;
@@ -180,17 +316,13 @@ class Translator {
         finish_operand();
         pos_ += 2;
       } else if (c == '\\' && pos_ + 1 < in_.size()) {
-        bool complement;
-        auto shared = shorthand(in_[pos_ + 1], complement);
-        if (shared.empty()) {
+        if (auto named = class_escape(); !named) {
           copy_escape(items);
-        } else if (complement) {
+        } else if (named->negated) {
           special = true;
-          alternatives.push_back(cat("[^", shared, "]"));
-          pos_ += 2;
+          alternatives.push_back(cat("[^", named->items, "]"));
         } else {
-          items += shared;
-          pos_ += 2;
+          items += named->items;
         }
       } else {
         Char character = char_at(in_, pos_);
