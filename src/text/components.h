@@ -201,7 +201,13 @@ Merge named_merge(const Vocabulary& vocabulary, std::string_view left, std::stri
 std::unique_ptr<Model> make_wordpiece(Vocabulary vocabulary, std::string unk_token, std::string prefix, size_t max_chars);
 std::unique_ptr<Model> make_word_level(Vocabulary vocabulary, std::string unk_token);
 // unigram.cc
-std::unique_ptr<Model> make_unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk, bool byte_fallback);
+struct UnigramOptions {
+  std::optional<int32_t> unk;
+  bool byte_fallback = false;
+  bool single_precision = false;  // scores are added up in float, as sentencepiece does
+  std::vector<bool> searched;     // by id: whether the token is looked for in text; empty: all are
+};
+std::unique_ptr<Model> make_unigram(Vocabulary vocabulary, std::vector<double> scores, UnigramOptions options);
 // The ids of <0x00> ... <0xFF>, -1 where one is missing.
 std::vector<int32_t> byte_token_ids(const Vocabulary& vocabulary);
 

@@ -165,15 +165,17 @@ std::unique_ptr<Parts> from_bert_vocab(const fs::path& directory, const HubConfi
   return parts;
 }
 
-// The first file that is a sentencepiece model: tokenizer.model, then others beginning so, in order of name.
+// The first of tokenizer.model* in order of name, else a sentencepiece model by its other usual names.
 std::optional<fs::path> sentencepiece_file(const fs::path& directory) {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(directory)) {
-    std::string name = entry.path().filename().string();
-    if (name.starts_with("tokenizer.model") || name == "spiece.model" || name == "sentencepiece.bpe.model") found.push_back(entry.path());
+    if (entry.path().filename().string().starts_with("tokenizer.model")) found.push_back(entry.path());
   }
-  if (found.empty()) return std::nullopt;
-  return *std::min_element(found.begin(), found.end());
+  if (!found.empty()) return *std::min_element(found.begin(), found.end());
+  for (const char* name : {"sentencepiece.bpe.model", "spiece.model"}) {
+    if (fs::exists(directory / name)) return directory / name;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -181,24 +183,30 @@ std::optional<fs::path> sentencepiece_file(const fs::path& directory) {
 
 namespace lacuna {
 
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& directory) {
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path) {
   using namespace text;
   std::error_code error;
-  if (!fs::is_directory(directory, error)) throw NotFound(cat(directory, ": no such directory; wanted one with a tokenizer in it"));
+  bool is_directory = fs::is_directory(path, error);
+  if (!is_directory && !fs::exists(path, error)) throw NotFound(cat(path, ": not there; wanted a directory with a tokenizer in it"));
+  const fs::path directory = is_directory ? path : path.parent_path();
   HubConfig config = HubConfig::read(directory);
-  auto exists = [&](const char* name) { return fs::exists(directory / name); };
+  std::optional<fs::path> json, model;
+  if (is_directory) {
+    if (fs::exists(directory / "tokenizer.json")) json = directory / "tokenizer.json";
+  } else {
+    (path.extension() == ".json" ? json : model) = path;
+  }
   std::unique_ptr<Parts> parts;
-  if (exists("tokenizer.json")) {
-    fs::path path = directory / "tokenizer.json";
-    parts = parts_from_json(text::read(path), path.string());
-  } else if (exists("vocab.json") && exists("merges.txt")) {
+  if (json) {
+    parts = parts_from_json(text::read(*json), json->string());
+  } else if (is_directory && fs::exists(directory / "vocab.json") && fs::exists(directory / "merges.txt")) {
     parts = from_vocab_and_merges(directory, config);
-  } else if (exists("vocab.txt")) {
+  } else if (is_directory && fs::exists(directory / "vocab.txt")) {
     parts = from_bert_vocab(directory, config);
-  } else if (auto model = sentencepiece_file(directory)) {
+  } else if (model || (model = sentencepiece_file(directory))) {
     parts = parts_from_sentencepiece(text::read(*model), model->string(), config);
   } else {
-    throw NotFound(cat(directory, ": no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, vocab.txt and tokenizer.model*"));
+    throw NotFound(cat(path, ": no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, vocab.txt and tokenizer.model*"));
   }
   config.apply(*parts);
   finish(*parts);

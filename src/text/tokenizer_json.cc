@@ -247,9 +247,9 @@ std::unique_ptr<Model> unigram(const Node& n) {
     scores.push_back(entry.value()[1].get<double>());
   });
   if (scores.empty()) vocab.wrong("at least one token");
-  std::optional<int32_t> unk;
-  if (n.has("unk_id")) unk = int32_t(n.at("unk_id").integer(0, int64_t(scores.size()) - 1));
-  return make_unigram(std::move(vocabulary), std::move(scores), unk, n.boolean_or("byte_fallback", false));
+  UnigramOptions options{.byte_fallback = n.boolean_or("byte_fallback", false)};
+  if (n.has("unk_id")) options.unk = int32_t(n.at("unk_id").integer(0, int64_t(scores.size()) - 1));
+  return make_unigram(std::move(vocabulary), std::move(scores), std::move(options));
 }
 
 std::unique_ptr<Model> wordpiece(const Node& n) {
