@@ -11,6 +11,7 @@ struct ConvProblem {
   int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
   DType weights = DType::kF32;      // f32, s8
   DType activations = DType::kF32;  // f32, or s8 (static per-tensor input scale)
+  float input_scale = 0;            // of s8 activations: x is about input_scale * code, code in [-127, 127]
   std::string pattern = "dense";
   double sparsity = 0;
   int64_t out_h(int64_t in_h) const { return (in_h + pad_top + pad_bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
@@ -32,6 +33,7 @@ class PackedConv {
 struct ConvKernel {
   std::string_view name, help;
   bool sparse;
+  double break_even;  // as in LinearKernel
   std::optional<std::string> (*accepts)(const ConvProblem& problem, const CpuFeatures& cpu);
   std::unique_ptr<PackedConv> (*pack)(const ConvProblem& problem, const WeightMatrix& weight);
 };

@@ -29,13 +29,13 @@ struct Epilogue {
 // A weight as handed to a kernel for packing. Either `values` (float weights) or `codes` (+ scales), in matrix order.
 struct WeightMatrix {
   int64_t rows = 0, cols = 0;
-  const float* values = nullptr;        // [rows, cols] f32, zeros where not kept
-  const int8_t* codes = nullptr;        // [rows, cols] in [-127, 127], or in [-8, 7] for 4-bit; zeros where not kept
-  const float* scales = nullptr;        // [rows] or [rows, ceil(cols / group)]
-  const float* minima = nullptr;        // same shape as scales (asymmetric 4-bit), nullptr if none
-  int64_t group = 0;                    // 0: per row
-  const Mask* mask = nullptr;           // nullptr: dense
-  int64_t inner = 0;                    // matrix view of a convolution: input channels per kernel position; 0 = cols
+  const float* values = nullptr;  // [rows, cols] f32, zeros where not kept
+  const int8_t* codes = nullptr;  // [rows, cols] in [-127, 127], or in [-8, 7] for 4-bit; zeros where not kept
+  const float* scales = nullptr;  // [rows] or [rows, ceil(cols / group)]
+  const float* minima = nullptr;  // same shape as scales (asymmetric 4-bit), nullptr if none
+  int64_t group = 0;              // 0: per row
+  const Mask* mask = nullptr;     // nullptr: dense
+  int64_t inner = 0;              // matrix view of a convolution: input channels per kernel position; 0 = cols
 };
 
 // What is to be multiplied, from which a kernel says whether it applies.
@@ -45,7 +45,8 @@ struct LinearProblem {
   DType activations = DType::kF32;  // arithmetic: f32, bf16, or s8 (dynamic per-token quantization inside the kernel)
   int64_t group = 0;                // scale group, 0: per row
   bool minima = false;
-  std::string pattern = "dense";    // "dense", "unstructured", "2:4", "8:16", "block:1x4", ...
+  float input_scale = 0;          // s8 activations: calibrated scale of the whole input; 0: dynamic, per token
+  std::string pattern = "dense";  // "dense", "unstructured", "2:4", "8:16", "block:1x4", ...
   double sparsity = 0;
   // "spmm s8 unstructured m=768 k=768 sparsity=0.9": the problem language of tests, benchmarks and bug reports.
   std::string to_string(int64_t tokens) const;
@@ -58,6 +59,10 @@ class PackedLinear {
   virtual ~PackedLinear() = default;
   virtual std::string_view kernel() const = 0;
   virtual int64_t size_bytes() const = 0;
+  struct Shape {
+    int64_t rows, cols;
+  };
+  virtual Shape shape() const = 0;
   // x [tokens, cols] with x_stride, y [tokens, rows] with y_stride (elements). y must not overlap x; it may equal the residual.
   virtual void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const = 0;
   // Channel-major variant for 1x1 convolutions: x [cols, n], y [rows, n], residual [rows, n]. Kernels whose activations are
@@ -65,11 +70,13 @@ class PackedLinear {
   virtual void run_channel_major(const float* x, int64_t x_stride, int64_t n, float* y, int64_t y_stride, const Epilogue& epilogue) const;
 };
 
-// One candidate. `accepts` says yes (nullopt) or returns a sentence; `tokens` 1..8 is decode, more is batched.
+// One candidate. `accepts` says yes (nullopt) or returns a sentence; `tokens` 1..8 is decode, more is batched. A kernel refuses
+// token counts that it is not meant for, yet once packed it runs any number of them.
 struct LinearKernel {
   std::string_view name;  // "avx512::spmm_csr_f32_n64"
   std::string_view help;
-  bool sparse;            // skips zeros
+  bool sparse;        // skips zeros
+  double break_even;  // first_accepting passes over it at a sparsity below this; measured plans ignore it
   std::optional<std::string> (*accepts)(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu);
   std::unique_ptr<PackedLinear> (*pack)(const LinearProblem& problem, const WeightMatrix& weight);
 };
@@ -78,7 +85,7 @@ struct LinearKernel {
 std::span<const LinearKernel> linear_kernels();
 const LinearKernel& linear_kernel_named(std::string_view name);  // throws InvalidArgument listing the known ones
 
-// The first candidate that accepts (the fixed plan of pruning and calibration). LACUNA_TRACE=dispatch reports refusals on stderr.
+// The first candidate that accepts (the fixed plan of pruning and calibration). LACUNA_TRACE=dispatch reports refusals (dispatch.h).
 const LinearKernel& first_accepting(const LinearProblem& problem, int64_t tokens);
 
 }  // namespace lacuna::kernels

@@ -1,15 +1,17 @@
-// Storage formats: portable bytes of a masked matrix, the same on every machine. One file each; the list is formats.def.
+// Storage formats: portable bytes of a masked matrix, the same on every machine. One file each in formats/; the list is
+// formats.def; a page each in docs/formats/.
 #pragma once
 
 #include <cstdint>
 #include <map>
-#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "sparse/mask.h"
+#include "sparse/weight.h"
 #include "tensor/tensor.h"
 
 namespace lacuna {
@@ -22,16 +24,20 @@ struct MaskedMatrix {
   Tensor codes;  // [rows, cols] of `type`
   bool operator==(const MaskedMatrix& other) const;
 };
+// A weight in matrix order, whatever its layout; codes that are not kept become zero bytes. Requires a matrix layout.
+MaskedMatrix masked_matrix(const Weight& weight, const WeightData& data);
+// The inverse: codes [rows, cols] in matrix order back in source order, [weight.shape].
+Tensor source_order(const Weight& weight, const Tensor& codes);
 
-// Parameters a format may need: N:M's n and m, BSR's block.
+// Parameters a format may need: N:M's n and m, BSR's block. A format ignores those of others.
 struct FormatParameters {
-  int64_t n = 0, m = 0;           // n_m
-  int64_t inner = 0;              // n_m: groups restart every `inner` columns (convolutions); 0 = cols
+  int64_t n = 0, m = 0;                    // n_m
+  int64_t inner = 0;                       // n_m, bsr: groups and blocks restart every `inner` columns (convolutions); 0 = cols
   int64_t block_rows = 0, block_cols = 0;  // bsr
   bool operator==(const FormatParameters&) const = default;
 };
 
-// A matrix in a storage format: named parts, each an ordinary 1-D (or [n, r, c]) tensor that becomes a safetensors entry.
+// A matrix in a storage format: named parts, each an ordinary tensor that becomes a safetensors entry.
 struct EncodedMatrix {
   std::string format;  // a name of formats.def
   DType type = DType::kF32;
@@ -46,12 +52,14 @@ struct Format {
   std::string_view name;  // "dense", "bitmask", "n_m", "csr", "csc", "coo", "bsr"
   std::string_view help;  // one line
   bool interchange_only;  // COO and CSC: never chosen for the Lacuna directory
-  // Why this matrix cannot be stored so (nullopt: it can). N:M refuses a mask that breaks the pattern.
+  // Why this matrix cannot be stored so (nullopt: it can). N:M and BSR refuse a mask that breaks their pattern.
   std::optional<std::string> (*refuses)(const MaskedMatrix& matrix, const FormatParameters& parameters);
   // Exact size in bytes, metadata included, from counts alone: equals encode(...).size_bytes().
   int64_t (*size_bytes)(const MaskedMatrix& matrix, const FormatParameters& parameters);
+  // Throws InvalidArgument where `refuses` has a reason.
   EncodedMatrix (*encode)(const MaskedMatrix& matrix, const FormatParameters& parameters);
-  // Validates foreign bytes: lengths, offsets, index ranges and order. Throws InvalidData naming the part. O(size).
+  // Validates foreign bytes: lengths, offsets, index ranges and order, and that there is no second way to write the matrix:
+  // what passes is byte for byte what `encode` makes of the decoded matrix. Throws InvalidData naming the part. O(size).
   void (*validate)(const EncodedMatrix& encoded);
   MaskedMatrix (*decode)(const EncodedMatrix& encoded);  // requires a validated matrix
 };

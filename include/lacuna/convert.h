@@ -1,0 +1,24 @@
+// Back to the kind that came in, dense with zeros; or into a Lacuna directory.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+#include "lacuna/progress.h"
+
+namespace lacuna {
+
+struct ConvertOptions {
+  std::string to;          // onnx | huggingface | gguf | lacuna; empty: from the output's name, else the kind that came in
+  std::string encoding;    // GGUF: f16 | q8_0 | q4_0; empty: q8_0
+  bool force = false;
+};
+struct ConvertReport {
+  std::string from, to, output;
+  int64_t bytes = 0, weights = 0, zeros = 0;
+};
+ConvertReport convert(const std::filesystem::path& model, const std::filesystem::path& output, const ConvertOptions& options = {}, Progress* progress = nullptr);
+std::string to_json(const ConvertReport& report);
+
+}  // namespace lacuna

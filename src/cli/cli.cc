@@ -1,0 +1,128 @@
+#include "cli/cli.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+namespace lacuna::cli {
+namespace {
+
+class Bar : public Progress {
+ public:
+  ~Bar() override {
+    if (drawn_) std::fputs("\r\033[K", stderr);
+  }
+  void update(std::string_view what, int64_t done, int64_t total) override {
+    auto now = Clock::now();
+    if (what != what_) {
+      what_ = what;
+      start_ = now;
+    }
+    double elapsed = std::chrono::duration<double>(now - start_).count();
+    if (elapsed < 1 || total <= 0 || std::chrono::duration<double>(now - last_).count() < 0.1) return;
+    last_ = now;
+    drawn_ = true;
+    double share = std::clamp(double(done) / double(total), 0.0, 1.0);
+    std::string filled(size_t(share * 30), '#');
+    int left = share > 0 ? int(std::lround(elapsed / share * (1 - share))) : 0;
+    std::fprintf(stderr, "\r\033[K%s %3d %% [%-30s] %d s left", what_.c_str(), int(share * 100), filled.c_str(), left);
+    std::fflush(stderr);
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::string what_;
+  Clock::time_point start_, last_;
+  bool drawn_ = false;
+};
+
+std::string scaled(double value, double base, const std::vector<const char*>& units) {
+  size_t unit = 0;
+  while (value >= base && unit + 1 < units.size()) value /= base, unit++;
+  char out[40];
+  std::snprintf(out, sizeof out, unit == 0 || value >= 100 ? "%.0f%s" : value >= 10 ? "%.1f%s" : "%.2f%s", value, units[unit]);
+  return out;
+}
+
+}  // namespace
+
+Verb::Verb(CLI::App& app, const std::string& name, const std::string& help, const std::string& example)
+    : command(app.add_subcommand(name, help)), json(std::make_shared<bool>(false)) {
+  command->footer("Example:\n  " + example);
+  command->add_flag("--json", *json, "Print the result as JSON");
+}
+
+std::unique_ptr<Progress> progress_bar() { return isatty(STDERR_FILENO) ? std::make_unique<Bar>() : nullptr; }
+
+Table::Table(std::vector<std::string> header) {
+  for (auto& cell : header) {
+    left_.push_back(cell.starts_with("<"));
+    if (left_.back()) cell.erase(0, 1);
+  }
+  rows_.push_back(std::move(header));
+}
+
+void Table::add(std::vector<std::string> row) {
+  row.resize(left_.size());
+  rows_.push_back(std::move(row));
+}
+
+void Table::print() const {
+  std::vector<size_t> widths(left_.size());
+  auto width = [](const std::string& s) {  // characters, not bytes
+    return size_t(std::count_if(s.begin(), s.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xc0) != 0x80; }));
+  };
+  for (auto& row : rows_)
+    for (size_t i = 0; i < row.size(); i++) widths[i] = std::max(widths[i], width(row[i]));
+  for (auto& row : rows_) {
+    std::string line;
+    for (size_t i = 0; i < row.size(); i++) {
+      std::string padding(widths[i] - width(row[i]), ' ');
+      line += (i ? "  " : "") + (left_[i] ? row[i] + padding : padding + row[i]);
+    }
+    line.erase(line.find_last_not_of(' ') + 1);
+    std::printf("%s\n", line.c_str());
+  }
+}
+
+std::string bytes_text(int64_t bytes) { return scaled(double(bytes), 1000, {" B", " kB", " MB", " GB", " TB"}); }
+std::string count_text(double count) { return scaled(count, 1000, {"", " k", " M", " G", " T"}); }
+std::string percent(double share, int digits) { return fixed(share * 100, digits) + " %"; }
+
+std::string fixed(double value, int digits) {
+  char out[64];
+  std::snprintf(out, sizeof out, "%.*f", digits, value);
+  return out;
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  if (shape.empty()) return "scalar";
+  std::string out;
+  for (size_t i = 0; i < shape.size(); i++) out += (i ? "x" : "") + std::to_string(shape[i]);
+  return out;
+}
+
+std::map<std::string, std::string> parse_pairs(const std::vector<std::string>& items, const char* what) {
+  std::map<std::string, std::string> out;
+  for (auto& item : items) {
+    size_t equals = item.find('=');
+    if (equals == std::string::npos || equals == 0) throw InvalidArgument(std::string(what) + ": wanted NAME=VALUE, found '" + item + "'");
+    if (!out.emplace(item.substr(0, equals), item.substr(equals + 1)).second) throw InvalidArgument(std::string(what) + ": '" + item.substr(0, equals) + "' is given twice");
+  }
+  return out;
+}
+
+std::map<std::string, int64_t> parse_dimensions(const std::vector<std::string>& items) {
+  std::map<std::string, int64_t> out;
+  for (auto& [name, value] : parse_pairs(items, "--dim")) {
+    char* end = nullptr;
+    long long n = std::strtoll(value.c_str(), &end, 10);
+    if (*end || value.empty() || n < 1) throw InvalidArgument("--dim " + name + ": wanted a positive whole number, found '" + value + "'");
+    out[name] = n;
+  }
+  return out;
+}
+
+}  // namespace lacuna::cli

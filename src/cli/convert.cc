@@ -1,0 +1,28 @@
+#include "lacuna/convert.h"
+
+#include "cli/cli.h"
+
+namespace lacuna::cli {
+
+void add_convert(CLI::App& app) {
+  Verb verb(app, "convert", "Write a model as the kind it came from, dense with zeros, so that other tools read it", "lacuna convert small/ -o out.onnx");
+  struct Options {
+    std::string model, output;
+    ConvertOptions convert;
+  };
+  auto o = std::make_shared<Options>();
+  verb.command->add_option("model", o->model, "Usually a Lacuna directory")->required();
+  verb.command->add_option("-o,--output", o->output, "File or directory to write")->required();
+  verb.command->add_option("--to", o->convert.to, "onnx, huggingface, gguf or lacuna (default: by the output's name, else what it came from)");
+  verb.command->add_option("--encoding", o->convert.encoding, "GGUF: f16, q8_0 or q4_0");
+  verb.command->add_flag("--force", o->convert.force, "Replace an existing output");
+  verb.command->callback([o, json = verb.json] {
+    auto bar = progress_bar();
+    ConvertReport r = convert(o->model, o->output, o->convert, bar.get());
+    bar.reset();
+    if (*json) std::printf("%s\n", to_json(r).c_str());
+    else std::printf("%s -> %s: %lld weights, %lld zeros, %s in %s\n", r.from.c_str(), r.to.c_str(), static_cast<long long>(r.weights), static_cast<long long>(r.zeros), bytes_text(r.bytes).c_str(), r.output.c_str());
+  });
+}
+
+}  // namespace lacuna::cli

@@ -1,0 +1,41 @@
+#include "lacuna/verify.h"
+
+#include "cli/cli.h"
+
+namespace lacuna::cli {
+
+void add_verify(CLI::App& app) {
+  Verb verb(app, "verify", "Prove what was done: sparsity, pattern, untouched weights, output difference; exit status 1 if not", "lacuna verify resnet20.onnx small/");
+  struct Options {
+    std::vector<std::string> models;
+    VerifyOptions verify;
+    bool no_run = false;
+  };
+  auto o = std::make_shared<Options>();
+  verb.command->add_option("models", o->models, "[ORIGINAL] SPARSE: the model it was made from, and the sparse one")->required()->expected(1, 2);
+  verb.command->add_flag("--no-run", o->no_run, "Do not compare outputs");
+  verb.command->add_option("--seed", o->verify.seed, "Seed of the inputs")->capture_default_str();
+  verb.command->callback([o, json = verb.json] {
+    o->verify.run = !o->no_run;
+    auto bar = progress_bar();
+    VerifyReport r = verify(o->models.size() == 2 ? o->models[0] : "", o->models.back(), o->verify, bar.get());
+    bar.reset();
+    if (*json) {
+      std::printf("%s\n", to_json(r).c_str());
+    } else {
+      Table table({"<weight", "<pattern", "sparsity", "zeros", "violations", "under mask", "changed"});
+      for (auto& w : r.weights)
+        if (w.zeros || w.violations || w.nonzero_under_mask || w.changed_kept)
+          table.add({w.name, w.pattern, percent(w.sparsity), std::to_string(w.zeros), std::to_string(w.violations), std::to_string(w.nonzero_under_mask), std::to_string(w.changed_kept)});
+      table.print();
+      std::printf("\n%lld of %lld weights are zero (%s); pattern violations %lld; weights changed outside the mask %lld\n", static_cast<long long>(r.zeros), static_cast<long long>(r.parameters),
+                  percent(double(r.zeros) / double(std::max<int64_t>(1, r.parameters))).c_str(), static_cast<long long>(r.pattern_violations), static_cast<long long>(r.changed_outside_mask));
+      if (r.max_output_difference) std::printf("largest output difference %.6g (relative %.4g)\n", *r.max_output_difference, *r.relative_output_difference);
+      for (auto& p : r.problems) std::printf("problem: %s\n", p.c_str());
+      std::printf("%s\n", r.ok() ? "verified" : "NOT verified");
+    }
+    if (!r.ok()) throw AnswerIsNo{};
+  });
+}
+
+}  // namespace lacuna::cli

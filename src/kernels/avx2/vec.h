@@ -1,0 +1,61 @@
+// Eight floats in a register: the vector of the inner/*.inl templates under AVX2 and FMA.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace lacuna::kernels::avx2 {
+
+struct Vec {
+  static constexpr int kLanes = 8;
+  __m256 v;
+
+  static Vec zero() { return {_mm256_setzero_ps()}; }
+  static Vec set1(float x) { return {_mm256_set1_ps(x)}; }
+  static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  // The first n lanes, 0 <= n <= 8; the others are zero and not read.
+  static Vec load_first(const float* p, int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
+  // Lanes [first, last); the others are zero and not read.
+  static Vec load_between(const float* p, int first_lane, int last_lane) {
+    return {_mm256_maskload_ps(p, _mm256_andnot_si256(first(first_lane), first(last_lane)))};
+  }
+  // Of lanes that are zero in a or in b.
+  static Vec join(Vec a, Vec b) { return {_mm256_or_ps(a.v, b.v)}; }
+  static void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
+  static void store_first(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
+
+  static Vec fmadd(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+  static Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+  static Vec sub(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+  static Vec mul(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+  static Vec div(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+  static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+  static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+  static Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // 2^n for integral n in [-126, 127].
+  static Vec power_of_two(Vec n) {
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
+  }
+  // a < 0 ? b : c, lane by lane.
+  static Vec where_negative(Vec a, Vec b, Vec c) { return {_mm256_blendv_ps(c.v, b.v, _mm256_cmp_ps(a.v, _mm256_setzero_ps(), _CMP_LT_OQ))}; }
+
+  // Four columns of eight rows: lane i of column c is p[row(i) * stride + c], row(i) = min(i, rows - 1).
+  struct Four {
+    __m256 column[4];
+  };
+  static Four load_transposed(const float* p, int64_t stride, int64_t rows) {
+    auto half = [&](int64_t i) { return _mm_loadu_ps(p + (i < rows ? i : rows - 1) * stride); };
+    auto rows_of = [&](int64_t i) { return _mm256_insertf128_ps(_mm256_castps128_ps256(half(i)), half(i + 4), 1); };
+    __m256 a = rows_of(0), b = rows_of(1), c = rows_of(2), d = rows_of(3);
+    __m256d ab_low = _mm256_castps_pd(_mm256_unpacklo_ps(a, b)), ab_high = _mm256_castps_pd(_mm256_unpackhi_ps(a, b));
+    __m256d cd_low = _mm256_castps_pd(_mm256_unpacklo_ps(c, d)), cd_high = _mm256_castps_pd(_mm256_unpackhi_ps(c, d));
+    return {{_mm256_castpd_ps(_mm256_unpacklo_pd(ab_low, cd_low)), _mm256_castpd_ps(_mm256_unpackhi_pd(ab_low, cd_low)),
+             _mm256_castpd_ps(_mm256_unpacklo_pd(ab_high, cd_high)), _mm256_castpd_ps(_mm256_unpackhi_pd(ab_high, cd_high))}};
+  }
+
+ private:
+  static __m256i first(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+};
+
+}  // namespace lacuna::kernels::avx2

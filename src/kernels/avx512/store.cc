@@ -1,0 +1,8 @@
+#include "kernels/inner/store.h"
+
+#include "kernels/avx512/vec.h"
+
+namespace lacuna::kernels::avx512 {
+#include "kernels/inner/activations.inl"
+#include "kernels/inner/store.inl"
+}  // namespace lacuna::kernels::avx512

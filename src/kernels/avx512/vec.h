@@ -1,0 +1,67 @@
+// Sixteen floats in a register: the vector of the inner/*.inl templates under AVX-512.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+
+namespace lacuna::kernels::avx512 {
+
+struct Vec {
+  static constexpr int kLanes = 16;
+  __m512 v;
+
+  static Vec zero() { return {_mm512_setzero_ps()}; }
+  static Vec set1(float x) { return {_mm512_set1_ps(x)}; }
+  static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  // The first n lanes, 0 <= n <= 16; the others are zero and not read.
+  static Vec load_first(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
+  // Lanes [first, last); the others are zero and not read.
+  static Vec load_between(const float* p, int first, int last) { return {_mm512_maskz_loadu_ps(__mmask16((1u << last) - (1u << first)), p)}; }
+  // Of lanes that are zero in a or in b.
+  static Vec join(Vec a, Vec b) { return {_mm512_or_ps(a.v, b.v)}; }
+  static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+  static void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
+
+  static Vec fmadd(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+  static Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+  static Vec sub(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+  static Vec mul(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+  static Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+  static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+  static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+  static Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // 2^n for integral n in [-126, 127].
+  static Vec power_of_two(Vec n) {
+    return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
+  }
+  // a < 0 ? b : c, lane by lane.
+  static Vec where_negative(Vec a, Vec b, Vec c) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, _mm512_setzero_ps(), _CMP_LT_OQ), c.v, b.v)};
+  }
+
+  // Four columns of sixteen rows: lane i of column c is p[row(i) * stride + c], row(i) = min(i, rows - 1). Each 128-bit quarter is
+  // loaded into place, so that only transpositions inside the quarters remain.
+  struct Four {
+    __m512 column[4];
+  };
+  static Four load_transposed(const float* p, int64_t stride, int64_t rows) {
+    auto quarter = [&](int64_t i) { return _mm_loadu_ps(p + (i < rows ? i : rows - 1) * stride); };
+    auto rows_of = [&](int64_t i) {
+      __m512 a = _mm512_castps128_ps512(quarter(i));
+      a = _mm512_mask_broadcast_f32x4(a, 0x00f0, quarter(i + 4));
+      a = _mm512_mask_broadcast_f32x4(a, 0x0f00, quarter(i + 8));
+      return _mm512_mask_broadcast_f32x4(a, 0xf000, quarter(i + 12));
+    };
+    __m512 a = rows_of(0), b = rows_of(1), c = rows_of(2), d = rows_of(3);
+    __m512d ab_low = _mm512_castps_pd(_mm512_unpacklo_ps(a, b)), ab_high = _mm512_castps_pd(_mm512_unpackhi_ps(a, b));
+    __m512d cd_low = _mm512_castps_pd(_mm512_unpacklo_ps(c, d)), cd_high = _mm512_castps_pd(_mm512_unpackhi_ps(c, d));
+    return {{_mm512_castpd_ps(_mm512_unpacklo_pd(ab_low, cd_low)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab_low, cd_low)),
+             _mm512_castpd_ps(_mm512_unpacklo_pd(ab_high, cd_high)), _mm512_castpd_ps(_mm512_unpackhi_pd(ab_high, cd_high))}};
+  }
+
+ private:
+  static __mmask16 first(int64_t n) { return __mmask16((1u << n) - 1); }
+};
+
+}  // namespace lacuna::kernels::avx512

@@ -1,0 +1,111 @@
+#include "kernels/dispatch.h"
+
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/cat.h"
+#include "kernels/conv.h"
+#include "kernels/linear.h"
+#include "lacuna/error.h"
+
+namespace lacuna::kernels {
+
+#define LACUNA_KERNEL(variable) extern const LinearKernel variable;
+#include "kernels/linear_kernels.def"
+#undef LACUNA_KERNEL
+#define LACUNA_KERNEL(variable) extern const ConvKernel variable;
+#include "kernels/conv_kernels.def"
+#undef LACUNA_KERNEL
+
+namespace {
+
+std::atomic<TraceSink> trace_sink{nullptr};
+
+void write_to_stderr(std::string_view line) { std::fprintf(stderr, "%.*s\n", int(line.size()), line.data()); }
+
+TraceSink active_sink() {
+  if (TraceSink sink = trace_sink.load()) return sink;
+  static const char* trace = std::getenv("LACUNA_TRACE");
+  return trace && std::strstr(trace, "dispatch") ? write_to_stderr : nullptr;
+}
+
+// The first kernel that `refusal` has nothing against; the last kernel, the reference, is never refused.
+template <class Kernel, class Refusal>
+const Kernel& first_without_refusal(std::span<const Kernel> kernels, double sparsity, const std::string& problem, Refusal&& refusal) {
+  TraceSink sink = active_sink();
+  for (const Kernel& kernel : kernels) {
+    std::optional<std::string> reason = refusal(kernel);
+    if (!reason && sparsity < kernel.break_even) reason = cat("pays from sparsity ", kernel.break_even, " on");
+    if (sink)
+      sink(reason ? cat("dispatch: ", problem, ": ", kernel.name, " refused: ", *reason) : cat("dispatch: ", problem, ": ", kernel.name, " chosen"));
+    if (!reason) return kernel;
+  }
+  throw Unsupported(cat("no kernel for ", problem));
+}
+
+template <class Kernel>
+const Kernel& named(std::span<const Kernel> kernels, std::string_view name, std::string_view op) {
+  std::vector<std::string> known;
+  for (const Kernel& kernel : kernels) {
+    if (kernel.name == name) return kernel;
+    known.emplace_back(kernel.name);
+  }
+  throw InvalidArgument(cat("unknown ", op, " kernel '", name, "'; known: ", join(known)));
+}
+
+}  // namespace
+
+std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa) {
+  struct Level {
+    std::string_view name;
+    bool available;
+  };
+  const Level levels[] = {{"avx2", cpu.avx2},
+                          {"avx2_vnni", cpu.avx_vnni},
+                          {"avx512", cpu.avx512},
+                          {"avx512_vnni", cpu.avx512_vnni},
+                          {"avx512_vbmi", cpu.avx512_vnni && cpu.avx512_vbmi},
+                          {"avx512_vbmi2", cpu.avx512_vnni && cpu.avx512_vbmi && cpu.avx512_vbmi2},
+                          {"avx512_bf16", cpu.avx512_bf16}};
+  for (const Level& level : levels)
+    if (level.name == isa) return level.available ? std::nullopt : std::optional(cat("this CPU has no ", isa));
+  LACUNA_ASSERT(!"known instruction set");
+  return std::nullopt;
+}
+
+void set_dispatch_trace(TraceSink sink) noexcept { trace_sink.store(sink); }
+
+std::span<const LinearKernel> linear_kernels() {
+#define LACUNA_KERNEL(variable) variable,
+  static const LinearKernel table[] = {
+#include "kernels/linear_kernels.def"
+  };
+#undef LACUNA_KERNEL
+  return table;
+}
+
+std::span<const ConvKernel> conv_kernels() {
+#define LACUNA_KERNEL(variable) variable,
+  static const ConvKernel table[] = {
+#include "kernels/conv_kernels.def"
+  };
+#undef LACUNA_KERNEL
+  return table;
+}
+
+const LinearKernel& linear_kernel_named(std::string_view name) { return named(linear_kernels(), name, "linear"); }
+const ConvKernel& conv_kernel_named(std::string_view name) { return named(conv_kernels(), name, "convolution"); }
+
+const LinearKernel& first_accepting(const LinearProblem& problem, int64_t tokens) {
+  return first_without_refusal(linear_kernels(), problem.sparsity, problem.to_string(tokens),
+                               [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); });
+}
+
+const ConvKernel& first_accepting(const ConvProblem& problem) {
+  return first_without_refusal(conv_kernels(), problem.sparsity, problem.to_string(1, 0, 0),
+                               [&](const ConvKernel& kernel) { return kernel.accepts(problem, cpu_features()); });
+}
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,21 @@
+// What every candidate shares: naming the instruction set it needs, and the trace of refusals.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/cpu.h"
+
+namespace lacuna::kernels {
+
+// Why a kernel of this ISA folder cannot run: "this CPU has no avx512_vbmi2"; nullopt if it can. Known: avx2, avx2_vnni, avx512,
+// avx512_vnni, avx512_vbmi, avx512_vbmi2 (which includes vnni and vbmi), avx512_bf16.
+std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa);
+
+// Receives one line per refused and chosen candidate. By default lines go to stderr if the environment variable LACUNA_TRACE contains
+// "dispatch", else nowhere; nullptr restores that. Set it before work starts.
+using TraceSink = void (*)(std::string_view line);
+void set_dispatch_trace(TraceSink sink) noexcept;
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,33 @@
+// The fused end of every kernel: adds bias and residual, applies the activation, stores in the order of the output.
+#pragma once
+
+#include "kernels/linear.h"
+
+namespace lacuna::kernels {
+
+// activation(v), in f32, as the reference computes it. Faster stores approximate the transcendental ones to 4 ulp or so.
+float activate(float v, const Epilogue& epilogue) noexcept;
+
+// A tile of sums on its way to y. `y`, bias and residual are those of the whole output; the tile covers
+// rows [first_row, first_row + rows) and tokens [first_token, first_token + tokens).
+struct OutputTile {
+  const float* sums;
+  int64_t sums_stride;
+  int64_t first_row, rows, first_token, tokens;
+};
+
+// sums [rows][tokens] -> y [tokens, rows].
+void store_transposed(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+// sums [rows][tokens] -> y [rows, tokens]; the residual has the layout of y. sums may be the tile of y itself.
+void store_channel_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+// sums [tokens][rows] -> y [tokens, rows]. sums may be the tile of y itself.
+void store_token_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+
+// The same in plain loops.
+namespace reference {
+void store_transposed(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+void store_channel_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+void store_token_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
+}  // namespace reference
+
+}  // namespace lacuna::kernels

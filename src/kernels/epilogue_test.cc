@@ -1,0 +1,61 @@
+#include "kernels/epilogue.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/cat.h"
+#include "kernels/cases.h"
+#include "kernels/support.h"
+
+namespace lacuna::kernels {
+namespace {
+
+TEST(Epilogue, EveryStoreEqualsThePlainOneForEveryActivation) {
+  for (int activation = 0; activation <= int(Activation::kClip); activation++)
+    for (int64_t rows : {1, 7, 8, 16, 33})
+      for (int64_t tokens : {1, 3, 4, 16, 37}) {
+        SCOPED_TRACE(cat("activation ", activation, " rows ", rows, " tokens ", tokens));
+        int64_t stride = std::max(rows, tokens) + 3;
+        std::vector<float> sums = random_floats(stride * stride, 1), residual = random_floats(stride * stride, 2), bias = random_floats(rows + 2, 3);
+        for (float& v : sums) v *= 6;
+        Epilogue epilogue = {.bias = bias.data(), .residual = residual.data(), .residual_stride = stride, .activation = Activation(activation)};
+        epilogue.alpha = 0.2f, epilogue.beta = 0.7f;
+        using Store = void (*)(const OutputTile&, float*, int64_t, const Epilogue&) noexcept;
+        for (auto [fast, plain] : std::initializer_list<std::pair<Store, Store>>{{store_transposed, reference::store_transposed},
+                                                                                 {store_channel_major, reference::store_channel_major},
+                                                                                 {store_token_major, reference::store_token_major}}) {
+          std::vector<float> found(size_t(stride * stride), 99.0f), wanted = found;
+          OutputTile tile = {.sums = sums.data(), .sums_stride = stride, .first_row = 2, .rows = rows, .first_token = 1, .tokens = tokens};
+          fast(tile, found.data(), stride, epilogue);
+          plain(tile, wanted.data(), stride, epilogue);
+          for (size_t i = 0; i < found.size(); i++) ASSERT_NEAR(found[i], wanted[i], 1e-6 * (1 + std::fabs(wanted[i]))) << "at " << i;
+        }
+      }
+}
+
+TEST(Transpose, SwapsRowsAndColumnsOfAnyShape) {
+  for (int64_t rows : {1, 4, 15, 16, 17, 40})
+    for (int64_t cols : {1, 3, 4, 9, 32}) {
+      std::vector<float> in = random_floats(rows * (cols + 1), 1), out(size_t(cols * (rows + 2)), 7.0f);
+      transpose(in.data(), cols + 1, rows, cols, out.data(), rows + 2);
+      for (int64_t c = 0; c < cols; c++)
+        for (int64_t r = 0; r < rows + 2; r++)
+          ASSERT_EQ(out[size_t(c * (rows + 2) + r)], r < rows ? in[size_t(r * (cols + 1) + c)] : 7.0f) << rows << "x" << cols;
+    }
+}
+
+TEST(BalancedCut, CoversAllUnitsInOrderWithAtMostTheWantedParts) {
+  for (std::vector<int64_t> work : std::vector<std::vector<int64_t>>{{}, {5}, {1, 1, 1, 1}, {100, 1, 1, 1, 1}, {0, 0, 0, 0}, {1, 1, 1, 100}})
+    for (int64_t parts : {1, 2, 3, 8}) {
+      std::vector<int64_t> bounds = balanced_cut(work, parts);
+      EXPECT_EQ(bounds.front(), 0);
+      EXPECT_EQ(bounds.back(), int64_t(work.size()));
+      EXPECT_LE(int64_t(bounds.size()) - 1, std::max<int64_t>(parts, 1));
+      EXPECT_TRUE(std::is_sorted(bounds.begin(), bounds.end()));
+    }
+  EXPECT_EQ(balanced_cut(std::vector<int64_t>{1, 1, 1, 1}, 2), (std::vector<int64_t>{0, 2, 4}));
+}
+
+}  // namespace
+}  // namespace lacuna::kernels

@@ -1,0 +1,45 @@
+// Sparse times dense panel in f32: the inner loops, one set per ISA, and the packed bytes that they read.
+//
+// A panel holds up to 64 tokens (or pixels) side by side: [cols][64] f32, 64-byte aligned. The weight is cut into row groups and column
+// tiles. Within one group and tile the rows are sorted by their number of non-zeros, so that the loop over the non-zeros of a row ends
+// predictably, and rows of the same number are handled several at a time ("a step"). Runs of such steps follow each other:
+//
+//   run    {count, rows_per_step, steps}: every row has `count` non-zeros in this tile
+//   meta   per step: rows_per_step row numbers within the group, then per non-zero its panel offset 256 * (column in the tile), in bytes:
+//          one for each row of the step in turn; a block step (rows_per_step = kBlockRows) has four consecutive rows, of which only the
+//          first is named, that share their columns: one offset per column
+//   values per step: per non-zero (column) one value for each row in turn
+//
+// Every sum is accumulated in ascending order of columns, whatever the grouping.
+#pragma once
+
+#include <cstdint>
+
+namespace lacuna::kernels {
+
+inline constexpr int64_t kPanelLanes = 64;
+inline constexpr int64_t kBlockRows = 4;
+
+struct SpmmRun {
+  uint16_t count;
+  uint16_t rows_per_step;  // 1, 2 or kBlockRows
+  uint32_t steps;
+};
+
+struct SpmmTile {
+  const SpmmRun* runs;
+  int64_t run_count;
+  const uint16_t* meta;
+  const float* values;
+};
+
+// sums[row of the group][64] += the tile times panel, for the first `lanes` tokens rounded up to a vector. The panel points at the
+// first column of the tile.
+namespace avx2 {
+void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
+}
+namespace avx512 {
+void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
+}
+
+}  // namespace lacuna::kernels

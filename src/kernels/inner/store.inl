@@ -1,0 +1,89 @@
+// Template over Vec (see avx2/vec.h): stores of tiles with bias, residual and activation, and transposition.
+// Included inside the namespace of an ISA folder. Wants activations.inl before it.
+
+void store_channel_major(const StoreTask& task) noexcept {
+  for (int64_t r = 0; r < task.rows; r++) {
+    const float* sums = task.sums + r * task.sums_stride;
+    const float* residual = task.residual ? task.residual + r * task.residual_stride : nullptr;
+    float* y = task.y + r * task.y_stride;
+    Vec bias = task.bias ? Vec::set1(task.bias[r]) : Vec::zero();
+    for (int64_t t = 0; t < task.tokens; t += Vec::kLanes) {
+      int64_t n = task.tokens - t;
+      if (n >= Vec::kLanes) {
+        Vec v = Vec::add(Vec::load(sums + t), bias);
+        if (residual) v = Vec::add(v, Vec::load(residual + t));
+        Vec::store(y + t, activated(v, task.activation, task.alpha, task.beta));
+      } else {
+        Vec v = Vec::add(Vec::load_first(sums + t, n), bias);
+        if (residual) v = Vec::add(v, Vec::load_first(residual + t, n));
+        Vec::store_first(y + t, activated(v, task.activation, task.alpha, task.beta), n);
+      }
+    }
+  }
+}
+
+// One vector of up to kLanes rows of one token.
+static inline void store_rows(const StoreTask& task, Vec v, int64_t token, int64_t row, int64_t n) {
+  float* y = task.y + token * task.y_stride + row;
+  const float* residual = task.residual ? task.residual + token * task.residual_stride + row : nullptr;
+  if (n >= Vec::kLanes) {
+    if (task.bias) v = Vec::add(v, Vec::load(task.bias + row));
+    if (residual) v = Vec::add(v, Vec::load(residual));
+    Vec::store(y, activated(v, task.activation, task.alpha, task.beta));
+  } else {
+    if (task.bias) v = Vec::add(v, Vec::load_first(task.bias + row, n));
+    if (residual) v = Vec::add(v, Vec::load_first(residual, n));
+    Vec::store_first(y, activated(v, task.activation, task.alpha, task.beta), n);
+  }
+}
+
+void store_token_major(const StoreTask& task) noexcept {
+  for (int64_t t = 0; t < task.tokens; t++)
+    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) {
+      const float* sums = task.sums + t * task.sums_stride + r;
+      int64_t n = task.rows - r;
+      store_rows(task, n >= Vec::kLanes ? Vec::load(sums) : Vec::load_first(sums, n), t, r, n);
+    }
+}
+
+void store_transposed(const StoreTask& task) noexcept {
+  for (int64_t r = 0; r < task.rows; r += Vec::kLanes) {
+    int64_t n = task.rows - r;
+    const float* sums = task.sums + r * task.sums_stride;
+    int64_t t = 0;
+    for (; t + 4 <= task.tokens; t += 4) {
+      Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
+      store_rows(task, {four.column[0]}, t, r, n);
+      store_rows(task, {four.column[1]}, t + 1, r, n);
+      store_rows(task, {four.column[2]}, t + 2, r, n);
+      store_rows(task, {four.column[3]}, t + 3, r, n);
+    }
+    for (; t < task.tokens; t++) {
+      float column[Vec::kLanes] = {};
+      for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
+      store_rows(task, Vec::load(column), t, r, n);
+    }
+  }
+}
+
+void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept {
+  for (int64_t r = 0; r < rows; r += Vec::kLanes) {
+    int64_t n = rows - r, lanes = lanes_written - r;
+    const float* block = in + r * in_stride;
+    int64_t c = 0;
+    for (; c + 4 <= cols; c += 4) {
+      Vec::Four four = Vec::load_transposed(block + c, in_stride, n);
+      float* to = out + c * out_stride + r;
+      if (lanes >= Vec::kLanes) {
+        Vec::store(to, {four.column[0]});
+        Vec::store(to + out_stride, {four.column[1]});
+        Vec::store(to + 2 * out_stride, {four.column[2]});
+        Vec::store(to + 3 * out_stride, {four.column[3]});
+      } else {
+        for (int i = 0; i < 4; i++) Vec::store_first(to + i * out_stride, {four.column[i]}, lanes);
+      }
+    }
+    for (; c < cols; c++)
+      for (int64_t i = 0; i < (lanes < Vec::kLanes ? lanes : Vec::kLanes); i++) out[c * out_stride + r + i] = block[(i < n ? i : n - 1) * in_stride + c];
+  }
+}

@@ -1,0 +1,323 @@
+// The inner loops of integer/lane16.h over a vector type S (see any file that includes this one). Each ISA includes it in its namespace.
+//
+// S is Simd of simd512.inl or simd256.inl.
+
+#ifdef __clang__
+#define LACUNA_UNROLL _Pragma("unroll")
+#else
+#define LACUNA_UNROLL _Pragma("GCC unroll 16")
+#endif
+
+template <class S>
+inline void start(typename S::Vec (&acc)[S::kVectors], int32_t value) {
+  LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) acc[v] = S::set1(value);
+}
+
+// Where the codes of step i of a unit are, as whole vectors of one byte per weight.
+template <class S, int kBits>
+struct DenseUnit {
+  static constexpr bool kMasked = false;
+  const uint8_t* p;
+  explicit DenseUnit(const uint8_t* stream) : p(stream) {}
+  inline void step(int i, typename S::Vec (&w)[S::kVectors]) {
+    constexpr int kBytes = 64 / S::kVectors;
+    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+      if constexpr (kBits == 8) w[v] = S::load(p + 64 * i + kBytes * v);
+      if constexpr (kBits == 4) w[v] = i % 2 ? S::high_nibbles(S::load(p + 32 * (i - 1) + kBytes * v)) : S::low_nibbles(S::load(p + 32 * i + kBytes * v));
+    }
+  }
+  inline void kept(int, typename S::Vec (&)[S::kVectors]) {}
+  const uint8_t* end() const { return p + 64 * kBits; }
+};
+
+template <class S, int kBits>
+struct BitmaskUnit {
+  static constexpr bool kMasked = true;
+  const uint64_t* masks;
+  const uint8_t* p;
+  explicit BitmaskUnit(const uint8_t* stream) : masks(reinterpret_cast<const uint64_t*>(stream)), p(stream + 64) {}
+  inline void step(int i, typename S::Vec (&w)[S::kVectors]) {
+    p += S::template expand<kBits>(masks[i], p, w);
+  }
+  inline void kept(int i, typename S::Vec (&ones)[S::kVectors]) { S::ones_of(masks[i], ones); }
+  const uint8_t* end() const { return p; }
+};
+
+// sums[t][r] = sum over columns of code(r, c) * x(t, c).
+template <class S, template <class, int> class Unit, int kBits, int kTokens>
+void row_scaled(const Lane16Call& c, int64_t first_token) {
+  using Vec = typename S::Vec;
+  constexpr int kChains = kTokens == 1 ? 2 : 1;
+  constexpr int kBias = kBits == 4 ? 8 : S::kBias8;
+  Vec acc[kChains][kTokens][S::kVectors];
+  LACUNA_UNROLL for (int k = 0; k < kChains; k++)
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+      start<S>(acc[k][t], k == 0 && kBias ? -kBias * c.x_sums[(first_token + t) * c.x_sums_stride] : 0);
+  const uint8_t* p = c.stream;
+  const uint8_t* base = c.x + first_token * c.x_stride;
+  for (int64_t u = 0; u < c.units; u++) {
+    const uint8_t* x = base + c.offsets[u];
+    Unit<S, kBits> unit(p);
+    LACUNA_UNROLL for (int i = 0; i < 8; i++) {
+      Vec w[S::kVectors];
+      unit.step(i, w);
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+        LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
+          S::template dot_broadcast<kBits>(acc[i % kChains][t][v], w[v], x + t * c.x_stride + 4 * i);
+    }
+    p = unit.end();
+  }
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+      Vec sum = acc[0][t][v];
+      if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
+      S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
+    }
+}
+
+// scaled_sums[t][r] = sum over scale groups of dot * scale + (sum of kept x) * minimum.
+template <class S, template <class, int> class Unit, int kBits, int kTokens, bool kMinima>
+void group_scaled(const Lane16Call& c, int64_t first_token) {
+  using Vec = typename S::Vec;
+  using Floats = typename S::Floats;
+  constexpr int kBias = kBits == 4 ? 8 : S::kBias8;
+  constexpr bool kCountKept = kMinima && Unit<S, kBits>::kMasked;
+  constexpr int kPerVector = 16 / S::kVectors;
+  Floats total[kTokens][S::kVectors];
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) total[t][v] = S::to_float(S::set1(0));
+  const uint8_t* p = c.stream;
+  const uint8_t* base = c.x + first_token * c.x_stride;
+  int64_t scale_bytes = c.half_scales ? 2 : 4;
+  for (int64_t u = 0, group = 0; u < c.units; group++) {
+    const uint8_t* scales = p;
+    p += (kMinima ? 32 : 16) * scale_bytes;
+    Vec acc[kTokens][S::kVectors], x_kept[kTokens][S::kVectors];
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) {
+      start<S>(acc[t], kBias ? -kBias * c.x_sums[(first_token + t) * c.x_sums_stride + group] : 0);
+      start<S>(x_kept[t], kCountKept || !kMinima ? 0 : c.x_sums[(first_token + t) * c.x_sums_stride + group]);
+    }
+    int64_t last = u + c.group_units < c.units ? u + c.group_units : c.units;
+    for (; u < last; u++) {
+      const uint8_t* x = base + c.offsets[u];
+      Unit<S, kBits> unit(p);
+      LACUNA_UNROLL for (int i = 0; i < 8; i++) {
+        Vec w[S::kVectors];
+        unit.step(i, w);
+        LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+          LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) S::template dot_broadcast<kBits>(acc[t][v], w[v], x + t * c.x_stride + 4 * i);
+        if constexpr (kCountKept) {
+          unit.kept(i, w);
+          LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+            LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) S::template dot_broadcast<4>(x_kept[t][v], w[v], x + t * c.x_stride + 4 * i);
+        }
+      }
+      p = unit.end();
+    }
+    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+      Floats scale = S::load_scales(scales + v * kPerVector * scale_bytes, c.half_scales);
+      Floats minimum = scale;
+      if constexpr (kMinima) minimum = S::load_scales(scales + (16 + v * kPerVector) * scale_bytes, c.half_scales);
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t++) {
+        total[t][v] = S::fma(S::to_float(acc[t][v]), scale, total[t][v]);
+        if constexpr (kMinima) total[t][v] = S::fma(S::to_float(x_kept[t][v]), minimum, total[t][v]);
+      }
+    }
+  }
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) S::store_floats(c.scaled_sums + (first_token + t) * kLanes + v * kPerVector, total[t][v]);
+}
+
+// One step of a gather: sixteen activations per 128-bit lane, or a window, permuted to the slots and multiplied.
+template <class S, int kSlots, int kTokens>
+void n16(const Lane16Call& c, int64_t first_token) {
+  using Vec = typename S::Vec;
+  constexpr int kChains = kTokens * S::kVectors <= 2 ? 2 : 1;
+  constexpr int kBytes = 64 / S::kVectors;
+  constexpr int kPairs = kSlots / 2;  // of steps in a unit: kSlots slots x 4 groups / 4 slots per step / 2
+  Vec acc[kChains][kTokens][S::kVectors];
+  LACUNA_UNROLL for (int k = 0; k < kChains; k++)
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) start<S>(acc[k][t], 0);
+  const uint8_t* p = c.stream;
+  const uint8_t* base = c.x + first_token * c.x_stride;
+  for (int64_t u = 0; u < c.units; u++) {
+    const uint8_t* x = base + c.offsets[u];
+    LACUNA_UNROLL for (int i = 0; i < kPairs; i++, p += 192)
+      LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+        Vec nibbles = S::load(p + kBytes * v);
+        LACUNA_UNROLL for (int half = 0; half < 2; half++) {
+          Vec index = half ? S::high_nibbles(nibbles) : S::low_nibbles(nibbles);
+          typename S::Gathered w(p + 64 + 64 * half + kBytes * v);
+          const int step = 2 * i + half;
+          LACUNA_UNROLL for (int t = 0; t < kTokens; t++) {
+            const uint8_t* xt = x + t * c.x_stride;
+            Vec gathered = kSlots == 2 ? S::lookup16_pair(xt + 32 * step, index) : S::lookup16(xt + 16 * (step / (kSlots / 4 ? kSlots / 4 : 1)), index);
+            w.dot(acc[half % kChains][t][v], gathered);
+          }
+        }
+      }
+  }
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+      Vec sum = acc[0][t][v];
+      if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
+      S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
+    }
+}
+
+// Always inlined: a call that is inlined late leaves the accumulators on the stack (gcc 12).
+template <class S, int kWindow, int kTokens>
+[[gnu::always_inline]] inline void window_step(typename S::Vec (&acc)[kTokens][S::kVectors], const uint8_t* p, const uint8_t* x, const uint8_t* x_xor,
+                                               int64_t x_stride) {
+  constexpr int kBytes = 64 / S::kVectors;
+  LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+    typename S::Vec index = S::load(p + kBytes * v);
+    typename S::Gathered w(p + 64 + kBytes * v);
+    typename S::Vec gathered[kTokens];
+    S::template lookup_window<kWindow, kTokens>(x, x_xor, x_stride, index, gathered);
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) w.dot(acc[t][v], gathered[t]);
+  }
+}
+
+template <class S, int kWindow, int kTokens>
+void window(const Lane16Call& c, int64_t first_token) {
+  using Vec = typename S::Vec;
+  constexpr int kChains = kTokens * S::kVectors <= 2 ? 2 : 1;
+  Vec acc[kChains][kTokens][S::kVectors];
+  LACUNA_UNROLL for (int k = 0; k < kChains; k++)
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) start<S>(acc[k][t], 0);
+  const uint8_t *p = c.stream, *x = c.x + first_token * c.x_stride, *x_xor = c.x_xor + first_token * c.x_stride;
+  const int32_t* offset = c.offsets;
+  int64_t stride = c.x_stride, steps = c.units;
+  for (; steps >= kChains; steps -= kChains, offset += kChains, p += 128 * kChains) {
+    window_step<S, kWindow, kTokens>(acc[0], p, x + offset[0], x_xor + offset[0], stride);
+    if constexpr (kChains == 2) window_step<S, kWindow, kTokens>(acc[1], p + 128, x + offset[1], x_xor + offset[1], stride);
+  }
+  if constexpr (kChains == 2)
+    if (steps > 0) window_step<S, kWindow, kTokens>(acc[0], p, x + offset[0], x_xor + offset[0], stride);
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+      Vec sum = acc[0][t][v];
+      if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
+      S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
+    }
+}
+
+// Splits the tokens of a call into passes of 8, 4, 2 and 1, as many at once as the registers hold.
+template <int kValue>
+struct Tokens {
+  static constexpr int value = kValue;
+};
+template <class S, class Pass>
+inline void by_tokens(const Lane16Call& c, Pass pass) {
+  int64_t t = 0;
+  if constexpr (S::kMaxTokens >= 8)
+    for (; t + 4 < c.tokens; t += 8) pass(Tokens<8>(), t);
+  for (; t + 2 < c.tokens; t += 4) pass(Tokens<4>(), t);
+  for (; t + 1 < c.tokens; t += 2) pass(Tokens<2>(), t);
+  for (; t < c.tokens; t++) pass(Tokens<1>(), t);
+}
+
+template <class S, template <class, int> class Unit, int kBits>
+void run_row_scaled(const Lane16Call& c) {
+  by_tokens<S>(c, [&](auto n, int64_t t) { row_scaled<S, Unit, kBits, n.value>(c, t); });
+}
+template <class S, template <class, int> class Unit, int kBits, bool kMinima>
+void run_group_scaled(const Lane16Call& c) {
+  by_tokens<S>(c, [&](auto n, int64_t t) { group_scaled<S, Unit, kBits, n.value, kMinima>(c, t); });
+}
+template <class S, int kSlots>
+void run_n16(const Lane16Call& c) {
+  by_tokens<S>(c, [&](auto n, int64_t t) { n16<S, kSlots, n.value>(c, t); });
+}
+template <class S, int kWindow>
+void run_window(const Lane16Call& c) {
+  by_tokens<S>(c, [&](auto n, int64_t t) { window<S, kWindow, n.value>(c, t); });
+}
+
+template <class S>
+void output(const Lane16Output& o) {
+  using Floats = typename S::Floats;
+  constexpr int kPerVector = 16 / S::kVectors;
+  for (int64_t t = 0; t < o.tokens; t++)
+    LACUNA_UNROLL for (int v = 0; v < 16; v += kPerVector) {
+      Floats sum;
+      if (o.sums) {
+        typename S::Vec dot = S::load(o.sums + t * kLanes + v);
+        if (o.excess) dot = S::sub(dot, S::load(o.excess + v));
+        sum = S::mul(S::to_float(dot), S::load_floats(o.scales + v));
+      } else {
+        sum = S::load_floats(o.scaled_sums + t * kLanes + v);
+      }
+      sum = S::mul(sum, S::set1_float(o.x_scales[t]));
+      if (o.bias) sum = S::add_float(sum, S::load_floats(o.bias + v));
+      if (o.residual) sum = S::add_float(sum, S::load_floats(o.residual + t * o.residual_stride + v));
+      if (o.relu) sum = S::max(sum, S::set1_float(0));
+      S::store_floats(o.y + t * o.y_stride + v, sum);
+    }
+}
+
+template <class S>
+float largest(const float* x, int64_t n) {
+  constexpr int kPerVector = 16 / S::kVectors;
+  typename S::Floats most[4];  // four chains hide the latency
+  LACUNA_UNROLL for (int k = 0; k < 4; k++) most[k] = S::set1_float(0);
+  int64_t i = 0;
+  for (; i + 4 * kPerVector <= n; i += 4 * kPerVector)
+    LACUNA_UNROLL for (int k = 0; k < 4; k++) most[k] = S::max(S::abs_float(S::load_floats(x + i + k * kPerVector)), most[k]);
+  for (; i + kPerVector <= n; i += kPerVector) most[0] = S::max(S::abs_float(S::load_floats(x + i)), most[0]);
+  float out = S::largest_lane(S::max(S::max(most[0], most[1]), S::max(most[2], most[3])));
+  for (; i < n; i++) {
+    float v = x[i] < 0 ? -x[i] : x[i];
+    out = out < v ? v : out;
+  }
+  return out;
+}
+
+template <class S>
+void quantize(const float* x, int64_t n, float inverse, uint8_t flip, uint8_t* out) {
+  int64_t i = 0;
+  for (; i + 64 <= n; i += 64) S::quantize64(x + i, inverse, flip, out + i);
+  for (; i + 16 <= n; i += 16) S::quantize16(x + i, inverse, flip, out + i);
+  if (i == n) return;
+  float rest[16] = {};
+  uint8_t codes[16];
+  for (int64_t k = i; k < n; k++) rest[k - i] = x[k];
+  S::quantize16(rest, inverse, flip, codes);
+  for (int64_t k = i; k < n; k++) out[k] = codes[k - i];
+}
+
+// The table of an instruction set.
+template <class S>
+constexpr Lane16Isa isa_table() {
+  Lane16Isa isa = {};
+  isa.bias8 = S::kBias8;
+  isa.raw_bitmask = S::kRawBitmask;
+  isa.nibble_run = S::kNibbleRun;
+  isa.unsigned_gather = S::kUnsignedGather;
+  isa.xor_windows = S::kXorWindows;
+  isa.dense[0][0] = run_row_scaled<S, DenseUnit, 8>;
+  isa.dense[0][1] = run_group_scaled<S, DenseUnit, 8, false>;
+  isa.dense[1][0] = run_row_scaled<S, DenseUnit, 4>;
+  isa.dense[1][1] = run_group_scaled<S, DenseUnit, 4, false>;
+  isa.dense[1][2] = run_group_scaled<S, DenseUnit, 4, true>;
+  isa.bitmask[0][0] = run_row_scaled<S, BitmaskUnit, 8>;
+  isa.bitmask[0][1] = run_group_scaled<S, BitmaskUnit, 8, false>;
+  isa.bitmask[1][0] = run_row_scaled<S, BitmaskUnit, 4>;
+  isa.bitmask[1][1] = run_group_scaled<S, BitmaskUnit, 4, false>;
+  isa.bitmask[1][2] = run_group_scaled<S, BitmaskUnit, 4, true>;
+  isa.n16[0] = run_n16<S, 2>;
+  isa.n16[1] = run_n16<S, 4>;
+  isa.n16[2] = run_n16<S, 8>;
+  isa.n16[3] = run_n16<S, 12>;
+  isa.n16[4] = run_n16<S, 16>;
+  isa.window[0] = run_window<S, 64>;
+  isa.window[1] = run_window<S, 128>;
+  if constexpr (!S::kXorWindows) isa.window[2] = run_window<S, 256>;
+  isa.output = output<S>;
+  isa.largest = largest<S>;
+  isa.quantize = quantize<S>;
+  isa.group_sums = S::group_sums;
+  isa.xor_shifted = S::xor_shifted;
+  return isa;
+}

@@ -1,0 +1,141 @@
+#include "kernels/integer/lane16_linear.h"
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "kernels/epilogue.h"
+#include "kernels/integer/token_codes.h"
+#include "kernels/support.h"
+
+namespace lacuna::kernels {
+namespace {
+
+class Lane16Linear : public PackedLinear {
+ public:
+  Lane16Linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, const Lane16Isa& isa, const Lane16Options& options)
+      : kernel_(kernel), isa_(isa), weight_(pack_lane16(weight, isa, options)) {
+    bool grouped = weight.group != 0 || weight.minima;
+    int scaling = weight.minima ? 2 : grouped ? 1 : 0;
+    switch (options.format) {
+      case Lane16Format::kDense: run_ = isa.dense[options.bits == 4][scaling]; break;
+      case Lane16Format::kBitmask: run_ = isa.bitmask[options.bits == 4][scaling]; break;
+      case Lane16Format::kN16: run_ = isa.n16[options.slots / 4]; break;
+      case Lane16Format::kWindow: run_ = isa.window[options.window == 64 ? 0 : options.window == 128 ? 1 : 2]; break;
+    }
+    bool gathers = options.format == Lane16Format::kN16 || options.format == Lane16Format::kWindow;
+    wanted_.flip = gathers && isa.unsigned_gather ? 0x80 : 0;
+    wanted_.xored = options.format == Lane16Format::kWindow && isa.xor_windows;
+    wanted_.sums = !gathers;
+    wanted_.group = weight.group;
+    wanted_.input_scale = problem.input_scale;
+    group_units_ = weight.group ? weight.group / kUnitCols : std::max<int64_t>(weight_.units, 1);
+    std::vector<int64_t> work;
+    for (int64_t g = 0; g < weight_.row_groups(); g++) work.push_back(weight_.stream_begin[size_t(g) + 1] - weight_.stream_begin[size_t(g)] + 256);
+    int64_t bytes = weight_.stream_begin.back();
+    parts_ = balanced_cut(work, std::clamp<int64_t>(bytes / kPartBytes, 1, kMaxParts));
+  }
+
+  std::string_view kernel() const override { return kernel_; }
+  int64_t size_bytes() const override { return weight_.size_bytes(); }
+  Shape shape() const override { return {weight_.rows, weight_.cols}; }
+
+  void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
+    if (tokens == 0 || weight_.rows == 0) return;
+    TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, isa_);
+    int64_t parts = int64_t(parts_.size()) - 1, blocks = (tokens + kTokenBlock - 1) / kTokenBlock;
+    // Enough tiles for the threads: row parts first, because a part's stream then stays in cache for all its tokens.
+    int64_t token_parts = std::clamp<int64_t>(kMaxParts / std::max<int64_t>(parts, 1), 1, blocks);
+    parallel_for(parts * token_parts, [&](int64_t tile) {
+      int64_t part = tile / token_parts, first = tile % token_parts * blocks / token_parts, last = (tile % token_parts + 1) * blocks / token_parts;
+      for (int64_t block = first; block < last; block++)
+        for (int64_t g = parts_[size_t(part)]; g < parts_[size_t(part) + 1]; g++)
+          run_tile(codes, g, block * kTokenBlock, std::min(kTokenBlock, tokens - block * kTokenBlock), y, y_stride, epilogue);
+    });
+  }
+
+ private:
+  static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
+
+  void run_tile(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
+    alignas(64) int32_t sums[kTokenBlock * kLanes];
+    alignas(64) float finished[kTokenBlock * kLanes];
+    bool by_row = !weight_.scales.empty();
+    size_t i = size_t(g), units = size_t(weight_.unit_begin[i]);
+    Lane16Call call = {};
+    call.stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[i];
+    call.offsets = weight_.offsets.data() + units;
+    call.units = weight_.units ? weight_.units : weight_.unit_begin[i + 1] - weight_.unit_begin[i];
+    call.x = codes.codes + first_token * codes.stride, call.x_stride = codes.stride;
+    call.x_xor = codes.xored ? codes.xored + first_token * codes.stride : nullptr;
+    call.tokens = tokens;
+    call.x_sums = codes.sums ? codes.sums + first_token * codes.groups : nullptr, call.x_sums_stride = codes.groups;
+    call.group_units = group_units_, call.half_scales = weight_.half_scales;
+    call.sums = sums, call.scaled_sums = finished;
+    run_(call);
+
+    int64_t first_row = g * kLanes, rows = std::min(kLanes, weight_.rows - first_row);
+    bool fused = rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu);
+    Lane16Output out = {};
+    if (by_row) out.sums = sums, out.scales = weight_.scales.data() + first_row;
+    out.scaled_sums = finished;
+    if (!weight_.excess.empty()) out.excess = weight_.excess.data() + first_row;
+    out.x_scales = codes.scales + first_token, out.tokens = tokens;
+    out.y = finished, out.y_stride = kLanes;
+    if (fused) {
+      out.y = y + first_token * y_stride + first_row, out.y_stride = y_stride;
+      if (epilogue.bias) out.bias = epilogue.bias + first_row;
+      if (epilogue.residual) out.residual = epilogue.residual + first_token * epilogue.residual_stride + first_row;
+      out.residual_stride = epilogue.residual_stride;
+      out.relu = epilogue.activation == Activation::kRelu;
+    }
+    isa_.output(out);
+    if (!fused)
+      store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y,
+                        y_stride, epilogue);
+  }
+
+  std::string_view kernel_;
+  const Lane16Isa& isa_;
+  Lane16Weight weight_;
+  Lane16Run run_ = nullptr;
+  TokenCodesWanted wanted_;
+  int64_t group_units_ = 1;
+  std::vector<int64_t> parts_;
+};
+
+}  // namespace
+
+int n16_slots(std::string_view pattern) {
+  int n = 0, m = 0;
+  size_t colon = pattern.find(':');
+  if (colon == std::string_view::npos) return 0;
+  const char *end = pattern.data() + pattern.size(), *middle = pattern.data() + colon;
+  if (std::from_chars(pattern.data(), middle, n).ptr != middle || std::from_chars(middle + 1, end, m).ptr != end) return 0;
+  if (n < 1 || m < 1 || n > m || 16 % m != 0) return 0;
+  int slots = n * 16 / m;
+  return slots <= 2 ? 2 : (slots + 3) / 4 * 4;
+}
+
+std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Format format, int bits) {
+  if (problem.weights != (bits == 4 ? DType::kS4 : DType::kS8)) return cat("takes s", bits, " weights, not ", name_of(problem.weights));
+  if (problem.activations != DType::kS8) return cat("takes s8 activations, not ", name_of(problem.activations));
+  bool gathers = format == Lane16Format::kN16 || format == Lane16Format::kWindow;
+  if (gathers && problem.group != 0) return cat("takes one scale per row, not one per ", problem.group);
+  if (problem.group % kUnitCols != 0) return cat("takes scale groups of a multiple of ", kUnitCols, " columns, not ", problem.group);
+  if (problem.minima && bits == 8) return "takes no minima";
+  if (format == Lane16Format::kN16 && n16_slots(problem.pattern) == 0) return cat("takes N:M with M dividing 16, not ", problem.pattern);
+  if (format == Lane16Format::kDense && problem.minima && problem.pattern != "dense") return "would add minima where weights were removed";
+  if (format != Lane16Format::kDense && problem.pattern == "dense") return "is for sparse weights";
+  return std::nullopt;
+}
+
+std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, const Lane16Isa& isa,
+                                                 const Lane16Options& options) {
+  Lane16Options chosen = options;
+  if (options.format == Lane16Format::kN16) chosen.slots = n16_slots(problem.pattern);
+  return std::make_unique<Lane16Linear>(kernel, problem, weight, isa, chosen);
+}
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,228 @@
+// The layouts are described in lane16.h.
+#include "kernels/integer/lane16_pack.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/buffer.h"
+#include "base/parallel.h"
+
+namespace lacuna::kernels {
+namespace {
+
+using Bytes8 = std::vector<uint8_t>;
+
+// Sixteen rows of a weight, rows and columns beyond the end empty.
+class RowGroup {
+ public:
+  RowGroup(const WeightMatrix& weight, int64_t index) : weight_(weight), first_(index * kLanes) {}
+  bool kept(int64_t lane, int64_t col) const {
+    int64_t row = first_ + lane;
+    return row < weight_.rows && col < weight_.cols && (!weight_.mask || weight_.mask->kept(row, col));
+  }
+  int8_t code(int64_t lane, int64_t col) const { return kept(lane, col) ? weight_.codes[(first_ + lane) * weight_.cols + col] : int8_t(0); }
+  // Scale (or minimum) of a lane; 0 beyond the last row.
+  float scale(const float* scales, int64_t lane, int64_t group, int64_t groups) const {
+    return first_ + lane < weight_.rows ? scales[(first_ + lane) * groups + group] : 0.0f;
+  }
+  const WeightMatrix& weight() const { return weight_; }
+
+ private:
+  const WeightMatrix& weight_;
+  int64_t first_;
+};
+
+int64_t groups_of(const WeightMatrix& weight) { return weight.group ? (weight.cols + weight.group - 1) / weight.group : 1; }
+
+void append_floats(Bytes8& out, const float (&values)[kLanes], bool half) {
+  for (float v : values) {
+    uint32_t bits = half ? f32_to_f16(v) : std::bit_cast<uint32_t>(v);
+    for (int i = 0; i < (half ? 2 : 4); i++) out.push_back(uint8_t(bits >> (8 * i)));
+  }
+}
+
+// The scales that open a scale group.
+void append_scales(Bytes8& out, const RowGroup& rows, int64_t group, bool half) {
+  const WeightMatrix& weight = rows.weight();
+  for (const float* source : {weight.scales, weight.minima}) {
+    if (!source) continue;
+    float values[kLanes];
+    for (int64_t lane = 0; lane < kLanes; lane++) values[lane] = rows.scale(source, lane, group, groups_of(weight));
+    append_floats(out, values, half);
+  }
+}
+
+void append_dense_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int bits, int bias) {
+  uint8_t codes[8][64];
+  for (int64_t step = 0; step < 8; step++)
+    for (int64_t i = 0; i < 64; i++) codes[step][i] = uint8_t(rows.code(i / 4, first_col + 4 * step + i % 4) + bias);
+  for (int64_t step = 0; step < 8; step += bits == 8 ? 1 : 2)
+    for (int64_t i = 0; i < 64; i++) out.push_back(bits == 8 ? codes[step][i] : uint8_t(codes[step][i] | codes[step + 1][i] << 4));
+}
+
+void append_bitmask_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int bits, int bias, int nibble_run) {
+  size_t masks_at = out.size();
+  out.resize(masks_at + 64);
+  for (int64_t step = 0; step < 8; step++) {
+    uint64_t mask = 0;
+    int nibbles = 0;
+    for (int64_t i = 0; i < 64; i++) {
+      if (i % nibble_run == 0) nibbles = 0;
+      if (!rows.kept(i / 4, first_col + 4 * step + i % 4)) continue;
+      mask |= uint64_t(1) << i;
+      uint8_t code = uint8_t(rows.code(i / 4, first_col + 4 * step + i % 4) + bias);
+      if (bits == 8)
+        out.push_back(code);
+      else if (nibbles++ % 2 == 0)
+        out.push_back(code & 15);
+      else
+        out.back() |= uint8_t(code << 4);
+    }
+    std::memcpy(&out[masks_at + size_t(8 * step)], &mask, 8);
+  }
+}
+
+// Slot k of four of lane r at byte 4 r + k.
+void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int slots) {
+  int64_t steps = slots;  // slots x 4 column groups / 4
+  std::vector<std::array<uint8_t, 64>> index(static_cast<size_t>(steps)), code(static_cast<size_t>(steps));
+  for (auto& line : index) line.fill(0);
+  for (auto& line : code) line.fill(0);
+  for (int64_t lane = 0; lane < kLanes; lane++)
+    for (int64_t group = 0; group < 4; group++) {
+      int64_t slot = group * slots;  // four to a step
+      for (int64_t c = 0; c < 16; c++) {
+        int64_t col = first_col + 16 * group + c;
+        if (!rows.kept(lane, col)) continue;
+        LACUNA_ASSERT(slot < (group + 1) * slots);
+        index[size_t(slot / 4)][size_t(4 * lane + slot % 4)] = uint8_t(c);
+        code[size_t(slot / 4)][size_t(4 * lane + slot % 4)] = uint8_t(rows.code(lane, col));
+        slot++;
+      }
+    }
+  for (size_t step = 0; step < size_t(steps); step += 2) {
+    for (size_t i = 0; i < 64; i++) out.push_back(uint8_t(index[step][i] | index[step + 1][i] << 4));
+    out.insert(out.end(), code[step].begin(), code[step].end());
+    out.insert(out.end(), code[step + 1].begin(), code[step + 1].end());
+  }
+}
+
+// Bases are multiples of `alignment`: unaligned loads of x cross cache lines, coarser bases leave more slots over.
+int64_t base_alignment(int window) { return window == 64 ? 16 : 64; }
+
+void append_window_steps(Bytes8& out, std::vector<int32_t>& bases, const RowGroup& rows, int window) {
+  std::vector<int32_t> columns[kLanes];
+  for (int64_t lane = 0; lane < kLanes; lane++)
+    for (int64_t col = 0; col < rows.weight().cols; col++)
+      if (rows.kept(lane, col)) columns[lane].push_back(int32_t(col));
+  size_t next[kLanes] = {};
+  for (;;) {
+    int64_t base = INT64_MAX;
+    for (int64_t lane = 0; lane < kLanes; lane++)
+      if (next[lane] < columns[lane].size()) base = std::min<int64_t>(base, columns[lane][next[lane]]);
+    if (base == INT64_MAX) return;
+    base -= base % base_alignment(window);
+    uint8_t index[64] = {}, code[64] = {};
+    for (int64_t lane = 0; lane < kLanes; lane++)
+      for (int64_t slot = 0; slot < 4 && next[lane] < columns[lane].size() && columns[lane][next[lane]] < base + window; slot++) {
+        int64_t col = columns[lane][next[lane]++];
+        index[4 * lane + slot] = uint8_t(col - base);
+        code[4 * lane + slot] = uint8_t(rows.code(lane, col));
+      }
+    out.insert(out.end(), index, index + 64);
+    out.insert(out.end(), code, code + 64);
+    bases.push_back(int32_t(base));
+  }
+}
+
+bool exact_in_f16(const float* values, int64_t count) {
+  for (int64_t i = 0; values && i < count; i++)
+    if (f16_to_f32(f32_to_f16(values[i])) != values[i]) return false;
+  return true;
+}
+
+struct Encoder {
+  const WeightMatrix& weight;
+  const Lane16Isa& isa;
+  const Lane16Options& options;
+  bool half_scales;
+
+  // Uniform units with their scale groups, or window steps.
+  void encode(const RowGroup& rows, Bytes8& out, std::vector<int32_t>& bases) const {
+    if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window);
+    int64_t unit_cols = options.format == Lane16Format::kN16 ? kUnitColsN16 : kUnitCols;
+    for (int64_t col = 0; col < weight.cols; col += unit_cols) {
+      if (scaled_in_stream() && (weight.group ? col % weight.group == 0 : col == 0))
+        append_scales(out, rows, weight.group ? col / weight.group : 0, half_scales);
+      append_unit(rows, out, col);
+    }
+  }
+  bool scaled_in_stream() const { return weight.group != 0 || weight.minima; }
+
+ private:
+  void append_unit(const RowGroup& rows, Bytes8& out, int64_t col) const {
+    int bias = options.bits == 4 ? 8 : isa.bias8;
+    switch (options.format) {
+      case Lane16Format::kDense: return append_dense_unit(out, rows, col, options.bits, bias);
+      case Lane16Format::kBitmask: return append_bitmask_unit(out, rows, col, options.bits, isa.raw_bitmask ? 0 : bias, isa.nibble_run);
+      default: return append_n16_unit(out, rows, col, options.slots);
+    }
+  }
+};
+
+}  // namespace
+
+int64_t Lane16Weight::size_bytes() const {
+  return stream_begin.back() + int64_t((stream_begin.size() + unit_begin.size()) * 8 + (offsets.size() + excess.size() + scales.size()) * 4);
+}
+
+Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const Lane16Options& options) {
+  int64_t groups = groups_of(weight), row_groups = (weight.rows + kLanes - 1) / kLanes;
+  Lane16Weight out = {.rows = weight.rows, .cols = weight.cols, .group = weight.group, .minima = weight.minima != nullptr};
+  out.half_scales = exact_in_f16(weight.scales, weight.rows * groups) && exact_in_f16(weight.minima, weight.rows * groups);
+  Encoder encoder = {weight, isa, options, out.half_scales};
+  bool window = options.format == Lane16Format::kWindow, gathers = window || options.format == Lane16Format::kN16;
+
+  std::vector<Bytes8> streams(static_cast<size_t>(row_groups));
+  std::vector<std::vector<int32_t>> bases(static_cast<size_t>(row_groups));
+  parallel_for(row_groups, [&](int64_t g) { encoder.encode(RowGroup(weight, g), streams[size_t(g)], bases[size_t(g)]); });
+
+  out.stream_begin = {0};
+  for (const Bytes8& stream : streams) out.stream_begin.push_back(out.stream_begin.back() + int64_t(stream.size()));
+  out.stream = allocate(size_t(out.stream_begin.back() + kStreamSpare), false);
+  std::memset(out.stream.get() + out.stream_begin.back(), 0, size_t(kStreamSpare));
+  parallel_for(row_groups, [&](int64_t g) {
+    if (!streams[size_t(g)].empty()) std::memcpy(out.stream.get() + out.stream_begin[size_t(g)], streams[size_t(g)].data(), streams[size_t(g)].size());
+    Bytes8().swap(streams[size_t(g)]);
+  });
+
+  if (window) {
+    out.unit_begin = {0};
+    for (const auto& b : bases) {
+      out.offsets.insert(out.offsets.end(), b.begin(), b.end());
+      out.unit_begin.push_back(int64_t(out.offsets.size()));
+    }
+  } else {
+    int64_t unit_cols = gathers ? kUnitColsN16 : kUnitCols;
+    out.units = (weight.cols + unit_cols - 1) / unit_cols;
+    for (int64_t u = 0; u < out.units; u++) out.offsets.push_back(int32_t(u * unit_cols));
+    out.unit_begin.assign(size_t(row_groups + 1), 0);
+  }
+  if (!encoder.scaled_in_stream()) {
+    out.scales.assign(size_t(row_groups * kLanes), 0.0f);
+    std::copy_n(weight.scales, weight.rows, out.scales.begin());
+  }
+  if (gathers && isa.unsigned_gather) {
+    out.excess.assign(size_t(row_groups * kLanes), 0);
+    parallel_for(weight.rows, [&](int64_t r) {
+      RowGroup rows(weight, r / kLanes);
+      int32_t sum = 0;
+      for (int64_t c = 0; c < weight.cols; c++) sum += rows.code(r % kLanes, c);
+      out.excess[size_t(r)] = 128 * sum;
+    });
+  }
+  return out;
+}
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,38 @@
+// Encoders of the streams of lane16.h: a weight matrix to one packed weight, row groups in parallel.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/integer/lane16.h"
+#include "kernels/linear.h"
+
+namespace lacuna::kernels {
+
+enum class Lane16Format { kDense, kBitmask, kN16, kWindow };
+
+struct Lane16Options {
+  Lane16Format format = Lane16Format::kDense;
+  int bits = 8;
+  int slots = 0;   // kN16
+  int window = 0;  // kWindow
+};
+
+// A packed weight. Row group g: stream [stream_begin[g], stream_begin[g + 1]), offsets and units [unit_begin[g], unit_begin[g + 1]).
+struct Lane16Weight {
+  int64_t rows = 0, cols = 0, group = 0;
+  bool half_scales = false, minima = false;
+  std::shared_ptr<std::byte[]> stream;
+  std::vector<int64_t> stream_begin, unit_begin;
+  std::vector<int32_t> offsets;  // dense, bitmask, n16: the same for all row groups, stored once, unit_begin is all 0
+  int64_t units = 0;             // of every row group, unless kWindow
+  std::vector<int32_t> excess;   // [row groups][16]: 128 * sum of codes, for gathers of x + 128; else empty
+  std::vector<float> scales;     // [row groups][16], if scales are per row
+
+  int64_t row_groups() const { return int64_t(stream_begin.size()) - 1; }
+  int64_t size_bytes() const;
+};
+
+Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const Lane16Options& options);
+
+}  // namespace lacuna::kernels

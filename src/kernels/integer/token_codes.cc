@@ -1,0 +1,72 @@
+#include "kernels/integer/token_codes.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "kernels/support.h"
+
+namespace lacuna::kernels {
+namespace {
+
+int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
+
+// Whole units, and not a multiple of 1 KiB, so that eight tokens do not fall into the same cache sets.
+int64_t row_stride(int64_t cols, int64_t group) {
+  int64_t stride = round_up(round_up(cols, 64), std::max<int64_t>(group, 64));
+  return stride % 1024 == 0 ? stride + 64 : stride;
+}
+
+int64_t padded(int64_t tokens, int64_t multiple) {
+  if (multiple != 0) return round_up(tokens, multiple);
+  return tokens < kTokenBlock ? int64_t(std::bit_ceil(uint64_t(tokens))) : round_up(tokens, kTokenBlock);
+}
+
+}  // namespace
+
+TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa) {
+  TokenCodes out = {};
+  int64_t padded_tokens = padded(tokens, wanted.token_multiple), group = wanted.group ? wanted.group : round_up(std::max<int64_t>(cols, 1), 32);
+  out.stride = row_stride(cols, wanted.group);
+  out.groups = std::max<int64_t>((cols + group - 1) / group, 1);
+  size_t plane = size_t(padded_tokens * out.stride + kStreamSpare);
+  out.codes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, int64_t(plane));
+  if (wanted.xored) out.xored = thread_scratch_of<uint8_t>(ScratchSlot::kSharedSecond, int64_t(plane));
+  out.scales = thread_scratch_of<float>(ScratchSlot::kSharedThird, padded_tokens * (1 + out.groups));
+  if (wanted.sums) out.sums = reinterpret_cast<int32_t*>(out.scales + padded_tokens);
+  std::memset(out.codes + padded_tokens * out.stride, 0, size_t(kStreamSpare));
+
+  auto quantize_row = [&](int64_t t) {
+    uint8_t* codes = out.codes + t * out.stride;
+    if (t >= tokens) {
+      std::memset(codes, wanted.flip, size_t(out.stride));
+    } else {
+      const float* row = x + t * x_stride;
+      float scale = wanted.input_scale, inverse = 0;
+      if (scale > 0) {
+        inverse = 1.0f / scale;
+      } else {
+        float largest = isa.largest(row, cols);
+        if (largest >= 0x1p-100f) scale = largest / 127.0f, inverse = 127.0f / largest;
+      }
+      out.scales[t] = scale;
+      if (scale > 0)
+        isa.quantize(row, cols, inverse, wanted.flip, codes);
+      else
+        std::memset(codes, wanted.flip, size_t(cols));
+      std::memset(codes + cols, wanted.flip, size_t(out.stride - cols));
+    }
+    if (wanted.sums) isa.group_sums(reinterpret_cast<const int8_t*>(codes), group, out.groups, out.sums + t * out.groups);
+  };
+  if (tokens == 1) {
+    for (int64_t t = 0; t < padded_tokens; t++) quantize_row(t);
+  } else {
+    parallel_for(padded_tokens, quantize_row);
+  }
+  // Across rows, because a window may begin in one and end in the next.
+  if (wanted.xored) isa.xor_shifted(out.codes, int64_t(plane) - 64, out.xored);
+  return out;
+}
+
+}  // namespace lacuna::kernels

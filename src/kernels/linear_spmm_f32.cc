@@ -1,0 +1,155 @@
+// Linear candidates over SpmmMatrix: f32 arithmetic, more than a few tokens, unstructured or in blocks of four rows.
+#include <cstring>
+
+#include "base/cat.h"
+#include "kernels/dispatch.h"
+#include "kernels/epilogue.h"
+#include "kernels/spmm_f32.h"
+
+namespace lacuna::kernels {
+namespace {
+
+// x [tokens, cols]: panels are transposed out of it, sums are transposed into y [tokens, rows].
+struct TokenMajor final : PanelSource {
+  const SpmmF32Isa& isa;
+  const float* x;
+  int64_t x_stride;
+  float* y;
+  int64_t y_stride;
+  const Epilogue& epilogue;
+  TokenMajor(const SpmmF32Isa& isa_in, const float* x_in, int64_t x_stride_in, float* y_in, int64_t y_stride_in, const Epilogue& epilogue_in)
+      : isa(isa_in), x(x_in), x_stride(x_stride_in), y(y_in), y_stride(y_stride_in), epilogue(epilogue_in) {}
+
+  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
+    int64_t lanes = (tokens + isa.vector_lanes - 1) / isa.vector_lanes * isa.vector_lanes;
+    isa.transpose(x + first_token * x_stride + first_col, x_stride, tokens, cols, out, kPanelLanes, lanes);
+  }
+  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
+    store_transposed({.sums = sums, .sums_stride = kPanelLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens},
+                     y, y_stride, epilogue);
+  }
+};
+
+// x [cols, n] and y [rows, n]: panels are copied.
+struct ChannelMajor final : PanelSource {
+  const float* x;
+  int64_t x_stride;
+  float* y;
+  int64_t y_stride;
+  const Epilogue& epilogue;
+  ChannelMajor(const float* x_in, int64_t x_stride_in, float* y_in, int64_t y_stride_in, const Epilogue& epilogue_in)
+      : x(x_in), x_stride(x_stride_in), y(y_in), y_stride(y_stride_in), epilogue(epilogue_in) {}
+
+  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
+    for (int64_t c = 0; c < cols; c++) {
+      std::memcpy(out + c * kPanelLanes, x + (first_col + c) * x_stride + first_token, size_t(tokens) * sizeof(float));
+      std::memset(out + c * kPanelLanes + tokens, 0, size_t(kPanelLanes - tokens) * sizeof(float));
+    }
+  }
+  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
+    store_channel_major(
+        {.sums = sums, .sums_stride = kPanelLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y, y_stride,
+        epilogue);
+  }
+};
+
+class SpmmLinear final : public PackedLinear {
+ public:
+  SpmmLinear(std::string_view name, const SpmmF32Isa& isa, const LinearProblem& problem, const WeightMatrix& weight, SpmmMatrix::Store store)
+      : name_(name), matrix_(isa, weight.rows, weight.cols, rounded(problem, weight).data(), store) {}
+
+  std::string_view kernel() const override { return name_; }
+  int64_t size_bytes() const override { return matrix_.size_bytes(); }
+  Shape shape() const override { return {matrix_.rows(), matrix_.cols()}; }
+  void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
+    multiply(matrix_, TokenMajor(matrix_.isa(), x, x_stride, y, y_stride, epilogue), tokens);
+  }
+  void run_channel_major(const float* x, int64_t x_stride, int64_t n, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
+    multiply(matrix_, ChannelMajor(x, x_stride, y, y_stride, epilogue), n);
+  }
+
+ private:
+  // The values that are kept, rounded to the type of the weights.
+  static std::vector<float> rounded(const LinearProblem& problem, const WeightMatrix& weight) {
+    std::vector<float> values(weight.values, weight.values + weight.rows * weight.cols);
+    for (float& v : values) {
+      if (problem.weights == DType::kBF16) v = bf16_to_f32(f32_to_bf16(v));
+      if (problem.weights == DType::kF16) v = f16_to_f32(f32_to_f16(v));
+    }
+    return values;
+  }
+
+  std::string_view name_;
+  SpmmMatrix matrix_;
+};
+
+bool is_row_block(const std::string& pattern) { return pattern == "block:4x1" || pattern == "block:4x4" || pattern.starts_with("block:8x"); }
+
+enum class Kind { kUnstructured, kBlocks, kDense };
+
+std::optional<std::string> accepts(std::string_view isa, Kind kind, const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
+  if (auto lacking = lacks(cpu, isa)) return lacking;
+  if (!is_float(problem.weights) || problem.activations != DType::kF32) return "multiplies f32 activations with float weights";
+  if (kind != Kind::kDense && problem.pattern == "dense") return "the weight is dense";
+  if (kind == Kind::kBlocks && !is_row_block(problem.pattern)) return cat("wants blocks of four rows, not ", problem.pattern);
+  if (tokens <= 8) return "meant for more than 8 tokens";
+  return std::nullopt;
+}
+
+template <const SpmmF32Isa* isa, Kind kind>
+std::optional<std::string> accepts_kind(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
+  return accepts(isa->name, kind, problem, tokens, cpu);
+}
+
+template <const SpmmF32Isa* isa, const std::string_view* name, SpmmMatrix::Store store>
+std::unique_ptr<PackedLinear> pack(const LinearProblem& problem, const WeightMatrix& weight) {
+  return std::make_unique<SpmmLinear>(*name, *isa, problem, weight, store);
+}
+
+constexpr std::string_view kAvx512Spmm = "avx512::spmm_csr_f32_n64";
+constexpr std::string_view kAvx512SpmmBlocks = "avx512::spmm_bsr4_f32_n64";
+constexpr std::string_view kAvx512Dense = "avx512::dense_f32_n64";
+constexpr std::string_view kAvx2Spmm = "avx2::spmm_csr_f32_n64";
+constexpr std::string_view kAvx2SpmmBlocks = "avx2::spmm_bsr4_f32_n64";
+constexpr std::string_view kAvx2Dense = "avx2::dense_f32_n64";
+
+}  // namespace
+
+extern const LinearKernel avx512_spmm_f32 = {.name = kAvx512Spmm,
+                                             .help = "unstructured f32, 64 tokens side by side",
+                                             .sparse = true,
+                                             .break_even = 0.45,
+                                             .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kUnstructured>,
+                                             .pack = pack<&kSpmmF32Avx512, &kAvx512Spmm, SpmmMatrix::Store::kSingle>};
+extern const LinearKernel avx512_spmm_blocks_f32 = {.name = kAvx512SpmmBlocks,
+                                                    .help = "f32 in blocks of four rows that share their loads",
+                                                    .sparse = true,
+                                                    .break_even = 0.2,
+                                                    .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kBlocks>,
+                                                    .pack = pack<&kSpmmF32Avx512, &kAvx512SpmmBlocks, SpmmMatrix::Store::kRowBlocks>};
+extern const LinearKernel avx512_dense_f32 = {.name = kAvx512Dense,
+                                              .help = "dense f32 in blocks of four rows",
+                                              .sparse = false,
+                                              .break_even = 0,
+                                              .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kDense>,
+                                              .pack = pack<&kSpmmF32Avx512, &kAvx512Dense, SpmmMatrix::Store::kDense>};
+extern const LinearKernel avx2_spmm_f32 = {.name = kAvx2Spmm,
+                                           .help = "unstructured f32, 64 tokens side by side",
+                                           .sparse = true,
+                                           .break_even = 0.45,
+                                           .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kUnstructured>,
+                                           .pack = pack<&kSpmmF32Avx2, &kAvx2Spmm, SpmmMatrix::Store::kSingle>};
+extern const LinearKernel avx2_spmm_blocks_f32 = {.name = kAvx2SpmmBlocks,
+                                                  .help = "f32 in blocks of four rows that share their loads",
+                                                  .sparse = true,
+                                                  .break_even = 0.2,
+                                                  .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kBlocks>,
+                                                  .pack = pack<&kSpmmF32Avx2, &kAvx2SpmmBlocks, SpmmMatrix::Store::kRowBlocks>};
+extern const LinearKernel avx2_dense_f32 = {.name = kAvx2Dense,
+                                            .help = "dense f32 in blocks of four rows",
+                                            .sparse = false,
+                                            .break_even = 0,
+                                            .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kDense>,
+                                            .pack = pack<&kSpmmF32Avx2, &kAvx2Dense, SpmmMatrix::Store::kDense>};
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,72 @@
+// A sparse f32 matrix packed for inner/spmm_f32.h, and its product with panels of tokens or pixels.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/inner/spmm_f32.h"
+#include "kernels/linear.h"
+
+namespace lacuna::kernels {
+
+// The inner loops of one ISA.
+struct SpmmF32Isa {
+  std::string_view name;  // "avx512"
+  int64_t vector_lanes;
+  bool pairs_rows;  // reads steps of two rows
+  void (*tile)(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
+  void (*transpose)(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept;
+};
+extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512;
+
+class SpmmMatrix {
+ public:
+  // `values` [rows, cols]: what is zero is not stored.
+  enum class Store {
+    kSingle,     // each row has its own columns
+    kRowBlocks,  // four rows share columns: a column is stored for all four if any of them is not zero
+    kDense,      // four rows share all columns
+  };
+  SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, Store store);
+
+  struct RowGroup {
+    int64_t first_row, rows;
+  };
+  const SpmmF32Isa& isa() const { return isa_; }
+  int64_t rows() const { return rows_; }
+  int64_t cols() const { return cols_; }
+  int64_t tile_cols() const { return tile_cols_; }
+  int64_t tiles() const { return (cols_ + tile_cols_ - 1) / tile_cols_; }
+  const std::vector<RowGroup>& groups() const { return groups_; }
+  SpmmTile tile(int64_t group, int64_t tile) const;
+  int64_t size_bytes() const;
+
+ private:
+  void pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, Store store);
+
+  const SpmmF32Isa& isa_;
+  int64_t rows_, cols_, tile_cols_ = 0;
+  struct TileStart {
+    int64_t run, meta, value;
+  };
+  std::vector<RowGroup> groups_;
+  std::vector<TileStart> starts_;  // [group][tile], and the end
+  std::vector<SpmmRun> runs_;
+  std::vector<uint16_t> meta_;
+  std::vector<float> values_;
+};
+
+// Where panels come from and where sums go. Called from several threads.
+class PanelSource {
+ public:
+  virtual ~PanelSource() = default;
+  // out [cols][64]: the columns first_col ... of the panel's tokens; lanes beyond them, up to a whole vector, any finite values.
+  virtual void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const = 0;
+  // sums [rows][64].
+  virtual void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const = 0;
+};
+
+// All rows times all tokens, in parallel over panels and row groups.
+void multiply(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens);
+
+}  // namespace lacuna::kernels

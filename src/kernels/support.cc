@@ -1,0 +1,83 @@
+#include "kernels/support.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+#include "base/buffer.h"
+#include "kernels/epilogue.h"
+#include "kernels/inner/store.h"
+
+namespace lacuna::kernels {
+
+std::byte* thread_scratch(ScratchSlot slot, size_t size_bytes) {
+  struct Buffer {
+    std::shared_ptr<std::byte[]> data;
+    size_t capacity = 0;
+  };
+  thread_local std::array<Buffer, size_t(ScratchSlot::kCount)> buffers;
+  Buffer& buffer = buffers[size_t(slot)];
+  if (!buffer.data || buffer.capacity < size_bytes) {
+    buffer.data.reset();
+    buffer.capacity = std::max<size_t>(size_bytes + size_bytes / 4, 4096);
+    buffer.data = allocate(buffer.capacity, false);
+  }
+  return buffer.data.get();
+}
+
+std::vector<int64_t> balanced_cut(std::span<const int64_t> work, int64_t parts) {
+  int64_t total = 0;
+  for (int64_t w : work) total += w;
+  std::vector<int64_t> bounds = {0};
+  int64_t done = 0;
+  for (size_t i = 0; i < work.size(); i++) {
+    done += work[i];
+    if (int64_t(bounds.size()) < parts && double(done) * double(parts) >= double(total) * double(bounds.size())) bounds.push_back(int64_t(i) + 1);
+  }
+  if (bounds.back() != int64_t(work.size())) bounds.push_back(int64_t(work.size()));
+  return bounds;
+}
+
+std::vector<int64_t> work_of_row_groups(const WeightMatrix& weight, int64_t group_rows, int64_t per_row) {
+  std::vector<int64_t> work(size_t((weight.rows + group_rows - 1) / group_rows));
+  for (int64_t r = 0; r < weight.rows; r++) work[size_t(r / group_rows)] += (weight.mask ? weight.mask->count_kept(r) : weight.cols) + per_row;
+  return work;
+}
+
+// NaN becomes -127, as with maxps.
+static int8_t rounded_s8(float v) { return int8_t(std::nearbyint(std::min(127.0f, std::max(-127.0f, v)))); }
+
+float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept {
+  float largest = 0;
+  for (int64_t i = 0; i < n; i++) largest = std::max(largest, std::fabs(x[i]));
+  if (!(largest >= 0x1p-100f)) {
+    std::fill_n(codes, n, int8_t(0));
+    return 0;
+  }
+  float inverse = 127.0f / largest;
+  for (int64_t i = 0; i < n; i++) codes[i] = rounded_s8(x[i] * inverse);
+  return largest / 127.0f;
+}
+
+void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept {
+  float inverse = 1.0f / scale;
+  for (int64_t i = 0; i < n; i++) codes[i] = rounded_s8(x[i] * inverse);
+}
+
+void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride) noexcept {
+  if (cpu_features().avx512) return avx512::transpose(in, in_stride, rows, cols, out, out_stride, rows);
+  if (cpu_features().avx2) return avx2::transpose(in, in_stride, rows, cols, out, out_stride, rows);
+  for (int64_t c = 0; c < cols; c++)
+    for (int64_t r = 0; r < rows; r++) out[c * out_stride + r] = in[r * in_stride + c];
+}
+
+void PackedLinear::run_channel_major(const float* x, int64_t x_stride, int64_t n, float* y, int64_t y_stride, const Epilogue& epilogue) const {
+  auto [rows, cols] = shape();
+  std::vector<float> x_rows(size_t(n * cols)), y_rows(size_t(n * rows)), sums(size_t(n * rows));
+  transpose(x, x_stride, cols, n, x_rows.data(), cols);
+  run(x_rows.data(), cols, n, y_rows.data(), rows, Epilogue{});
+  transpose(y_rows.data(), rows, n, rows, sums.data(), n);
+  store_channel_major({.sums = sums.data(), .sums_stride = n, .first_row = 0, .rows = rows, .first_token = 0, .tokens = n}, y, y_stride, epilogue);
+}
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,37 @@
+// Helpers of the plain (ISA-free) halves of kernels: scratch memory, balanced row groups, quantization of activations.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/linear.h"
+
+namespace lacuna::kernels {
+
+// Memory of the calling thread, 64-byte aligned, uninitialised, kept for the next call; 64 spare bytes follow. A slot asked for again
+// may move: a function uses each slot once at a time. kShared is for what the caller of parallel_for prepares for all tiles.
+enum class ScratchSlot { kShared, kSharedSecond, kSharedThird, kTile, kTileSecond, kTileThird, kCount };
+std::byte* thread_scratch(ScratchSlot slot, size_t size_bytes);
+template <class T>
+T* thread_scratch_of(ScratchSlot slot, int64_t count) {
+  return reinterpret_cast<T*>(thread_scratch(slot, size_t(count) * sizeof(T)));
+}
+
+// Boundaries [0, ..., work.size()] that cut consecutive units (row groups) into at most `parts` ranges of about equal summed work.
+// Dynamic scheduling evens out the rest, so a few parts per thread suffice; results must not depend on the cut.
+std::vector<int64_t> balanced_cut(std::span<const int64_t> work, int64_t parts);
+// Work of each group of `group_rows` rows: kept weights, plus `per_row` for the fixed cost of a row. mask nullptr: dense.
+std::vector<int64_t> work_of_row_groups(const WeightMatrix& weight, int64_t group_rows, int64_t per_row);
+
+// One token to s8: scale = max|x| / 127, code = x * (127 / max|x|) rounded to nearest even; all zero and scale 0 if max|x| < 2^-100.
+// Every ISA gives these codes. Returns the scale.
+float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
+// With a given scale: code = x * (1 / scale), rounded to nearest even and clipped to [-127, 127].
+void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept;
+
+// out [cols, rows] = in [rows, cols].
+void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride) noexcept;
+
+}  // namespace lacuna::kernels

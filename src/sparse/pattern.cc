@@ -1,0 +1,78 @@
+#include "sparse/pattern.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "lacuna/error.h"
+#include "sparse/format.h"
+
+namespace lacuna {
+
+#define PATTERN(name) PatternKind name##_pattern();
+#include "sparse/patterns.def"
+#undef PATTERN
+
+std::span<const PatternKind> pattern_kinds() {
+#define PATTERN(name) name##_pattern(),
+  static const PatternKind table[] = {
+#include "sparse/patterns.def"
+  };
+#undef PATTERN
+  return table;
+}
+
+Tensor Pattern::unit_scores(ConstMatrixRef scores, int64_t, bool) const {
+  Tensor out(DType::kF32, {scores.rows, scores.cols}, false);
+  float* to = out.mutable_data<float>().data();
+  if (scores.cols > 0)
+    parallel_for(scores.rows, [&](int64_t r) { std::memcpy(to + r * scores.cols, scores.row(r).data(), size_t(scores.cols) * sizeof(float)); });
+  return out;
+}
+
+FormatParameters Pattern::format_parameters(int64_t inner) const { return {.inner = inner}; }
+
+std::unique_ptr<Pattern> parse_pattern(std::string_view text) {
+  std::vector<std::string> known;
+  for (const PatternKind& kind : pattern_kinds()) {
+    if (auto pattern = kind.parse(text)) return pattern;
+    known.push_back(cat(kind.examples, " (", kind.help, ")"));
+  }
+  throw InvalidArgument(cat("unknown pattern '", text, "'; known are ", join(known, "; ")));
+}
+
+namespace {
+
+Mask first_rows(const Mask& mask, int64_t rows) {
+  Mask head(std::min(rows, mask.rows()), mask.cols(), false);
+  for (int64_t r = 0; r < head.rows(); r++) std::copy(mask.row(r).begin(), mask.row(r).end(), head.mutable_row(r).begin());
+  return head;
+}
+
+}  // namespace
+
+std::string recognise_pattern(const Mask& mask, int64_t inner) {
+  // Blocks first: no unstructured mask obeys them by chance, while a very sparse one may obey N:M. Then the larger block, the lower density, the
+  // smaller M.
+  static const auto candidates = [] {
+    std::vector<std::unique_ptr<Pattern>> list;
+    for (const char* name : {"block:16x16", "block:8x8", "block:4x4", "block:1x16", "block:16x1", "block:1x8", "block:8x1",
+                             "block:1x4",   "block:4x1", "block:2x2", "block:1x2",  "block:2x1",  "2:16",      "4:32",
+                             "1:4",         "4:16",      "16:64",     "2:4",        "4:8",        "8:16",      "32:64"})
+      list.push_back(parse_pattern(name));
+    return list;
+  }();
+  int64_t kept = mask.count_kept();
+  if (kept == mask.rows() * mask.cols()) return "dense";
+  if (kept == 0) return "unstructured";
+  Mask head = first_rows(mask, 64);  // a multiple of all block heights: most candidates fail here already
+  for (const auto& pattern : candidates) {
+    if (pattern->refuses(mask.rows(), mask.cols(), inner)) continue;
+    if (pattern->violations(head, inner) == 0 && pattern->violations(mask, inner) == 0) return pattern->name();
+  }
+  return "unstructured";
+}
+
+}  // namespace lacuna
