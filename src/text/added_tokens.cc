@@ -24,14 +24,16 @@ void AddedTokens::add(AddedToken token, const Vocabulary& model) {
   tokens_.push_back(std::move(token));
 }
 
-void AddedTokens::build(const std::vector<std::string>& contents) {
+void AddedTokens::build() {
   for (bool normalized : {false, true}) {
     std::vector<ByteTrie::Entry> entries;
     Searcher& searcher = searchers_[normalized];
+    searcher = {};
     for (size_t i = 0; i < tokens_.size(); i++) {
-      if (tokens_[i].normalized != normalized || contents[i].empty()) continue;
-      entries.push_back({contents[i], int32_t(i)});
-      searcher.first[uint8_t(contents[i][0])] = true;
+      const std::string& shown = tokens_[i].shown;
+      if (tokens_[i].normalized != normalized || shown.empty()) continue;
+      entries.push_back({shown, int32_t(i)});
+      searcher.first[uint8_t(shown[0])] = true;
       searcher.any = true;
     }
     searcher.trie = ByteTrie(std::move(entries));

@@ -193,7 +193,7 @@ std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
 }
 
 std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
-  if (const AddedToken* added = parts_->added.by_id(id)) return added->content;
+  if (const AddedToken* added = parts_->added.by_id(id)) return added->shown;
   const auto& model = parts_->model->vocabulary();
   if (!model.has(id)) return std::nullopt;
   return std::string(model.token(id));
