@@ -88,8 +88,6 @@ class PostProcessor {
  public:
   virtual ~PostProcessor() = default;
   virtual void apply(std::vector<Segment>& segments, bool add_special_tokens) const = 0;
-  // Whether it adds no other special tokens than these two.
-  virtual bool adds_only(int32_t bos, int32_t eos) const = 0;
 };
 
 class Decoder {
@@ -134,7 +132,6 @@ struct Parts {
   std::vector<std::unique_ptr<PostProcessor>> post_processors;
   std::vector<std::unique_ptr<Decoder>> decoders;
   bool has_decoder = false;  // without one, tokens are joined by spaces
-  bool has_post_processor = false;
   uint64_t hash = 0;
 
   // All but the post-processing.

@@ -204,7 +204,6 @@ std::unique_ptr<Tokenizer> tokenizer_from_gguf(const GgufVocabulary& vocabulary)
   } else {
     throw Unsupported(cat("tokenizer.ggml.model: unknown tokenizer '", vocabulary.model, "'; known: gpt2, llama, bert"));
   }
-  parts->has_post_processor = true;
   parts->hash = hash_of(vocabulary);
   finish(*parts);
   return std::make_unique<Tokenizer>(std::move(parts));

@@ -253,16 +253,17 @@ std::unique_ptr<Parts> parts_from_model(SentencePieceModel model, std::string_vi
   return parts;
 }
 
-std::unique_ptr<Parts> parts_from_sentencepiece(std::string_view bytes, std::string_view name, const HubConfig& config) {
+std::unique_ptr<Parts> parts_from_sentencepiece(std::string_view bytes, std::string_view name, HubConfig& config) {
   if (!config.is_one_of({"", "llama", "codellama", "mistral", "mixtral", "gemma", "gemma2", "gemma3", "phi3", "pretrained"})) {
     throw Unsupported(cat(name, ": sentencepiece model of tokenizer '", config.family(),
                           "', whose ids differ from the model's own; wanted a tokenizer.json, or one of Llama, Mistral, Mixtral, Gemma, Phi3"));
   }
   SentencePieceModel model = read_sentencepiece(bytes, name);
-  int32_t bos = model.bos;
+  for (auto [role, id] : {std::pair("bos_token", model.bos), {"eos_token", model.eos}}) {
+    if (id >= 0 && size_t(id) < model.pieces.size()) config.assume({{role, model.pieces[size_t(id)].c_str()}});
+  }
+  config.assume_flag("add_bos_token", true);
   std::unique_ptr<Parts> parts = parts_from_model(std::move(model), name);
-  set_bos_eos(*parts, bos, -1);
-  parts->has_post_processor = true;
   Digest d;
   d.add("sentencepiece");
   d.add(bytes);

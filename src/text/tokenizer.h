@@ -57,8 +57,8 @@ class Tokenizer {
 
 // From a directory: tokenizer.json, else vocab.json + merges.txt (byte-level BPE as GPT-2, RoBERTa and Qwen2 use it), else vocab.txt
 // (BERT), else tokenizer.model* (sentencepiece: BPE or unigram); or from one such .json or .model file. tokenizer_config.json is read beside them:
-// do_lower_case and its kin, the names of special tokens, add_bos_token and add_eos_token where the tokenizer.json has no post-processor of its own.
-// Throws: NotFound naming what was looked for; InvalidData; Unsupported naming the component that is not known.
+// do_lower_case and its kin, the names of special tokens, added tokens, and add_bos_token and add_eos_token where there is no tokenizer.json (which
+// settles these). Throws: NotFound naming what was looked for; InvalidData; Unsupported naming the component that is not known.
 std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 // From the text of a tokenizer.json. `name_for_errors` opens the messages.

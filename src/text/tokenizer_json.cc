@@ -412,7 +412,6 @@ std::unique_ptr<Parts> parts_from_json(std::string_view text, std::string_view n
   }
   for (const Node& n : stages("decoder", "decoders")) parts->decoders.push_back(decoder(n));
   parts->has_decoder = root.has("decoder");
-  parts->has_post_processor = root.has("post_processor");
   if (root.has("added_tokens")) read_added_tokens(root.at("added_tokens"), *parts);
   finish(*parts);
 
