@@ -104,6 +104,7 @@ struct Scratch {
   std::vector<std::string> buffers;  // two per pre-tokenizer
   std::string input, segment;        // the text, and one part of it between added tokens
   std::string rewritten;             // what a normalizer writes
+  uint64_t budget = 0;               // bytes that may still pass between pre-tokenizers: chains of them can grow exponentially
 
   struct Symbol {  // BPE: one symbol of a word, linked to its neighbours
     int32_t id, merged;
@@ -146,8 +147,11 @@ struct Parts {
   std::vector<std::unique_ptr<Scratch>> idle;  // guarded by mutex
 };
 
-// Throws InvalidData when a step made `before` bytes grow beyond what any real tokenizer does.
+// What `before` bytes may become: more than any real tokenizer makes of them, little enough for memory.
+constexpr size_t growth_limit(size_t before) { return before * 64 + (size_t(1) << 20); }
+// Throws InvalidData beyond that, naming the step.
 void check_growth(size_t before, size_t after, std::string_view step);
+size_t total_size(const std::vector<std::string>& tokens);
 
 // How a pattern cuts text (SplitDelimiterBehavior).
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };

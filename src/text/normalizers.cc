@@ -208,8 +208,8 @@ class ByteLevelNormalizer final : public Normalizer {
 }  // namespace
 
 void check_growth(size_t before, size_t after, std::string_view step) {
-  if (after > before * 64 + (size_t(1) << 20)) {
-    throw InvalidData(cat("normalizer ", step, " makes ", before, " bytes of text grow beyond ", after, "; at most 64 times is taken"));
+  if (after > growth_limit(before)) {
+    throw InvalidData(cat("the step ", step, " makes ", before, " bytes of text grow to ", after, ", wanted at most ", growth_limit(before)));
   }
 }
 

@@ -28,7 +28,8 @@ constexpr std::string_view kNewerAlphabetic =  // marks, besides the letters of 
     R"(\x{363}-\x{36f}\x{897}\x{c04}\x{cf3}\x{f82}\x{f83}\x{1dd3}-\x{1de6}\x{10d69}\x{10efc}\x{11080}\x{11081}\x{11241}\x{113b8}-\x{113c0})"
     R"(\x{113c2}\x{113c5}\x{113c7}-\x{113ca}\x{113cc}\x{113cd}\x{11f00}\x{11f01}\x{11f03}\x{11f34}-\x{11f3a}\x{11f3e}-\x{11f40})"
     R"(\x{1611e}-\x{1612e}\x{1e08f})";
-constexpr int kMaxDepth = 64;
+constexpr int kMaxDepth = 64;              // of character classes
+constexpr size_t kMaxLength = 256 * 1024;  // of a translated pattern
 
 struct Addition {
   char32_t first, last;
@@ -142,6 +143,7 @@ class Translator {
     size_t atom = 0;  // where the last atom begins in out_
     std::vector<size_t> groups;
     while (pos_ < in_.size()) {
+      check_length(out_.size());
       char c = in_[pos_];
       if (c == '\\') {
         atom = out_.size();
@@ -186,6 +188,10 @@ class Translator {
     bool options = end > pos_ + 1 && end < in_.size() && (in_[end] == ':' || in_[end] == ')');
     if (!options) return;
     for (; pos_ < end; pos_++) out_ += in_[pos_] == 'm' ? 's' : in_[pos_];
+  }
+
+  void check_length(size_t length) const {
+    if (length > kMaxLength) throw InvalidData(cat("regex '", in_.substr(0, 80), "...': longer than ", kMaxLength, " bytes when written out"));
   }
 
   // Copies "{n,m}" if one is here.
@@ -282,6 +288,7 @@ class Translator {
       alternatives.clear();
     };
     while (pos_ < in_.size()) {
+      check_length(items.size());
       char c = in_[pos_];
       if (c == ']' && !first) {
         closed = true;
@@ -362,7 +369,7 @@ RegexScratch::RegexScratch() : state_(std::make_unique<State>()) {
   state_->stack = pcre2_jit_stack_create(32 * 1024, 8 * 1024 * 1024, nullptr);
   if (!state_->data || !state_->context || !state_->stack) throw ResourceExhausted("no memory for matching a regex");
   pcre2_jit_stack_assign(state_->context, nullptr, state_->stack);
-  pcre2_set_match_limit(state_->context, 20'000'000);
+  pcre2_set_match_limit(state_->context, 10'000'000);
   pcre2_set_heap_limit(state_->context, 64 * 1024);  // KiB, where there is no JIT
 }
 

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
 #include <functional>
 
 #include "base/cat.h"
@@ -232,6 +233,10 @@ std::unique_ptr<Parts> parts_from_model(SentencePieceModel model, std::string_vi
   for (auto [role, id] : {std::pair("unknown", &model.unk), {"begin-of-text", &model.bos}, {"end-of-text", &model.eos}}) {
     if (*id >= count) throw InvalidData(cat(name, ": the ", role, " token is ", *id, ", wanted one of the ", count, " pieces"));
     *id = std::max(*id, -1);
+  }
+  auto unreal = std::find_if_not(model.scores.begin(), model.scores.end(), [](float score) { return std::isfinite(score); });
+  if (unreal != model.scores.end()) {
+    throw InvalidData(cat(name, ": the score of piece ", unreal - model.scores.begin(), " is ", *unreal, ", wanted a finite number"));
   }
   Vocabulary vocabulary(model.pieces.size());
   for (int64_t i = 0; i < count; i++) vocabulary.add(model.pieces[size_t(i)], i);

@@ -52,8 +52,8 @@ class Node {
   }
   int64_t integer(int64_t low, int64_t high) const {
     if (!value_->is_number_integer()) wrong("an integer");
-    bool fits = value_->is_number_unsigned() ? value_->get<uint64_t>() <= uint64_t(high) && high >= 0 : value_->get<int64_t>() <= high;
-    if (!fits || (!value_->is_number_unsigned() && value_->get<int64_t>() < low)) wrong(cat("an integer from ", low, " to ", high));
+    bool huge = value_->is_number_unsigned() && value_->get<uint64_t>() > uint64_t(INT64_MAX);
+    if (huge || value_->get<int64_t>() < low || value_->get<int64_t>() > high) wrong(cat("an integer from ", low, " to ", high));
     return value_->get<int64_t>();
   }
   int32_t id() const { return int32_t(integer(0, INT32_MAX)); }
