@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "base/parallel.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -41,6 +42,32 @@ TEST(Tokenizer, MergesByRankAndAddsTheTemplatesTokens) {
   auto pair = t->encode_pair("he", "ll");
   EXPECT_EQ(pair.ids, (Ids{5, 6}));
   EXPECT_EQ(pair.type_ids, (Ids{0, 1}));
+}
+
+TEST(Tokenizer, EncodesOnSeveralThreadsAtOnce) {
+  auto t = tokenizer_from_json(kSmall, "small");
+  std::vector<Ids> ids(64);
+  parallel_for(int64_t(ids.size()), [&](int64_t i) {
+    for (int round = 0; round < 20; round++) ids[size_t(i)] = t->encode("hello hell he<s>lo");
+  });
+  for (const Ids& each : ids) EXPECT_EQ(each, (Ids{9, 8, 4, 7, 4, 5, 9, 2, 3}));
+}
+
+TEST(Tokenizer, HashNamesWhatDeterminesTheIds) {
+  std::string json = kSmall, other = kSmall;
+  other.replace(other.find("Lowercase"), 9, "NFC");
+  std::string decoder = kSmall;
+  decoder.replace(decoder.find("\"decoder\": {\"type\": \"ByteLevel\"}"), 31, "\"decoder\": {\"type\": \"Fuse\"}");
+  std::string hash = tokenizer_from_json(json, "a")->hash();
+  EXPECT_EQ(hash.size(), 16u);
+  EXPECT_EQ(tokenizer_from_json(json + "\n", "b")->hash(), hash);
+  EXPECT_EQ(tokenizer_from_json(decoder, "c")->hash(), hash);
+  EXPECT_NE(tokenizer_from_json(other, "d")->hash(), hash);
+}
+
+TEST(Tokenizer, BytesThatAreNotUtf8BecomeReplacementCharacters) {
+  auto t = tokenizer_from_json(kSmall, "small");
+  EXPECT_EQ(t->encode("he\xff\xe2\x82llo"), t->encode("he\xef\xbf\xbd\xef\xbf\xbdllo"));
 }
 
 const fs::path kData = LACUNA_SOURCE_DIR "/../shared/data";
