@@ -133,7 +133,7 @@ struct Parts {
   std::vector<std::unique_ptr<PostProcessor>> post_processors;
   std::vector<std::unique_ptr<Decoder>> decoders;
   bool has_decoder = false;  // without one, tokens are joined by spaces
-  uint64_t hash = 0;
+  std::string hash;
 
   // All but the post-processing.
   std::vector<int32_t> encode_text(std::string_view bytes, Scratch& scratch) const;

@@ -173,7 +173,7 @@ std::unique_ptr<Parts> bert(const GgufVocabulary& v) {
   return parts;
 }
 
-uint64_t hash_of(const GgufVocabulary& v) {
+std::string hash_of(const GgufVocabulary& v) {
   Digest d;
   d.add("gguf");
   d.add(v.model);

@@ -126,7 +126,7 @@ void HubConfig::add_tokens(Parts& parts) const {
   }
   for (const AddedToken& token : additional_) add_missing(token);
   Digest d;
-  d.add(std::to_string(parts.hash));
+  d.add(parts.hash);
   for (const AddedToken& token : parts.added.tokens()) {
     d.add(cat(token.id, ' ', token.content, ' ', token.single_word, token.lstrip, token.rstrip, token.normalized));
   }

@@ -2,7 +2,6 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
-#include <cstdio>
 
 #include "base/cat.h"
 #include "lacuna/error.h"
@@ -209,10 +208,6 @@ std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
   return std::string(model.token(id));
 }
 
-std::string Tokenizer::hash() const {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(parts_->hash));
-  return digits;
-}
+std::string Tokenizer::hash() const { return parts_->hash; }
 
 }  // namespace lacuna

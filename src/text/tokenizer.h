@@ -47,7 +47,7 @@ class Tokenizer {
   int64_t vocab_size() const;  // different tokens, added ones included
   std::optional<int32_t> token_to_id(std::string_view token) const;
   std::optional<std::string> id_to_token(int32_t id) const;
-  // Hash of everything that determines the ids, 16 hexadecimal digits; the same for the same files on every machine.
+  // Hash of everything that determines the ids, 32 hexadecimal digits (XXH3); the same for the same files on every machine.
   std::string hash() const;
 
  private:
