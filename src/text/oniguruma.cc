@@ -1,6 +1,6 @@
 // Oniguruma's Ruby syntax -> PCRE2. What differs:
 //   ^ and $ are line anchors; . excludes only \n; (?m) lets . match \n;
-//   \h is a hexadecimal digit; \s has no U+180E; \w is Alphabetic, M, N, Pc; \b follows \w;
+//   \h is a hexadecimal digit; \s has no U+180E; \w is Alphabetic, M, Nd, Pc and ²³¹¼½¾; \b follows \w;
 //   general categories follow Unicode 16, scripts leave out their extensions;
 //   {n,m}+ repeats the group again (it is not possessive); [a[bc]] and [a&&[bc]] are union and intersection.
 #define PCRE2_CODE_UNIT_WIDTH 8

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
 #include "base/parallel.h"
 #include "lacuna/error.h"
@@ -101,6 +102,42 @@ TEST(LoadTokenizer, ReadsABertVocabulary) {
   auto pair = t->encode_pair("hello", "world");
   EXPECT_EQ(pair.ids, (Ids{101, 7592, 102, 2088, 102}));
   EXPECT_EQ(pair.type_ids, (Ids{0, 0, 0, 1, 1}));
+}
+
+// A directory of its own with these files.
+fs::path directory_with(const std::string& name, const std::vector<std::pair<const char*, std::string>>& files) {
+  fs::path directory = fs::temp_directory_path() / ("lacuna_tokenizer_" + name);
+  fs::remove_all(directory);
+  fs::create_directories(directory);
+  for (const auto& [file, text] : files) std::ofstream(directory / file, std::ios::binary) << text;
+  return directory;
+}
+
+// Expected: transformers 5.23.
+TEST(LoadTokenizer, PutsAroundATextWhatTheConfigurationAsksForUnlessATokenizerJsonSettlesIt) {
+  const std::string vocab = R"({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3})", merges = "#version: 0.2\na b\n";
+  auto gpt2 = load_tokenizer(directory_with("plain", {{"vocab.json", vocab}, {"merges.txt", merges}}));
+  EXPECT_EQ(gpt2->encode("ab<|endoftext|>"), (Ids{2, 3}));
+  auto bos = load_tokenizer(directory_with(
+      "bos",
+      {{"vocab.json", vocab}, {"merges.txt", merges}, {"tokenizer_config.json", R"({"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true})"}}));
+  EXPECT_EQ(bos->encode("ab"), (Ids{3, 2}));
+  EXPECT_EQ(bos->encode("ab", false), (Ids{2}));
+  auto json = load_tokenizer(directory_with("settled", {{"tokenizer.json", kSmall}, {"tokenizer_config.json", R"({"add_bos_token": false})"}}));
+  EXPECT_EQ(json->encode("hello"), (Ids{9, 8}));
+}
+
+TEST(LoadTokenizer, AddsTheSpecialTokensThatOnlyTheConfigurationNames) {
+  auto t = load_tokenizer(
+      directory_with("extra", {{"tokenizer.json", kSmall},
+                               {"tokenizer_config.json",
+                                R"({"bos_token": "<s>", "pad_token": {"content": "<pad>", "lstrip": true}, "additional_special_tokens": ["<tool>"],
+                     "added_tokens_decoder": {"10": {"content": "[X]", "special": false, "normalized": false}}})"}}));
+  EXPECT_EQ(t->token_to_id("[X]"), 10);
+  EXPECT_EQ(t->token_to_id("<pad>"), 11);
+  EXPECT_EQ(t->token_to_id("<tool>"), 12);
+  EXPECT_EQ(t->encode("he <pad>[X]<tool>"), (Ids{9, 5, 11, 10, 12}));
+  EXPECT_EQ(t->decode(t->encode("he <pad>[X]<tool>")), "he[X]");
 }
 
 TEST(LoadTokenizer, NamesWhatItLookedFor) {
