@@ -1,4 +1,4 @@
-// Template over Vec (see avx2/vec.h). Included inside the namespace of an ISA folder.
+// Template over Vec (vec256.inl). Included inside the namespace of an ISA folder.
 
 void pack_pixels(const float* source, int64_t channel_pitch, int64_t channels, const PackPiece* pieces, int64_t count, float* out) noexcept {
   for (int64_t c = 0; c < channels; c++, source += channel_pitch, out += kPanelLanes)

@@ -1,4 +1,4 @@
-// Template over Vec (see avx2/vec.h): stores of tiles with bias, residual and activation, and transposition.
+// Template over Vec (vec256.inl): stores of tiles with bias, residual and activation, and transposition.
 // Included inside the namespace of an ISA folder. Wants activations.inl before it.
 
 void store_channel_major(const StoreTask& task) noexcept {

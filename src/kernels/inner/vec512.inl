@@ -1,11 +1,6 @@
-// Sixteen floats in a register: the vector of the inner/*.inl templates under AVX-512.
-#pragma once
-
-#include <immintrin.h>
-
-#include <cstdint>
-
-namespace lacuna::kernels::avx512 {
+// Sixteen floats in a register: the vector that the inner/*.inl templates take under AVX-512.
+// Included inside the namespace of an ISA folder, after <immintrin.h>: an inline function shared by folders could be kept in the copy with
+// the most demanding instructions.
 
 struct Vec {
   static constexpr int kLanes = 16;
@@ -31,6 +26,8 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
   static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
   static Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // The sum of all lanes.
+  static float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
   // 2^n for integral n in [-126, 127].
   static Vec power_of_two(Vec n) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
@@ -63,5 +60,3 @@ struct Vec {
  private:
   static __mmask16 first(int64_t n) { return __mmask16((1u << n) - 1); }
 };
-
-}  // namespace lacuna::kernels::avx512

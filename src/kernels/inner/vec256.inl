@@ -1,11 +1,6 @@
-// Eight floats in a register: the vector of the inner/*.inl templates under AVX2 and FMA.
-#pragma once
-
-#include <immintrin.h>
-
-#include <cstdint>
-
-namespace lacuna::kernels::avx2 {
+// Eight floats in a register: the vector that the inner/*.inl templates take under AVX2 and FMA.
+// Included inside the namespace of an ISA folder, after <immintrin.h>: an inline function shared by folders could be kept in the copy with
+// the most demanding instructions.
 
 struct Vec {
   static constexpr int kLanes = 8;
@@ -33,6 +28,12 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
   static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
   static Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // The sum of all lanes.
+  static float sum(Vec a) {
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
   // 2^n for integral n in [-126, 127].
   static Vec power_of_two(Vec n) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
@@ -57,5 +58,3 @@ struct Vec {
  private:
   static __m256i first(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 };
-
-}  // namespace lacuna::kernels::avx2
