@@ -11,10 +11,13 @@ struct Vec {
   static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
   // The first n lanes, 0 <= n <= 8; the others are zero and not read.
   static Vec load_first(const float* p, int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
-  // Lanes [first, last); the others are zero and not read.
-  static Vec load_between(const float* p, int first_lane, int last_lane) {
-    return {_mm256_maskload_ps(p, _mm256_andnot_si256(first(first_lane), first(last_lane)))};
+  // A choice of lanes by bits, for loads that leave the others zero and unread.
+  using Lanes = __m256i;
+  static Lanes lanes(uint32_t bits) {
+    __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(int(bits)), each), each);
   }
+  static Vec load_lanes(const float* p, Lanes lanes) { return {_mm256_maskload_ps(p, lanes)}; }
   // Of lanes that are zero in a or in b.
   static Vec join(Vec a, Vec b) { return {_mm256_or_ps(a.v, b.v)}; }
   static void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }

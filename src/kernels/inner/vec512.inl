@@ -11,8 +11,10 @@ struct Vec {
   static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
   // The first n lanes, 0 <= n <= 16; the others are zero and not read.
   static Vec load_first(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
-  // Lanes [first, last); the others are zero and not read.
-  static Vec load_between(const float* p, int first, int last) { return {_mm512_maskz_loadu_ps(__mmask16((1u << last) - (1u << first)), p)}; }
+  // A choice of lanes by bits, for loads that leave the others zero and unread.
+  using Lanes = __mmask16;
+  static Lanes lanes(uint32_t bits) { return Lanes(bits); }
+  static Vec load_lanes(const float* p, Lanes lanes) { return {_mm512_maskz_loadu_ps(lanes, p)}; }
   // Of lanes that are zero in a or in b.
   static Vec join(Vec a, Vec b) { return {_mm512_or_ps(a.v, b.v)}; }
   static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
