@@ -46,24 +46,29 @@ void store_token_major(const StoreTask& task) noexcept {
     }
 }
 
-void store_transposed(const StoreTask& task) noexcept {
-  for (int64_t r = 0; r < task.rows; r += Vec::kLanes) {
-    int64_t n = task.rows - r;
-    const float* sums = task.sums + r * task.sums_stride;
-    int64_t t = 0;
-    for (; t + 4 <= task.tokens; t += 4) {
-      Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
-      store_rows(task, {four.column[0]}, t, r, n);
-      store_rows(task, {four.column[1]}, t + 1, r, n);
-      store_rows(task, {four.column[2]}, t + 2, r, n);
-      store_rows(task, {four.column[3]}, t + 3, r, n);
-    }
-    for (; t < task.tokens; t++) {
-      float column[Vec::kLanes] = {};
-      for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
-      store_rows(task, Vec::load(column), t, r, n);
-    }
+// One vector of rows by tokens [first, last).
+static inline void store_transposed_block(const StoreTask& task, int64_t row, int64_t first, int64_t last) {
+  int64_t n = task.rows - row, t = first;
+  const float* sums = task.sums + row * task.sums_stride;
+  for (; t + 4 <= last; t += 4) {
+    Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
+    store_rows(task, {four.column[0]}, t, row, n);
+    store_rows(task, {four.column[1]}, t + 1, row, n);
+    store_rows(task, {four.column[2]}, t + 2, row, n);
+    store_rows(task, {four.column[3]}, t + 3, row, n);
   }
+  for (; t < last; t++) {
+    float column[Vec::kLanes] = {};
+    for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
+    store_rows(task, Vec::load(column), t, row, n);
+  }
+}
+
+// Sixteen tokens at a time: they use up a line of each row of sums, and write to no more pages than the store TLB of Golden Cove holds.
+void store_transposed(const StoreTask& task) noexcept {
+  constexpr int64_t kTokens = 16;
+  for (int64_t t = 0; t < task.tokens; t += kTokens)
+    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) store_transposed_block(task, r, t, t + kTokens < task.tokens ? t + kTokens : task.tokens);
 }
 
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept {
