@@ -92,3 +92,32 @@ void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, f
       for (int64_t i = 0; i < (lanes < Vec::kLanes ? lanes : Vec::kLanes); i++) out[c * out_stride + r + i] = block[(i < n ? i : n - 1) * in_stride + c];
   }
 }
+
+float largest_magnitude(const float* x, int64_t n) noexcept {
+  Vec a = Vec::zero(), b = a, c = a, d = a;  // max(v, a) keeps a where v is NaN
+  int64_t i = 0;
+  auto magnitude = [](Vec v) { return Vec::max(Vec::sub(Vec::zero(), v), v); };
+  for (; i + 4 * Vec::kLanes <= n; i += 4 * Vec::kLanes) {
+    a = Vec::max(magnitude(Vec::load(x + i)), a);
+    b = Vec::max(magnitude(Vec::load(x + i + Vec::kLanes)), b);
+    c = Vec::max(magnitude(Vec::load(x + i + 2 * Vec::kLanes)), c);
+    d = Vec::max(magnitude(Vec::load(x + i + 3 * Vec::kLanes)), d);
+  }
+  for (; i < n; i += Vec::kLanes) a = Vec::max(magnitude(n - i >= Vec::kLanes ? Vec::load(x + i) : Vec::load_first(x + i, n - i)), a);
+  float lanes[Vec::kLanes], largest = 0;
+  Vec::store(lanes, Vec::max(Vec::max(a, b), Vec::max(c, d)));
+  for (float lane : lanes) largest = lane > largest ? lane : largest;
+  return largest;
+}
+
+void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept {
+  Vec scale = Vec::set1(inverse), low = Vec::set1(-127.0f), high = Vec::set1(127.0f);
+  auto clipped = [&](Vec v) { return Vec::min(Vec::max(Vec::mul(v, scale), low), high); };
+  int64_t i = 0;
+  for (; i + Vec::kLanes <= n; i += Vec::kLanes) Vec::store_s8(codes + i, clipped(Vec::load(x + i)));
+  if (i < n) {
+    int8_t last[Vec::kLanes];
+    Vec::store_s8(last, clipped(Vec::load_first(x + i, n - i)));
+    for (int64_t j = i; j < n; j++) codes[j] = last[j - i];
+  }
+}
