@@ -197,7 +197,7 @@ ConvCase random_conv(const ConvProblem& arithmetic, Rng& rng) {
   p.dilation_h = one_of({1, 1, 1, 2}), p.dilation_w = rng.below(4) ? p.dilation_h : 1;
   p.pad_top = one_of({0, 1, 1, 2}), p.pad_left = rng.below(4) ? p.pad_top : one_of({0, 1, 3});
   p.pad_bottom = rng.below(4) ? p.pad_top : one_of({0, 1}), p.pad_right = rng.below(4) ? p.pad_left : one_of({0, 2});
-  do c.in_h = one_of({1, 2, 5, 7, 8, 14, 19});
+  do c.in_h = one_of({1, 2, 5, 7, 8, 14, 19, 40});
   while (p.out_h(c.in_h) < 1 || c.in_h + p.pad_top + p.pad_bottom < p.dilation_h * (p.kernel_h - 1) + 1);
   do c.in_w = one_of({1, 3, 7, 8, 16, 17, 35, 70});
   while (p.out_w(c.in_w) < 1 || c.in_w + p.pad_left + p.pad_right < p.dilation_w * (p.kernel_w - 1) + 1);

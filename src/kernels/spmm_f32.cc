@@ -5,14 +5,24 @@
 #include <cstring>
 
 #include "base/parallel.h"
+#include "kernels/inner/conv_f32.h"
 #include "kernels/inner/store.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
 
-const SpmmF32Isa kSpmmF32Avx2 = {.name = "avx2", .vector_lanes = 8, .pairs_rows = false, .tile = avx2::spmm_f32_tile, .transpose = avx2::transpose};
-const SpmmF32Isa kSpmmF32Avx512 = {
-    .name = "avx512", .vector_lanes = 16, .pairs_rows = true, .tile = avx512::spmm_f32_tile, .transpose = avx512::transpose};
+const SpmmF32Isa kSpmmF32Avx2 = {.name = "avx2",
+                                 .vector_lanes = 8,
+                                 .pairs_rows = false,
+                                 .tile = avx2::spmm_f32_tile,
+                                 .copy_lanes = avx2::copy_lanes,
+                                 .transpose = avx2::transpose};
+const SpmmF32Isa kSpmmF32Avx512 = {.name = "avx512",
+                                   .vector_lanes = 16,
+                                   .pairs_rows = true,
+                                   .tile = avx512::spmm_f32_tile,
+                                   .copy_lanes = avx512::copy_lanes,
+                                   .transpose = avx512::transpose};
 
 namespace {
 
@@ -137,40 +147,55 @@ std::vector<int64_t> range_bounds(const SpmmMatrix& matrix, int64_t panels) {
   return balanced_cut(work, best);
 }
 
+// Tokens [first_token, first_token + tokens), one panel or several of 64.
 void multiply_range(const SpmmMatrix& matrix, const PanelSource& source, int64_t first_token, int64_t tokens, int64_t first_group,
                     int64_t last_group) {
   const auto& groups = matrix.groups();
-  int64_t first_row = groups[size_t(first_group)].first_row,
-          rows = groups[size_t(last_group - 1)].first_row + groups[size_t(last_group - 1)].rows - first_row;
-  float* panel = thread_scratch_of<float>(ScratchSlot::kTile, matrix.tile_cols() * kPanelLanes);
-  float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, rows * kPanelLanes);
-  std::memset(sums, 0, size_t(rows * kPanelLanes) * sizeof(float));
+  int64_t first_row = groups[size_t(first_group)].first_row, end_row = groups[size_t(last_group - 1)].first_row + groups[size_t(last_group - 1)].rows;
+  int64_t panels = (tokens + kPanelLanes - 1) / kPanelLanes, panel_pitch = matrix.tile_cols() * kPanelLanes,
+          sums_pitch = (end_row - first_row) * kPanelLanes;
+  float* packed = thread_scratch_of<float>(ScratchSlot::kTile, panels * panel_pitch);
+  float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, panels * sums_pitch);
+  std::memset(sums, 0, size_t(panels * sums_pitch) * sizeof(float));
   for (int64_t t = 0; t < matrix.tiles(); t++) {
-    bool packed = false;
-    for (int64_t g = first_group; g < last_group; g++) {
-      SpmmTile tile = matrix.tile(g, t);
-      if (tile.run_count == 0) continue;
-      if (!packed)
-        source.pack(first_token, tokens, t * matrix.tile_cols(), std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols()), panel);
-      packed = true;
-      matrix.isa().tile(tile, panel, sums + (groups[size_t(g)].first_row - first_row) * kPanelLanes, tokens);
-    }
+    bool any = false;
+    for (int64_t g = first_group; g < last_group && !any; g++) any = matrix.tile(g, t).run_count > 0;
+    if (!any) continue;
+    source.pack(first_token, tokens, t * matrix.tile_cols(), std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols()), panel_pitch,
+                packed);
+    for (int64_t p = 0; p < panels; p++)
+      for (int64_t g = first_group; g < last_group; g++)
+        matrix.isa().tile(matrix.tile(g, t), packed + p * panel_pitch,
+                          sums + p * sums_pitch + (groups[size_t(g)].first_row - first_row) * kPanelLanes,
+                          std::min(tokens - p * kPanelLanes, kPanelLanes));
   }
-  source.store(first_token, tokens, first_row, rows, sums);
+  source.store(first_token, tokens, first_row, end_row - first_row, sums_pitch, sums);
+}
+
+// Panels of 64 handled at a time: as many as leave every thread a few turns and keep the sums in L2.
+int64_t panels_per_turn(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens) {
+  constexpr int64_t kMostPanels = 8, kMostSums = 512 << 10;
+  if (!source.streams()) return 1;
+  int64_t rows = std::min(matrix.rows(), kMostRangeRows);
+  return std::clamp<int64_t>(std::min(tokens / kPanelLanes / (4 * thread_count()), kMostSums / (rows * kPanelLanes * 4)), 1, kMostPanels);
 }
 
 }  // namespace
 
 void multiply(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens) {
   if (tokens == 0 || matrix.rows() == 0) return;
-  std::vector<int64_t> panels = panel_bounds(tokens, matrix.isa().vector_lanes);
-  int64_t panel_count = int64_t(panels.size()) - 1;
-  std::vector<int64_t> ranges = range_bounds(matrix, panel_count);
+  std::vector<int64_t> turns = {0};
+  if (int64_t panels = panels_per_turn(matrix, source, tokens); panels == 1)
+    turns = panel_bounds(tokens, matrix.isa().vector_lanes);
+  else
+    while (turns.back() < tokens) turns.push_back(std::min(turns.back() + panels * kPanelLanes, tokens));
+  int64_t turn_count = int64_t(turns.size()) - 1;
+  std::vector<int64_t> ranges = range_bounds(matrix, turn_count);
   int64_t range_count = int64_t(ranges.size()) - 1;
   // Ranges outermost: threads that work at the same time share the weights of one range.
-  parallel_for(range_count * panel_count, [&](int64_t task) {
-    int64_t p = task % panel_count, r = task / panel_count;
-    multiply_range(matrix, source, panels[size_t(p)], panels[size_t(p + 1)] - panels[size_t(p)], ranges[size_t(r)], ranges[size_t(r + 1)]);
+  parallel_for(range_count * turn_count, [&](int64_t task) {
+    size_t turn = size_t(task % turn_count), range = size_t(task / turn_count);
+    multiply_range(matrix, source, turns[turn], turns[turn + 1] - turns[turn], ranges[range], ranges[range + 1]);
   });
 }
 
