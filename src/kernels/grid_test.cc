@@ -94,7 +94,7 @@ void check_linear(const LinearKernel& kernel, const LinearProblem& problem, int6
   EXPECT_EQ(packed->kernel(), kernel.name);
   EXPECT_GE(packed->size_bytes(), 0);
   if (in_place) {
-    for (int64_t i = 0; i < out_outer; i++) std::memcpy(&y[size_t(offset + i * y_stride)], &residual[size_t(i * y_stride)], size_t(out_inner) * 4);
+    for (int64_t i = 0; i < out_outer; i++) std::copy_n(residual.data() + i * y_stride, out_inner, y.data() + offset + i * y_stride);
     epilogue.residual = y.data() + offset;
   }
   run(*packed, x.data() + offset, y.data() + offset, epilogue);
