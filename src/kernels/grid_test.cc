@@ -115,6 +115,9 @@ void check_linear(const LinearKernel& kernel, const LinearProblem& problem, int6
     }
 }
 
+// Compared with themselves, the references need no more than a few cases for their strides and guards.
+constexpr std::string_view kReference = "reference::linear", kConvReference = "reference::conv";
+
 class EveryLinearKernel : public testing::TestWithParam<LinearKernel> {};
 
 TEST_P(EveryLinearKernel, EqualsTheReferenceOnTheGrid) {
@@ -135,8 +138,8 @@ TEST_P(EveryLinearKernel, EqualsTheReferenceOnTheGrid) {
             refusal = *reason;
             return;
           }
-          checked++;
-          check_linear(kernel, problem, tokens, seed++);
+          checked++, seed++;
+          if (kernel.name != kReference || seed % 16 == 0) check_linear(kernel, problem, tokens, seed);
         };
         Rng rng(seed);
         for (int64_t rows : kRows) check(rows, kCols[rng.below(std::size(kCols))], kTokens[rng.below(std::size(kTokens))]);
@@ -267,7 +270,7 @@ TEST_P(EveryConvKernel, EqualsTheReferenceOnTheGrid) {
             continue;
           }
           checked++;
-          check_conv(kernel, c, seed);
+          if (kernel.name != kConvReference || seed % 16 == 0) check_conv(kernel, c, seed);
           if (HasFatalFailure()) return;
         }
   if (checked == 0) GTEST_SKIP() << kernel.name << " accepts nothing here: " << refusal;

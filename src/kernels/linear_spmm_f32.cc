@@ -93,7 +93,9 @@ enum class Kind { kUnstructured, kBlocks, kDense };
 
 std::optional<std::string> accepts(std::string_view isa, Kind kind, const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
   if (auto lacking = lacks(cpu, isa)) return lacking;
-  if (!is_float(problem.weights) || problem.activations != DType::kF32) return "multiplies f32 activations with float weights";
+  if (isa == kSpmmBf16.name && (problem.weights != DType::kBF16 || problem.activations != DType::kBF16)) return "multiplies bf16 only";
+  if (isa != kSpmmBf16.name && (!is_float(problem.weights) || problem.activations != DType::kF32))
+    return "multiplies f32 activations with float weights";
   if (kind != Kind::kDense && problem.pattern == "dense") return "the weight is dense";
   if (kind == Kind::kBlocks && !is_row_block(problem.pattern)) return cat("wants blocks of four rows, not ", problem.pattern);
   if (tokens <= 8) return "meant for more than 8 tokens";
@@ -116,9 +118,16 @@ constexpr std::string_view kAvx512Dense = "avx512::dense_f32_n64";
 constexpr std::string_view kAvx2Spmm = "avx2::spmm_csr_f32_n64";
 constexpr std::string_view kAvx2SpmmBlocks = "avx2::spmm_bsr4_f32_n64";
 constexpr std::string_view kAvx2Dense = "avx2::dense_f32_n64";
+constexpr std::string_view kBf16Spmm = "avx512_bf16::spmm_csr_bf16_n64";
 
 }  // namespace
 
+extern const LinearKernel avx512_bf16_spmm = {.name = kBf16Spmm,
+                                              .help = "unstructured bf16, two non-zeros at a time by vdpbf16ps",
+                                              .sparse = true,
+                                              .break_even = 0.7,
+                                              .accepts = accepts_kind<&kSpmmBf16, Kind::kUnstructured>,
+                                              .pack = pack<&kSpmmBf16, &kBf16Spmm, SpmmMatrix::Store::kSingle>};
 extern const LinearKernel avx512_spmm_f32 = {.name = kAvx512Spmm,
                                              .help = "unstructured f32, 64 tokens side by side",
                                              .sparse = true,

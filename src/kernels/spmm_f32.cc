@@ -2,6 +2,7 @@
 #include "kernels/spmm_f32.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/parallel.h"
@@ -14,15 +15,24 @@ namespace lacuna::kernels {
 const SpmmF32Isa kSpmmF32Avx2 = {.name = "avx2",
                                  .vector_lanes = 8,
                                  .pairs_rows = false,
+                                 .convert = nullptr,
                                  .tile = avx2::spmm_f32_tile,
                                  .copy_lanes = avx2::copy_lanes,
                                  .transpose = avx2::transpose};
 const SpmmF32Isa kSpmmF32Avx512 = {.name = "avx512",
                                    .vector_lanes = 16,
                                    .pairs_rows = true,
+                                   .convert = nullptr,
                                    .tile = avx512::spmm_f32_tile,
                                    .copy_lanes = avx512::copy_lanes,
                                    .transpose = avx512::transpose};
+const SpmmF32Isa kSpmmBf16 = {.name = "avx512_bf16",
+                              .vector_lanes = 32,
+                              .pairs_rows = true,
+                              .convert = avx512_bf16::convert_panel,
+                              .tile = avx512_bf16::spmm_bf16_tile,
+                              .copy_lanes = avx512::copy_lanes,
+                              .transpose = avx512::transpose};
 
 namespace {
 
@@ -79,18 +89,30 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
     }
     if (!unit.cols.empty()) units.push_back(std::move(unit));
   };
-  auto by_count = [](const RowInTile& a, const RowInTile& b) { return a.cols.size() < b.cols.size(); };
+  bool bf16 = isa_.convert != nullptr;
+  int64_t column_bytes = kPanelLanes * (bf16 ? 2 : 4), per_entry = bf16 ? 2 : 1;
+  auto add_entry = [&](const RowInTile& unit, size_t i, int64_t rows) {
+    if (!bf16) {
+      meta_.push_back(uint16_t(unit.cols[i] * column_bytes));
+      for (int64_t r = 0; r < rows; r++) values_.push_back(value(unit.row + r, unit.cols[i]));
+      return;
+    }
+    bool pair = i + 1 < unit.cols.size();
+    int64_t first = unit.cols[i], second = pair ? unit.cols[i + 1] : first;
+    meta_.insert(meta_.end(), {uint16_t(first * column_bytes), uint16_t(second * column_bytes)});
+    uint32_t both = f32_to_bf16(value(unit.row, first)) | uint32_t(pair ? f32_to_bf16(value(unit.row, second)) : 0) << 16;
+    values_.push_back(std::bit_cast<float>(both));
+  };
+  auto entries = [&](const RowInTile& unit) { return (int64_t(unit.cols.size()) + per_entry - 1) / per_entry; };
+  auto by_count = [&](const RowInTile& a, const RowInTile& b) { return entries(a) < entries(b); };
   auto add_step = [&](std::span<const RowInTile> step, uint16_t rows_per_step) {
-    uint16_t count = uint16_t(step[0].cols.size());
+    uint16_t count = uint16_t(entries(step[0]));
     if (runs_.size() == size_t(starts_.back().run) || runs_.back().count != count || runs_.back().rows_per_step != rows_per_step)
       runs_.push_back({count, rows_per_step, 0});
     runs_.back().steps++;
     for (const RowInTile& unit : step) meta_.push_back(uint16_t(unit.row));
     for (size_t i = 0; i < count; i++)
-      for (const RowInTile& unit : step) {
-        meta_.push_back(uint16_t(unit.cols[i] * kPanelLanes * int64_t(sizeof(float))));
-        for (int64_t r = 0; r < (rows_per_step == kBlockRows ? kBlockRows : 1); r++) values_.push_back(value(unit.row + r, unit.cols[i]));
-      }
+      for (const RowInTile& unit : step) add_entry(unit, i * size_t(per_entry), rows_per_step == kBlockRows ? kBlockRows : 1);
   };
 
   for (int64_t row = 0; row < blocked; row += kBlockRows) add_unit(row, kBlockRows);
@@ -102,7 +124,7 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
   std::stable_sort(units.begin(), units.end(), by_count);
   std::vector<const RowInTile*> singles;
   for (size_t i = 0; i < units.size();) {
-    if (isa_.pairs_rows && i + 1 < units.size() && units[i].cols.size() == units[i + 1].cols.size())
+    if (isa_.pairs_rows && i + 1 < units.size() && entries(units[i]) == entries(units[i + 1]))
       add_step({&units[i], 2}, 2), i += 2;
     else
       singles.push_back(&units[i++]);
@@ -161,8 +183,10 @@ void multiply_range(const SpmmMatrix& matrix, const PanelSource& source, int64_t
     bool any = false;
     for (int64_t g = first_group; g < last_group && !any; g++) any = matrix.tile(g, t).run_count > 0;
     if (!any) continue;
-    source.pack(first_token, tokens, t * matrix.tile_cols(), std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols()), panel_pitch,
-                packed);
+    int64_t cols = std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols());
+    source.pack(first_token, tokens, t * matrix.tile_cols(), cols, panel_pitch, packed);
+    if (auto convert = matrix.isa().convert)
+      for (int64_t p = 0; p < panels; p++) convert(packed + p * panel_pitch, cols, packed + p * panel_pitch);
     for (int64_t p = 0; p < panels; p++)
       for (int64_t g = first_group; g < last_group; g++)
         matrix.isa().tile(matrix.tile(g, t), packed + p * panel_pitch,

@@ -14,13 +14,15 @@ struct SpmmF32Isa {
   std::string_view name;  // "avx512"
   int64_t vector_lanes;
   bool pairs_rows;  // reads steps of two rows
+  // bf16 panels: two non-zeros at a time, and this turns f32 panels into them; nullptr: f32.
+  void (*convert)(const float* in, int64_t cols, float* out) noexcept;
   void (*tile)(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
   void (*copy_lanes)(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept;
   void (*transpose)(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept;
 };
-extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512;
+extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512, kSpmmBf16;
 
-inline constexpr int64_t kMostTileCols = 240;  // offsets are 16 bits wide
+inline constexpr int64_t kMostTileCols = 240;  // offsets are 16 bits wide, up to 256 bytes a column
 
 class SpmmMatrix {
  public:
