@@ -294,6 +294,7 @@ constexpr Lane16Isa isa_table() {
   isa.bias8 = S::kBias8;
   isa.raw_bitmask = S::kRawBitmask;
   isa.nibble_run = S::kNibbleRun;
+  isa.unit_multiple = 1;
   isa.unsigned_gather = S::kUnsignedGather;
   isa.xor_windows = S::kXorWindows;
   isa.dense[0][0] = run_row_scaled<S, DenseUnit, 8>;

@@ -60,8 +60,7 @@ class Lane16Linear : public PackedLinear {
 
   void run_tile(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     alignas(64) int32_t sums[kTokenBlock * kLanes];
-    alignas(64) float finished[kTokenBlock * kLanes];
-    bool by_row = !weight_.scales.empty();
+    alignas(64) float scaled[kTokenBlock * kLanes];
     size_t i = size_t(g), units = size_t(weight_.unit_begin[i]);
     Lane16Call call = {};
     call.stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[i];
@@ -72,28 +71,11 @@ class Lane16Linear : public PackedLinear {
     call.tokens = tokens;
     call.x_sums = codes.sums ? codes.sums + first_token * codes.groups : nullptr, call.x_sums_stride = codes.groups;
     call.group_units = group_units_, call.half_scales = weight_.half_scales;
-    call.sums = sums, call.scaled_sums = finished;
+    call.sums = sums, call.scaled_sums = scaled;
     run_(call);
 
-    int64_t first_row = g * kLanes, rows = std::min(kLanes, weight_.rows - first_row);
-    bool fused = rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu);
-    Lane16Output out = {};
-    if (by_row) out.sums = sums, out.scales = weight_.scales.data() + first_row;
-    out.scaled_sums = finished;
-    if (!weight_.excess.empty()) out.excess = weight_.excess.data() + first_row;
-    out.x_scales = codes.scales + first_token, out.tokens = tokens;
-    out.y = finished, out.y_stride = kLanes;
-    if (fused) {
-      out.y = y + first_token * y_stride + first_row, out.y_stride = y_stride;
-      if (epilogue.bias) out.bias = epilogue.bias + first_row;
-      if (epilogue.residual) out.residual = epilogue.residual + first_token * epilogue.residual_stride + first_row;
-      out.residual_stride = epilogue.residual_stride;
-      out.relu = epilogue.activation == Activation::kRelu;
-    }
-    isa_.output(out);
-    if (!fused)
-      store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens},
-                        y, y_stride, epilogue);
+    store_row_group(weight_, isa_, g, weight_.scales.empty() ? nullptr : sums, scaled, codes.scales + first_token, first_token, tokens, y, y_stride,
+                    epilogue);
   }
 
   std::string_view kernel_;
@@ -116,6 +98,27 @@ int n16_slots(std::string_view pattern) {
   if (n < 1 || m < 1 || n > m || 16 % m != 0) return 0;
   int slots = n * 16 / m;
   return slots <= 2 ? 2 : (slots + 3) / 4 * 4;
+}
+
+void store_row_group(const Lane16Weight& weight, const Lane16Isa& isa, int64_t g, const int32_t* sums, const float* scaled_sums,
+                     const float* x_scales, int64_t first_token, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) {
+  int64_t first_row = g * kLanes, rows = std::min(kLanes, weight.rows - first_row);
+  Lane16Output out = {.sums = sums, .scaled_sums = scaled_sums, .x_scales = x_scales, .tokens = tokens};
+  if (sums) out.scales = weight.scales.data() + first_row;
+  if (!weight.excess.empty()) out.excess = weight.excess.data() + first_row;
+  if (rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu)) {
+    out.y = y + first_token * y_stride + first_row, out.y_stride = y_stride;
+    if (epilogue.bias) out.bias = epilogue.bias + first_row;
+    if (epilogue.residual) out.residual = epilogue.residual + first_token * epilogue.residual_stride + first_row;
+    out.residual_stride = epilogue.residual_stride;
+    out.relu = epilogue.activation == Activation::kRelu;
+    return isa.output(out);
+  }
+  float* finished = thread_scratch_of<float>(ScratchSlot::kTileThird, tokens * kLanes);
+  out.y = finished, out.y_stride = kLanes;
+  isa.output(out);
+  store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y,
+                    y_stride, epilogue);
 }
 
 std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Format format, int bits) {

@@ -151,12 +151,17 @@ struct Encoder {
   // Uniform units with their scale groups, or window steps.
   void encode(const RowGroup& rows, Bytes8& out, std::vector<int32_t>& bases) const {
     if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window);
-    int64_t unit_cols = options.format == Lane16Format::kN16 ? kUnitColsN16 : kUnitCols;
-    for (int64_t col = 0; col < weight.cols; col += unit_cols) {
+    for (int64_t u = 0; u < units(); u++) {
+      int64_t col = u * unit_cols();
       if (scaled_in_stream() && (weight.group ? col % weight.group == 0 : col == 0))
         append_scales(out, rows, weight.group ? col / weight.group : 0, half_scales);
       append_unit(rows, out, col);
     }
+  }
+  int64_t unit_cols() const { return options.format == Lane16Format::kN16 ? kUnitColsN16 : kUnitCols; }
+  int64_t units() const {
+    int64_t needed = (weight.cols + unit_cols() - 1) / unit_cols(), multiple = options.format == Lane16Format::kN16 ? 1 : isa.unit_multiple;
+    return (needed + multiple - 1) / multiple * multiple;
   }
   bool scaled_in_stream() const { return weight.group != 0 || weight.minima; }
 
@@ -205,9 +210,8 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
       out.unit_begin.push_back(int64_t(out.offsets.size()));
     }
   } else {
-    int64_t unit_cols = gathers ? kUnitColsN16 : kUnitCols;
-    out.units = (weight.cols + unit_cols - 1) / unit_cols;
-    for (int64_t u = 0; u < out.units; u++) out.offsets.push_back(int32_t(u * unit_cols));
+    out.units = encoder.units();
+    for (int64_t u = 0; u < out.units; u++) out.offsets.push_back(int32_t(u * encoder.unit_cols()));
     out.unit_begin.assign(size_t(row_groups + 1), 0);
   }
   if (!encoder.scaled_in_stream()) {

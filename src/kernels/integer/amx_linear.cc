@@ -1,0 +1,131 @@
+// Int8 linear on AMX: dense, and sparse under a bitmask. AMX skips no zeros; a sparse weight gains by its size alone, which decides as soon as
+// the weights come from memory: tiles multiply faster than memory delivers them.
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "kernels/dispatch.h"
+#include "kernels/epilogue.h"
+#include "kernels/integer/amx.h"
+#include "kernels/integer/lane16_linear.h"
+#include "kernels/integer/token_codes.h"
+#include "kernels/support.h"
+
+namespace lacuna::kernels {
+
+namespace avx512_vbmi2 {
+extern const Lane16Isa lane16;
+}
+
+namespace {
+
+// Linux grants the tile registers to a process that asks.
+bool tiles_granted() {
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;
+  static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return granted;
+}
+
+// Signed codes and whole tiles; the rest is that of the 512-bit kernels.
+const Lane16Isa& amx_layout() {
+  static const Lane16Isa isa = [] {
+    Lane16Isa layout = avx512_vbmi2::lane16;
+    layout.bias8 = 0, layout.unit_multiple = 2;
+    return layout;
+  }();
+  return isa;
+}
+
+class AmxLinear : public PackedLinear {
+ public:
+  AmxLinear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, bool bitmask)
+      : kernel_(kernel),
+        bitmask_(bitmask),
+        weight_(pack_lane16(weight, amx_layout(), {.format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense})) {
+    wanted_.token_multiple = 16;
+    wanted_.input_scale = problem.input_scale;
+  }
+
+  std::string_view kernel() const override { return kernel_; }
+  int64_t size_bytes() const override { return weight_.size_bytes(); }
+  Shape shape() const override { return {weight_.rows, weight_.cols}; }
+
+  void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
+    if (tokens == 0 || weight_.rows == 0) return;
+    TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, amx_layout());
+    int64_t pairs = (weight_.row_groups() + 1) / 2, blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
+    parallel_for(pairs * blocks, [&](int64_t i) {
+      int64_t first = i % blocks * kBlockTokens;
+      run_pair(codes, i / blocks, first, std::min(kBlockTokens, tokens - first), y, y_stride, epilogue);
+    });
+  }
+
+ private:
+  static constexpr int64_t kBlockTokens = 256;
+
+  void run_pair(const TokenCodes& codes, int64_t pair, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
+                const Epilogue& epilogue) const {
+    int64_t token_tiles = (tokens + 15) / 16, chunks = weight_.units / 2, groups = std::min<int64_t>(2, weight_.row_groups() - 2 * pair);
+    uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 2 * chunks * kAmxTile) : nullptr;
+    int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * token_tiles * 256);
+    AmxCall call = {.tiles = {},
+                    .chunks = chunks,
+                    .x = codes.codes + first_token * codes.stride,
+                    .x_stride = codes.stride,
+                    .token_tiles = token_tiles,
+                    .sums = {}};
+    for (int64_t i = 0; i < 2; i++) {
+      int64_t g = 2 * pair + std::min(i, groups - 1);  // an odd last group is multiplied twice
+      const uint8_t* stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[size_t(g)];
+      if (bitmask_ && i < groups) amx_int8::expand(stream, weight_.units, tiles + i * chunks * kAmxTile);
+      call.tiles[i] = bitmask_ ? tiles + (i < groups ? i : 0) * chunks * kAmxTile : stream;
+      call.sums[i] = sums + i * token_tiles * 256;
+    }
+    amx_int8::multiply(call);
+    for (int64_t i = 0; i < groups; i++)
+      store_row_group(weight_, amx_layout(), 2 * pair + i, call.sums[i], nullptr, codes.scales + first_token, first_token, tokens, y, y_stride,
+                      epilogue);
+  }
+
+  std::string_view kernel_;
+  bool bitmask_;
+  Lane16Weight weight_;
+  TokenCodesWanted wanted_;
+};
+
+std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu, bool bitmask) {
+  if (auto reason = lacks(cpu, "amx_int8")) return reason;
+  if (auto reason = refuses_lane16(problem, bitmask ? Lane16Format::kBitmask : Lane16Format::kDense, 8)) return reason;
+  if (problem.group != 0) return cat("takes one scale per row, not one per ", problem.group);
+  if (tokens < 9) return "is for more than 8 tokens";
+  if (!tiles_granted()) return "the operating system does not grant AMX tiles";
+  return std::nullopt;
+}
+
+}  // namespace
+
+extern const LinearKernel amx_int8_bitmask_s8 = {
+    .name = "amx_int8::bitmask_s8",
+    .help = "int8 under a bitmask, expanded to AMX tiles",
+    .sparse = true,
+    .break_even = 0.3,
+    .accepts = [](const LinearProblem& p, int64_t tokens, const CpuFeatures& cpu) { return accepts(p, tokens, cpu, true); },
+    .pack = [](const LinearProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedLinear> {
+      return std::make_unique<AmxLinear>("amx_int8::bitmask_s8", p, w, true);
+    }};
+
+extern const LinearKernel amx_int8_dense_s8 = {
+    .name = "amx_int8::dense_s8",
+    .help = "dense int8 in AMX tiles",
+    .sparse = false,
+    .break_even = 0,
+    .accepts = [](const LinearProblem& p, int64_t tokens, const CpuFeatures& cpu) { return accepts(p, tokens, cpu, false); },
+    .pack = [](const LinearProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedLinear> {
+      return std::make_unique<AmxLinear>("amx_int8::dense_s8", p, w, false);
+    }};
+
+}  // namespace lacuna::kernels
