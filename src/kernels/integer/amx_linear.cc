@@ -46,6 +46,7 @@ class AmxLinear : public PackedLinear {
       : kernel_(kernel),
         bitmask_(bitmask),
         weight_(pack_lane16(weight, amx_layout(), {.format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense})) {
+    LACUNA_ASSERT(tiles_granted());
     wanted_.token_multiple = 16;
     wanted_.input_scale = problem.input_scale;
   }

@@ -27,6 +27,7 @@ class Lane16Linear : public PackedLinear {
     bool gathers = options.format == Lane16Format::kN16 || options.format == Lane16Format::kWindow;
     wanted_.flip = gathers && isa.unsigned_gather ? 0x80 : 0;
     wanted_.xored = options.format == Lane16Format::kWindow && isa.xor_windows;
+    wanted_.planes = weight_.planes, wanted_.plane_stride = weight_.plane_stride;
     wanted_.sums = !gathers;
     wanted_.group = weight.group;
     wanted_.input_scale = problem.input_scale;

@@ -108,10 +108,14 @@ void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int s
   }
 }
 
-// Bases are multiples of `alignment`: unaligned loads of x cross cache lines, coarser bases leave more slots over.
-int64_t base_alignment(int window) { return window == 64 ? 16 : 64; }
+// Bases are multiples of 64 / planes. Base b is at b - b % 64 of plane (b % 64) / (64 / planes).
+struct WindowBases {
+  int64_t alignment = 64;
+  int64_t plane_stride = 0;  // 0: one plane, bases as they are
+  int32_t offset_of(int64_t base) const { return int32_t(plane_stride == 0 ? base : base % 64 / alignment * plane_stride + base - base % 64); }
+};
 
-void append_window_steps(Bytes8& out, std::vector<int32_t>& bases, const RowGroup& rows, int window) {
+void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGroup& rows, int window, const WindowBases& bases) {
   std::vector<int32_t> columns[kLanes];
   for (int64_t lane = 0; lane < kLanes; lane++)
     for (int64_t col = 0; col < rows.weight().cols; col++)
@@ -122,7 +126,7 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& bases, const RowGrou
     for (int64_t lane = 0; lane < kLanes; lane++)
       if (next[lane] < columns[lane].size()) base = std::min<int64_t>(base, columns[lane][next[lane]]);
     if (base == INT64_MAX) return;
-    base -= base % base_alignment(window);
+    base -= base % bases.alignment;
     uint8_t index[64] = {}, code[64] = {};
     for (int64_t lane = 0; lane < kLanes; lane++)
       for (int64_t slot = 0; slot < 4 && next[lane] < columns[lane].size() && columns[lane][next[lane]] < base + window; slot++) {
@@ -132,7 +136,7 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& bases, const RowGrou
       }
     out.insert(out.end(), index, index + 64);
     out.insert(out.end(), code, code + 64);
-    bases.push_back(int32_t(base));
+    offsets.push_back(bases.offset_of(base));
   }
 }
 
@@ -142,15 +146,19 @@ bool exact_in_f16(const float* values, int64_t count) {
   return true;
 }
 
+// Eight tokens of four planes in 32 KiB.
+constexpr int64_t kColsForFourPlanes = 1024;
+
 struct Encoder {
   const WeightMatrix& weight;
   const Lane16Isa& isa;
   const Lane16Options& options;
   bool half_scales;
+  WindowBases window_bases;
 
   // Uniform units with their scale groups, or window steps.
   void encode(const RowGroup& rows, Bytes8& out, std::vector<int32_t>& bases) const {
-    if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window);
+    if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window, window_bases);
     for (int64_t u = 0; u < units(); u++) {
       int64_t col = u * unit_cols();
       if (scaled_in_stream() && (weight.group ? col % weight.group == 0 : col == 0))
@@ -186,9 +194,15 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   int64_t groups = groups_of(weight), row_groups = (weight.rows + kLanes - 1) / kLanes;
   Lane16Weight out = {.rows = weight.rows, .cols = weight.cols, .group = weight.group, .minima = weight.minima != nullptr};
   out.half_scales = exact_in_f16(weight.scales, weight.rows * groups) && exact_in_f16(weight.minima, weight.rows * groups);
-  Encoder encoder = {weight, isa, options, out.half_scales};
   bool window = options.format == Lane16Format::kWindow, gathers = window || options.format == Lane16Format::kN16;
 
+  Encoder encoder = {weight, isa, options, out.half_scales, {}};
+  if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
+  if (window && options.window == 64 && !isa.xor_windows) {
+    out.planes = weight.cols <= kColsForFourPlanes ? 4 : 2;
+    out.plane_stride = (weight.cols + 63) / 64 * 64 + 64;
+    encoder.window_bases = {64 / out.planes, out.plane_stride};
+  }
   std::vector<Bytes8> streams(static_cast<size_t>(row_groups));
   std::vector<std::vector<int32_t>> bases(static_cast<size_t>(row_groups));
   parallel_for(row_groups, [&](int64_t g) { encoder.encode(RowGroup(weight, g), streams[size_t(g)], bases[size_t(g)]); });
