@@ -146,9 +146,6 @@ bool exact_in_f16(const float* values, int64_t count) {
   return true;
 }
 
-// Eight tokens of four planes in 32 KiB.
-constexpr int64_t kColsForFourPlanes = 1024;
-
 struct Encoder {
   const WeightMatrix& weight;
   const Lane16Isa& isa;
@@ -199,7 +196,7 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   Encoder encoder = {weight, isa, options, out.half_scales, {}};
   if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
   if (window && options.window == 64 && !isa.xor_windows) {
-    out.planes = weight.cols <= kColsForFourPlanes ? 4 : 2;
+    out.planes = 2;
     out.plane_stride = (weight.cols + 63) / 64 * 64 + 64;
     encoder.window_bases = {64 / out.planes, out.plane_stride};
   }
