@@ -1,44 +1,21 @@
 // Int8 linear on AMX: dense, and sparse under a bitmask. AMX skips no zeros; a sparse weight gains by its size alone, which decides as soon as
 // the weights come from memory: tiles multiply faster than memory delivers them.
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
-#include "kernels/integer/amx.h"
+#include "kernels/integer/amx_weight.h"
 #include "kernels/integer/lane16_linear.h"
 #include "kernels/integer/token_codes.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
 
-namespace avx512_vbmi2 {
-extern const Lane16Isa lane16;
-}
-
 namespace {
-
-// Linux grants the tile registers to a process that asks.
-bool tiles_granted() {
-  constexpr long kRequestPermission = 0x1023, kTileData = 18;
-  static const bool granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
-  return granted;
-}
-
-// Signed codes and whole tiles; the rest is that of the 512-bit kernels.
-const Lane16Isa& amx_layout() {
-  static const Lane16Isa isa = [] {
-    Lane16Isa layout = avx512_vbmi2::lane16;
-    layout.bias8 = 0, layout.unit_multiple = 2;
-    return layout;
-  }();
-  return isa;
-}
 
 class AmxLinear : public PackedLinear {
  public:
@@ -46,7 +23,8 @@ class AmxLinear : public PackedLinear {
       : kernel_(kernel),
         bitmask_(bitmask),
         weight_(pack_lane16(weight, amx_layout(), {.format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense})) {
-    LACUNA_ASSERT(tiles_granted());
+    LACUNA_ASSERT(amx_granted());
+    for (int64_t i = 0; i < weight_.units / 2; i++) chunk_offsets_.push_back(64 * i);
     wanted_.token_multiple = 16;
     wanted_.input_scale = problem.input_scale;
   }
@@ -73,9 +51,13 @@ class AmxLinear : public PackedLinear {
     int64_t token_tiles = (tokens + 15) / 16, chunks = weight_.units / 2, groups = std::min<int64_t>(2, weight_.row_groups() - 2 * pair);
     uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 2 * chunks * kAmxTile) : nullptr;
     int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * token_tiles * 256);
+    std::array<int64_t, kBlockTokens / 16> tile_offsets;
+    for (int64_t t = 0; t < token_tiles; t++) tile_offsets[size_t(t)] = t * 16 * codes.stride;
     AmxCall call = {.tiles = {},
+                    .chunk_offsets = chunk_offsets_.data(),
                     .chunks = chunks,
                     .x = codes.codes + first_token * codes.stride,
+                    .tile_offsets = tile_offsets.data(),
                     .x_stride = codes.stride,
                     .token_tiles = token_tiles,
                     .sums = {}};
@@ -96,6 +78,7 @@ class AmxLinear : public PackedLinear {
   bool bitmask_;
   Lane16Weight weight_;
   TokenCodesWanted wanted_;
+  std::vector<int64_t> chunk_offsets_;
 };
 
 std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu, bool bitmask) {
@@ -103,7 +86,7 @@ std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens,
   if (auto reason = refuses_lane16(problem, bitmask ? Lane16Format::kBitmask : Lane16Format::kDense, 8)) return reason;
   if (problem.group != 0) return cat("takes one scale per row, not one per ", problem.group);
   if (tokens < 9) return "is for more than 8 tokens";
-  if (!tiles_granted()) return "the operating system does not grant AMX tiles";
+  if (!amx_granted()) return "the operating system does not grant AMX tiles";
   return std::nullopt;
 }
 
