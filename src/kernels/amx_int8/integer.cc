@@ -116,17 +116,18 @@ void multiply(const AmxCall& call) noexcept {
   _tile_release();
 }
 
+// Channels outside, so that the 64 pages they lie on stay in the translation buffer.
 void quantize_pixels(const PixelQuantization& q) noexcept {
-  for (int64_t pixel = 0; pixel < q.pixels; pixel += 16) {
-    int64_t count = q.pixels - pixel < 16 ? q.pixels - pixel : 16;
-    __mmask16 pixels = __mmask16((1u << count) - 1);
-    for (int64_t channel = 0; channel < q.channels; channel += 64) {
+  for (int64_t channel = 0; channel < q.channels; channel += 64) {
+    int64_t left = q.channels - channel;
+    __mmask64 present = left >= 64 ? ~uint64_t(0) : (uint64_t(1) << left) - 1;
+    for (int64_t pixel = 0; pixel < q.pixels; pixel += 16) {
+      int64_t count = q.pixels - pixel < 16 ? q.pixels - pixel : 16;
+      __mmask16 pixels = __mmask16((1u << count) - 1);
       __m512 tile[16];
       LACUNA_UNROLL for (int i = 0; i < 16; i++) tile[i] =
           channel + 4 * i < q.channels ? _mm512_castsi512_ps(four_channels(q, channel + 4 * i, pixel, pixels)) : _mm512_setzero_ps();
       Simd::transpose(tile);
-      int64_t left = q.channels - channel;
-      __mmask64 present = left >= 64 ? ~uint64_t(0) : (uint64_t(1) << left) - 1;
       alignas(64) uint8_t codes[16][64];
       LACUNA_UNROLL for (int i = 0; i < 16; i++) _mm512_store_ps(codes[i], tile[i]);
       for (int64_t i = 0; i < count; i++) _mm512_mask_storeu_epi8(q.out + q.offsets[pixel + i] + channel, present, _mm512_load_si512(codes[i]));

@@ -109,19 +109,37 @@ class AmxConv : public PackedConv {
   void quantize(const float* x, const Geometry& g, int64_t batch, uint8_t* planes) const {
     const ConvProblem& p = problem_;
     std::memset(planes + batch * g.image_bytes, 0, size_t(g.spare_bytes()));
-    bool padded = p.pad_top || p.pad_left || p.pad_bottom || p.pad_right || g.height != g.in_h || g.width != g.in_w;
-    constexpr int64_t kRowsPerTask = 4;
+    constexpr int64_t kRowsPerTask = 8;
     int64_t parts = (g.height + kRowsPerTask - 1) / kRowsPerTask;
     parallel_for(batch * p.groups * parts, [&](int64_t task) {
       int64_t part = task % parts, plane = task / parts, first = part * kRowsPerTask, last = std::min(first + kRowsPerTask, g.height);
       uint8_t* out = planes + plane * g.group_bytes;
       const float* channels = x + plane * runs_.inner * g.in_h * g.in_w;
+      bool padded = g.height != g.in_h || g.width != g.in_w || p.pad_top || p.pad_left;
       if (padded) std::memset(out + first * g.width * runs_.inner, 0, size_t((last - first) * g.width * runs_.inner));
-      for (int64_t row = first; row < last; row++) quantize_row(channels, g, row, out + row * g.width * runs_.inner);
+      if (g.subsampled || p.pad_left + g.in_w > g.width) {
+        for (int64_t row = first; row < last; row++) quantize_row(channels, g, row, out);
+      } else {
+        quantize_rows(channels, g, std::max(first, p.pad_top), std::min(last, p.pad_top + g.in_h), out);
+      }
     });
   }
 
-  // One row of a plane.
+  // Whole rows [first, last) of a plane, which all come from the input: its pixels follow each other.
+  void quantize_rows(const float* channels, const Geometry& g, int64_t first, int64_t last, uint8_t* out) const {
+    std::vector<int64_t> offsets;
+    for (int64_t row = first; row < last; row++)
+      for (int64_t w = 0; w < g.in_w; w++) offsets.push_back((row * g.width + problem_.pad_left + w) * runs_.inner);
+    amx_int8::quantize_pixels({.x = channels + (first - problem_.pad_top) * g.in_w,
+                               .channels = runs_.inner,
+                               .channel_stride = g.in_h * g.in_w,
+                               .pixels = int64_t(offsets.size()),
+                               .inverse = 1.0f / problem_.input_scale,
+                               .offsets = offsets.data(),
+                               .out = out});
+  }
+
+  // One row of a plane that leaves input columns out.
   void quantize_row(const float* channels, const Geometry& g, int64_t row, uint8_t* out) const {
     const ConvProblem& p = problem_;
     int64_t in_row = row * (g.subsampled ? p.stride_h : 1) - p.pad_top, step = g.subsampled ? p.stride_w : 1;
@@ -129,21 +147,18 @@ class AmxConv : public PackedConv {
     int64_t first = std::clamp<int64_t>((p.pad_left + step - 1) / step, 0, g.width);
     int64_t last = std::clamp<int64_t>((g.in_w + p.pad_left + step - 1) / step, first, g.width);
     std::vector<int64_t> offsets;
-    for (int64_t w = first; w < last; w++) offsets.push_back(w * runs_.inner);
-    PixelQuantization q = {.x = channels + in_row * g.in_w + first * step - p.pad_left,
-                           .channels = runs_.inner,
-                           .channel_stride = g.in_h * g.in_w,
-                           .pixels = last - first,
-                           .inverse = 1.0f / p.input_scale,
-                           .offsets = offsets.data(),
-                           .out = out};
-    if (step > 1) {
-      float* picked = thread_scratch_of<float>(ScratchSlot::kTile, q.channels * q.pixels);
-      for (int64_t c = 0; c < q.channels; c++)
-        for (int64_t i = 0; i < q.pixels; i++) picked[c * q.pixels + i] = q.x[c * q.channel_stride + i * step];
-      q.x = picked, q.channel_stride = q.pixels;
-    }
-    amx_int8::quantize_pixels(q);
+    for (int64_t w = first; w < last; w++) offsets.push_back((row * g.width + w) * runs_.inner);
+    const float* x = channels + in_row * g.in_w + first * step - p.pad_left;
+    float* picked = thread_scratch_of<float>(ScratchSlot::kTile, runs_.inner * (last - first));
+    for (int64_t c = 0; c < runs_.inner; c++)
+      for (int64_t i = 0; i < last - first; i++) picked[c * (last - first) + i] = x[c * g.in_h * g.in_w + i * step];
+    amx_int8::quantize_pixels({.x = picked,
+                               .channels = runs_.inner,
+                               .channel_stride = last - first,
+                               .pixels = last - first,
+                               .inverse = 1.0f / p.input_scale,
+                               .offsets = offsets.data(),
+                               .out = out});
   }
 
   void run_block(const Geometry& g, const uint8_t* planes, int64_t image, int64_t group, int64_t pair, int64_t first_tile, int64_t tiles, float* y,
