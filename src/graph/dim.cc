@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
-#include <limits>
+#include <iterator>
 
 #include "base/assert.h"
 #include "base/cat.h"
@@ -14,8 +14,8 @@ namespace lacuna {
 
 struct Dim::Expression {
   struct Atom {
-    std::string symbol;                  // for symbols
-    std::string function;                // for calls
+    std::string symbol;    // for symbols
+    std::string function;  // for calls
     std::shared_ptr<const Dim> a, b;
   };
   std::map<std::vector<std::string>, int64_t> terms;  // {} is the constant term
@@ -25,7 +25,27 @@ struct Dim::Expression {
 
 namespace {
 
-int64_t floor_division(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 0) != (b < 0))); }
+constexpr size_t kMaxTerms = 128, kMaxText = 4096;  // beyond these an expression is of no use to anybody (and could grow without end)
+
+[[noreturn]] void overflow() { throw InvalidData("a dimension leaves the range of 64-bit integers"); }
+[[noreturn]] void too_long() { throw InvalidData("a dimension's expression is too long to be of use"); }
+
+int64_t sum_of(int64_t a, int64_t b) {
+  int64_t out;
+  if (__builtin_add_overflow(a, b, &out)) overflow();
+  return out;
+}
+
+int64_t product_of(int64_t a, int64_t b) {
+  int64_t out;
+  if (__builtin_mul_overflow(a, b, &out)) overflow();
+  return out;
+}
+
+int64_t floor_division(int64_t a, int64_t b) {
+  if (b == -1) return product_of(a, -1);
+  return a / b - ((a % b != 0) && ((a < 0) != (b < 0)));
+}
 
 std::string term_text(const std::vector<std::string>& atoms, int64_t coefficient) {
   std::string out;
@@ -60,10 +80,14 @@ std::string polynomial_text(const Terms& terms) {
     if (text.empty())
       text = term_text(it->first, c);
     else
-      text += (c < 0 ? " - " : " + ") + term_text(it->first, c < 0 ? -c : c);
+      text += (c < 0 ? " - " : " + ") + term_text(it->first, c < 0 ? product_of(c, -1) : c);
+    if (text.size() > kMaxText) too_long();
   }
   return text.empty() ? "0" : text;
 }
+
+// By degree, then by names: an order that products keep, as exact division needs.
+bool smaller(const std::vector<std::string>& a, const std::vector<std::string>& b) { return a.size() != b.size() ? a.size() < b.size() : a < b; }
 
 }  // namespace
 
@@ -72,21 +96,23 @@ Dim Dim::finish(std::shared_ptr<Expression> e) {
   std::erase_if(e->terms, [](auto& t) { return t.second == 0; });
   if (e->terms.empty()) return Dim(0);
   if (e->terms.size() == 1 && e->terms.begin()->first.empty()) return Dim(e->terms.begin()->second);
+  if (e->terms.size() > kMaxTerms) too_long();
   std::erase_if(e->atoms, [&](auto& atom) {
-    return std::none_of(e->terms.begin(), e->terms.end(), [&](auto& t) { return std::find(t.first.begin(), t.first.end(), atom.first) != t.first.end(); });
+    return std::none_of(e->terms.begin(), e->terms.end(),
+                        [&](auto& t) { return std::find(t.first.begin(), t.first.end(), atom.first) != t.first.end(); });
   });
   e->text = polynomial_text(e->terms);
   return Dim(std::shared_ptr<const Expression>(std::move(e)));
 }
 
 Dim operator+(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(a.value_ + b.value_);
+  if (a.is_constant() && b.is_constant()) return Dim(sum_of(a.value_, b.value_));
   auto e = std::make_shared<Dim::Expression>();
   for (const Dim* d : {&a, &b}) {
     if (d->is_constant()) {
-      e->terms[{}] += d->value_;
+      e->terms[{}] = sum_of(e->terms[{}], d->value_);
     } else {
-      for (auto& [atoms, c] : d->expression_->terms) e->terms[atoms] += c;
+      for (auto& [atoms, c] : d->expression_->terms) e->terms[atoms] = sum_of(e->terms[atoms], c);
       e->atoms.insert(d->expression_->atoms.begin(), d->expression_->atoms.end());
     }
   }
@@ -94,7 +120,7 @@ Dim operator+(const Dim& a, const Dim& b) {
 }
 
 Dim operator*(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant()) return Dim(a.value_ * b.value_);
+  if (a.is_constant() && b.is_constant()) return Dim(product_of(a.value_, b.value_));
   auto terms_of = [](const Dim& d) { return d.is_constant() ? Terms{{{}, d.value_}} : d.expression_->terms; };
   auto e = std::make_shared<Dim::Expression>();
   for (auto& [x, cx] : terms_of(a))
@@ -102,7 +128,8 @@ Dim operator*(const Dim& a, const Dim& b) {
       std::vector<std::string> atoms = x;
       atoms.insert(atoms.end(), y.begin(), y.end());
       std::sort(atoms.begin(), atoms.end());
-      e->terms[atoms] += cx * cy;
+      e->terms[atoms] = sum_of(e->terms[atoms], product_of(cx, cy));
+      if (e->terms.size() > kMaxTerms || atoms.size() > kMaxTerms) too_long();
     }
   for (const Dim* d : {&a, &b})
     if (!d->is_constant()) e->atoms.insert(d->expression_->atoms.begin(), d->expression_->atoms.end());
@@ -114,53 +141,131 @@ Dim operator-(const Dim& a, const Dim& b) { return a + Dim(-1) * b; }
 Dim Dim::call(const char* function, const Dim& a, const Dim& b) {
   auto e = std::make_shared<Expression>();
   std::string text = cat(function, "(", a.to_string(), ", ", b.to_string(), ")");
+  if (text.size() > kMaxText) too_long();
   e->terms[{text}] = 1;
   e->atoms[text] = {"", function, std::make_shared<Dim>(a), std::make_shared<Dim>(b)};
   e->text = text;
   return Dim(std::shared_ptr<const Expression>(std::move(e)));
 }
 
+// q with q * b == a, by long division of polynomials: batch*tokens / tokens = batch.
+std::optional<Dim> Dim::exact_quotient(const Dim& a, const Dim& b) {
+  if (a.is_constant() || b.is_constant()) return std::nullopt;
+  auto leading = [](const Terms& terms) {
+    return std::max_element(terms.begin(), terms.end(), [](auto& x, auto& y) { return smaller(x.first, y.first); });
+  };
+  auto [divisor, k] = *leading(b.expression_->terms);
+  Dim rest = a, quotient(0);
+  for (size_t step = 0; step < kMaxTerms && !rest.is_constant(); step++) {
+    auto [atoms, c] = *leading(rest.expression_->terms);
+    if (c % k != 0 || !std::includes(atoms.begin(), atoms.end(), divisor.begin(), divisor.end())) return std::nullopt;
+    auto e = std::make_shared<Expression>();
+    std::vector<std::string> left;
+    std::set_difference(atoms.begin(), atoms.end(), divisor.begin(), divisor.end(), std::back_inserter(left));
+    e->terms[left] = floor_division(c, k);
+    e->atoms = rest.expression_->atoms;
+    Dim term = finish(std::move(e));
+    quotient = quotient + term;
+    rest = rest - term * b;
+  }
+  return rest == Dim(0) ? std::optional(quotient) : std::nullopt;
+}
+
 Dim floor_div(const Dim& a, const Dim& b) {
-  if (a.is_constant() && b.is_constant() && b.value_ != 0) return Dim(floor_division(a.value_, b.value_));
+  if (b.is_constant() && b.value_ == 0) return Dim::call("floor_div", a, b);
+  if (a.is_constant() && b.is_constant()) return Dim(floor_division(a.value_, b.value_));
   if (b.is_constant() && b.value_ == 1) return a;
   if (a == b) return Dim(1);
-  if (!a.is_constant() && !(b.is_constant() && b.value_ == 0)) {
-    // Exact division term by term: 8*batch / 4 = 2*batch; batch*tokens / tokens = batch.
-    auto e = std::make_shared<Dim::Expression>();
-      bool exact = true;
-    if (b.is_constant()) {
-      for (auto& [atoms, c] : a.expression_->terms) {
-        exact = exact && c % b.value_ == 0;
-        e->terms[atoms] = c / b.value_;
-      }
-    } else if (b.expression_->terms.size() == 1) {
-      auto& [divisor, k] = *b.expression_->terms.begin();
-      for (auto& [atoms, c] : a.expression_->terms) {
-        std::vector<std::string> rest;
-        exact = exact && c % k == 0 && std::includes(atoms.begin(), atoms.end(), divisor.begin(), divisor.end());
-        std::set_difference(atoms.begin(), atoms.end(), divisor.begin(), divisor.end(), std::back_inserter(rest));
-        e->terms[rest] = c / k;
-      }
-    } else {
-      exact = false;
-    }
-    if (exact) {
-      e->atoms = a.expression_->atoms;
-      return Dim::finish(std::move(e));
+  if (auto exact = Dim::exact_quotient(a, b)) return *exact;
+  if (!b.is_constant() || b.value_ < 0) return Dim::call("floor_div", a, b);
+  // a = b * whole + rest with coefficients of the rest in [0, b): 8*batch + 5 over 4 is 2*batch + 1.
+  auto whole = std::make_shared<Dim::Expression>(), rest = std::make_shared<Dim::Expression>();
+  whole->atoms = rest->atoms = a.expression_->atoms;
+  for (auto& [atoms, c] : a.expression_->terms) {
+    whole->terms[atoms] = floor_division(c, b.value_);
+    rest->terms[atoms] = c - whole->terms[atoms] * b.value_;
+  }
+  Dim q = Dim::finish(std::move(whole)), r = Dim::finish(std::move(rest));
+  if (r.is_constant()) return q;
+  // (x / k + c) / b = (x + c k) / (k b), so that a tower of strided layers stays one division.
+  auto& terms = r.expression_->terms;
+  auto last = std::prev(terms.end());
+  bool one_atom = last->first.size() == 1 && last->second == 1 && (terms.size() == 1 || (terms.size() == 2 && terms.begin()->first.empty()));
+  if (one_atom) {
+    auto& atom = r.expression_->atoms.at(last->first[0]);
+    if (atom.function == "floor_div" && atom.b->is_constant() && atom.b->value_ > 0) {
+      int64_t c = terms.size() == 2 ? terms.begin()->second : 0;
+      return q + floor_div(*atom.a + Dim(product_of(c, atom.b->value_)), Dim(product_of(atom.b->value_, b.value_)));
     }
   }
-  return Dim::call("floor_div", a, b);
+  return q + Dim::call("floor_div", r, b);
 }
 
 Dim min(const Dim& a, const Dim& b) {
   if (a.is_constant() && b.is_constant()) return Dim(std::min(a.value_, b.value_));
-  return a == b ? a : Dim::call("min", a, b);
+  Dim::Bounds difference = (a - b).bounds();
+  if (difference.lower && *difference.lower >= 0) return b;
+  if (difference.upper && *difference.upper <= 0) return a;
+  return Dim::call("min", a, b);
 }
 
 Dim max(const Dim& a, const Dim& b) {
   if (a.is_constant() && b.is_constant()) return Dim(std::max(a.value_, b.value_));
-  return a == b ? a : Dim::call("max", a, b);
+  Dim::Bounds difference = (a - b).bounds();
+  if (difference.lower && *difference.lower >= 0) return a;
+  if (difference.upper && *difference.upper <= 0) return b;
+  return Dim::call("max", a, b);
 }
+
+namespace {
+
+// Bounds of a sum or product of bounds that may be missing; a bound that overflows is as good as none.
+std::optional<int64_t> combine(std::optional<int64_t> a, std::optional<int64_t> b, bool multiply) {
+  int64_t out;
+  if (!a || !b || (multiply ? __builtin_mul_overflow(*a, *b, &out) : __builtin_add_overflow(*a, *b, &out))) return std::nullopt;
+  return out;
+}
+
+}  // namespace
+
+Dim::Bounds Dim::bounds() const {
+  if (is_constant()) return {value_, value_};
+  Bounds total{0, 0};
+  for (auto& [names, c] : expression_->terms) {
+    Bounds term{1, 1};
+    for (auto& name : names) {
+      auto& atom = expression_->atoms.at(name);
+      Bounds x{0, std::nullopt};
+      if (!atom.function.empty()) {
+        Bounds a = atom.a->bounds(), b = atom.b->bounds();
+        bool positive_divisor = b.lower && *b.lower > 0;
+        if (atom.function == "floor_div") {
+          x.lower = positive_divisor && a.lower && *a.lower >= 0 ? std::optional<int64_t>(b.upper ? *a.lower / *b.upper : 0) : std::nullopt;
+          x.upper = positive_divisor && a.upper && *a.upper >= 0 ? std::optional(*a.upper / *b.lower) : std::nullopt;
+        } else if (atom.function == "min") {
+          x.lower = a.lower && b.lower ? std::optional(std::min(*a.lower, *b.lower)) : std::nullopt;
+          x.upper = a.upper && b.upper ? std::optional(std::min(*a.upper, *b.upper)) : a.upper ? a.upper : b.upper;
+        } else {
+          x.lower = a.lower && b.lower ? std::optional(std::max(*a.lower, *b.lower)) : a.lower ? a.lower : b.lower;
+          x.upper = a.upper && b.upper ? std::optional(std::max(*a.upper, *b.upper)) : std::nullopt;
+        }
+      }
+      if (names.size() == 1)
+        term = x;
+      else if (x.lower && *x.lower >= 0)
+        term = {combine(term.lower, x.lower, true), combine(term.upper, x.upper, true)};
+      else
+        return {};  // a product with a factor that may be negative
+    }
+    Bounds scaled{combine(term.lower, c, true), combine(term.upper, c, true)};
+    if (c < 0) std::swap(scaled.lower, scaled.upper);
+    total = {combine(total.lower, scaled.lower, false), combine(total.upper, scaled.upper, false)};
+  }
+  return total;
+}
+
+std::optional<int64_t> Dim::lower_bound() const { return bounds().lower; }
+std::optional<int64_t> Dim::upper_bound() const { return bounds().upper; }
 
 bool operator==(const Dim& a, const Dim& b) {
   if (a.is_constant() != b.is_constant()) return false;
@@ -203,7 +308,8 @@ std::string Dim::to_string() const { return is_constant() ? std::to_string(value
 
 namespace {
 
-// sum := product (('+' | '-') product)*; product := factor ('*' factor)*; factor := '-' factor | integer | name | name '(' sum ',' sum ')' | '(' sum ')'
+// sum := product (('+' | '-') product)*; product := factor ('*' factor)*; factor := '-' factor | integer | name | name '(' sum ',' sum ')' | '(' sum
+// ')'
 class Parser {
  public:
   explicit Parser(std::string_view text) : text_(text) {}
@@ -228,9 +334,12 @@ class Parser {
     if (++depth_ > 100) fail();
     Dim d = product();
     for (;;) {
-      if (accept('+')) d = d + product();
-      else if (accept('-')) d = d - product();
-      else break;
+      if (accept('+'))
+        d = d + product();
+      else if (accept('-'))
+        d = d - product();
+      else
+        break;
     }
     depth_--;
     return d;
@@ -240,7 +349,9 @@ class Parser {
     while (accept('*')) d = d * factor();
     return d;
   }
-  static bool name_char(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == ':' || c == '/' || c == '?' || c == '@' || c == '#'; }
+  static bool name_char(char c) {
+    return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == ':' || c == '/' || c == '?' || c == '@' || c == '#';
+  }
   Dim factor() {
     if (++depth_ > 100) fail();
     Dim d = factor_inner();

@@ -1,4 +1,5 @@
 // Dimensions: integer expressions over named symbols. A constant is the common case and costs no allocation.
+// Arithmetic throws InvalidData where a coefficient leaves 64 bits or an expression grows beyond use (4096 characters).
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,10 @@ class Dim {
   std::optional<int64_t> constant() const { return expression_ ? std::nullopt : std::optional(value_); }
   int64_t value() const;  // requires is_constant()
 
+  // Bounds that hold whatever the symbols are, which count things and so are at least 0; nullopt where none is known.
+  std::optional<int64_t> lower_bound() const;
+  std::optional<int64_t> upper_bound() const;
+
   // Replaces bound symbols and folds.
   Dim bind(const Bindings& bindings) const;
   void collect_symbols(std::set<std::string>& into) const;
@@ -43,6 +48,11 @@ class Dim {
 
  private:
   struct Expression;
+  struct Bounds {
+    std::optional<int64_t> lower, upper;
+  };
+  Bounds bounds() const;
+  static std::optional<Dim> exact_quotient(const Dim& a, const Dim& b);
   explicit Dim(std::shared_ptr<const Expression> expression) : expression_(std::move(expression)) {}
   static Dim finish(std::shared_ptr<Expression> expression);
   static Dim call(const char* function, const Dim& a, const Dim& b);

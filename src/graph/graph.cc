@@ -68,7 +68,8 @@ ValueId Graph::add_weight(WeightId id) {
     const Weight& weight = weights[id];
     // A coded weight reads as f32; a plain one as its own type.
     DType dtype = weight.encoding.granularity == Encoding::Granularity::kNone ? weight.encoding.values : DType::kF32;
-    values_.push_back({.name = weight.name, .kind = ValueKind::kWeight, .dtype = dtype, .shape = SymShape(weight.shape.begin(), weight.shape.end()), .weight = id});
+    values_.push_back(
+        {.name = weight.name, .kind = ValueKind::kWeight, .dtype = dtype, .shape = SymShape(weight.shape.begin(), weight.shape.end()), .weight = id});
   }
   return it->second;
 }

@@ -68,7 +68,7 @@ struct Node {
 // A named input or output as the user sees it.
 class Graph {
  public:
-  std::string family;                          // "llama", "onnx", ...: for reports and export only
+  std::string family;                           // "llama", "onnx", ...: for reports and export only
   std::map<std::string, std::string> metadata;  // what the exporter of the same kind needs (config.json verbatim, opset)
   WeightTable weights;
 
@@ -97,9 +97,9 @@ class Graph {
   std::vector<Output>& edit_outputs() { return outputs_; }
 
   // Node order is execution order (topological). For passes:
-  void replace_uses(ValueId from, ValueId to);          // in nodes and outputs
-  std::vector<NodeId> users(ValueId value) const;       // O(nodes)
-  std::vector<std::vector<NodeId>> all_users() const;   // by value, O(nodes)
+  void replace_uses(ValueId from, ValueId to);         // in nodes and outputs
+  std::vector<NodeId> users(ValueId value) const;      // O(nodes)
+  std::vector<std::vector<NodeId>> all_users() const;  // by value, O(nodes)
   // Replaces the whole node list (in topological order); values keep their ids, producers are renewed.
   void set_nodes(std::vector<Node> nodes);
   void sort_topologically();  // throws InvalidData on a cycle, naming a node
@@ -108,6 +108,8 @@ class Graph {
   const Weight* weight_of(ValueId value) const;
 
  private:
+  friend Graph graph_from_json(std::string_view json, WeightTable weights);
+
   std::vector<Node> nodes_;
   std::vector<Value> values_;
   std::vector<ValueId> inputs_, states_;

@@ -15,7 +15,7 @@
 namespace lacuna::kernels {
 namespace {
 
-using PackPixels = void (*)(const float*, int64_t, int64_t, const PackPiece*, int64_t, float*) noexcept;
+using PackPixels = void (*)(const float* const*, int64_t, const PackPiece*, int64_t, float*) noexcept;
 
 // One group of channels of one call.
 struct GroupSource final : PanelSource {
@@ -23,7 +23,6 @@ struct GroupSource final : PanelSource {
   PackPixels pack_pixels;
   const PlaneLayout& layout;
   const float* planes;        // channel 0 of the group
-  int64_t group_channels;     // input channels of the group
   int64_t first_out_channel;  // of the group
   int64_t out_channels;       // of the whole convolution
   float* y;
@@ -43,9 +42,7 @@ struct GroupSource final : PanelSource {
       int64_t length = std::min({row_length - in_row, isa.vector_lanes - in_vector, tokens - lane});
       int64_t source = image * layout.image_pitch + pixel / row_length * layout.width + in_row;
       pieces.push_back({.vector = int32_t(vector),
-                        .first_lane = int32_t(in_vector),
-                        .last_lane = int32_t(in_vector + length),
-                        .joins = in_vector > 0,
+                        .lanes = uint32_t((uint64_t(1) << (in_vector + length)) - (uint64_t(1) << in_vector)),
                         .offset = source - in_vector});
       lane += length;
     }
@@ -54,12 +51,11 @@ struct GroupSource final : PanelSource {
 
   void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
     std::vector<PackPiece> pieces = pieces_of(first_token, tokens);
-    for (int64_t col = first_col; col < first_col + cols;) {
-      int64_t tap = col / group_channels, channel = col % group_channels, count = std::min(group_channels - channel, first_col + cols - col);
-      pack_pixels(planes + layout.tap_offsets[size_t(tap)] + channel * layout.channel_pitch, layout.channel_pitch, count, pieces.data(),
-                  int64_t(pieces.size()), out + (col - first_col) * kPanelLanes);
-      col += count;
-    }
+    int64_t taps = int64_t(layout.tap_offsets.size());
+    const float* columns[kMostTileCols];
+    for (int64_t i = 0; i < cols; i++)
+      columns[i] = planes + (first_col + i) / taps * layout.channel_pitch + layout.tap_offsets[size_t((first_col + i) % taps)];
+    pack_pixels(columns, cols, pieces.data(), int64_t(pieces.size()), out);
   }
 
   void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
@@ -84,10 +80,11 @@ struct GroupSource final : PanelSource {
 class SpmmConv final : public PackedConv {
  public:
   SpmmConv(std::string_view name, const SpmmF32Isa& isa, PackPixels pack_pixels, const ConvProblem& problem, const WeightMatrix& weight,
-           int64_t block_rows)
+           SpmmMatrix::Store store)
       : name_(name), problem_(problem), isa_(isa), pack_pixels_(pack_pixels) {
     int64_t rows = weight.rows / problem.groups;
-    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, weight.values + g * rows * weight.cols, block_rows);
+    std::vector<float> values = channel_outermost(weight, problem.kernel_h * problem.kernel_w);
+    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, values.data() + g * rows * weight.cols, store);
   }
 
   std::string_view kernel() const override { return name_; }
@@ -107,8 +104,7 @@ class SpmmConv final : public PackedConv {
     }
     for (size_t g = 0; g < groups_.size(); g++) {
       GroupSource source(isa_, pack_pixels_, layout, y, epilogue);
-      source.group_channels = problem_.in_channels / problem_.groups;
-      source.planes = planes + int64_t(g) * source.group_channels * layout.channel_pitch;
+      source.planes = planes + int64_t(g) * (problem_.in_channels / problem_.groups) * layout.channel_pitch;
       source.first_out_channel = int64_t(g) * groups_[g].rows();
       source.out_channels = problem_.out_channels;
       multiply(groups_[g], source, batch * layout.out_h * layout.out_w);
@@ -116,6 +112,16 @@ class SpmmConv final : public PackedConv {
   }
 
  private:
+  // Columns (channel, tap) instead of (tap, channel): a column tile then reads few channels, whose rows stay in L1 for all taps.
+  static std::vector<float> channel_outermost(const WeightMatrix& weight, int64_t taps) {
+    std::vector<float> out(size_t(weight.rows * weight.cols));
+    int64_t channels = weight.cols / taps;
+    for (int64_t r = 0; r < weight.rows; r++)
+      for (int64_t c = 0; c < weight.cols; c++)
+        out[size_t(r * weight.cols + c % channels * taps + c / channels)] = weight.values[r * weight.cols + c];
+    return out;
+  }
+
   std::string_view name_;
   ConvProblem problem_;
   const SpmmF32Isa& isa_;
@@ -131,9 +137,10 @@ std::optional<std::string> accepts(std::string_view isa, bool sparse, const Conv
   return std::nullopt;
 }
 
-int64_t block_rows_of(const ConvProblem& problem) {
+SpmmMatrix::Store store_of(const ConvProblem& problem) {
   const std::string& pattern = problem.pattern;
-  return pattern == "block:4x1" || pattern == "block:4x4" || pattern.starts_with("block:8x") ? kBlockRows : 1;
+  bool blocks = pattern == "block:4x1" || pattern == "block:4x4" || pattern.starts_with("block:8x");
+  return blocks ? SpmmMatrix::Store::kRowBlocks : SpmmMatrix::Store::kSingle;
 }
 
 constexpr std::string_view kAvx512Sparse = "avx512::conv_csr_f32_n64", kAvx2Sparse = "avx2::conv_csr_f32_n64";
@@ -148,7 +155,7 @@ extern const ConvKernel avx512_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, block_rows_of(problem));
+      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx2_conv_f32 = {
@@ -158,7 +165,7 @@ extern const ConvKernel avx2_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, block_rows_of(problem));
+      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx512_conv_dense_f32 = {
@@ -168,7 +175,7 @@ extern const ConvKernel avx512_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, kBlockRows);
+      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, SpmmMatrix::Store::kDense);
     }};
 
 extern const ConvKernel avx2_conv_dense_f32 = {
@@ -178,7 +185,7 @@ extern const ConvKernel avx2_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, kBlockRows);
+      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, SpmmMatrix::Store::kDense);
     }};
 
 }  // namespace lacuna::kernels

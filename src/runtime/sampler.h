@@ -9,9 +9,9 @@
 namespace lacuna {
 
 struct SamplerOptions {
-  double temperature = 0;   // 0: greedy
-  int64_t top_k = 0;        // 0: all
-  double top_p = 1.0;       // nucleus (Holtzman et al. 2020); 1: all
+  double temperature = 0;           // 0: greedy
+  int64_t top_k = 0;                // 0: all
+  double top_p = 1.0;               // nucleus (Holtzman et al. 2020); 1: all
   double repetition_penalty = 1.0;  // Keskar et al. 2019; 1: none
   uint64_t seed = 0;
 };

@@ -16,10 +16,10 @@ enum class Executor { kRuntime, kReference };
 
 struct SessionOptions {
   Executor executor = Executor::kRuntime;
-  int64_t max_tokens = 0;        // KV cache capacity per sequence; 0: the model's own maximum (metadata "max_tokens"), grown as needed
-  bool measured_plan = false;    // choose kernels by measuring (run, bench, serve); false: the fixed static plan (eval, prune, calibration)
-  bool allow_sparse = true;      // false: every weight dense (the baseline of `bench`)
-  DType compute = DType::kF32;   // f32 | bf16 | s8: precision the planner may use for linear and conv of float weights
+  int64_t max_tokens = 0;       // KV cache capacity per sequence; 0: the model's own maximum (metadata "max_tokens"), grown as needed
+  bool measured_plan = false;   // choose kernels by measuring (run, bench, serve); false: the fixed static plan (eval, prune, calibration)
+  bool allow_sparse = true;     // false: every weight dense (the baseline of `bench`)
+  DType compute = DType::kF32;  // f32 | bf16 | s8: precision the planner may use for linear and conv of float weights
 };
 
 // One line per weight that is multiplied: what the plan chose and why.
@@ -28,7 +28,7 @@ struct PlanLine {
   std::string kernel, format;         // kernel name; "dense", "csr", ...
   bool sparse = false;
   int64_t packed_bytes = 0;
-  std::string reason;                 // "sparse 2.1x faster (measured)", "dense: below break-even 0.42", ...
+  std::string reason;  // "sparse 2.1x faster (measured)", "dense: below break-even 0.42", ...
 };
 
 using TensorMap = std::map<std::string, Tensor>;

@@ -29,7 +29,7 @@ MaskedMatrix masked_matrix(const Weight& weight, const WeightData& data);
 // The inverse: codes [rows, cols] in matrix order back in source order, [weight.shape].
 Tensor source_order(const Weight& weight, const Tensor& codes);
 
-// Parameters a format may need: N:M's n and m, BSR's block.
+// Parameters a format may need: N:M's n and m, BSR's block. A format ignores those of others.
 struct FormatParameters {
   int64_t n = 0, m = 0;                    // n_m
   int64_t inner = 0;                       // n_m, bsr: groups and blocks restart every `inner` columns (convolutions); 0 = cols

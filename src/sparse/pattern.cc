@@ -1,5 +1,6 @@
 #include "sparse/pattern.h"
 
+#include <algorithm>
 #include <cstring>
 #include <vector>
 
@@ -42,6 +43,16 @@ std::unique_ptr<Pattern> parse_pattern(std::string_view text) {
   throw InvalidArgument(cat("unknown pattern '", text, "'; known are ", join(known, "; ")));
 }
 
+namespace {
+
+Mask first_rows(const Mask& mask, int64_t rows) {
+  Mask head(std::min(rows, mask.rows()), mask.cols(), false);
+  for (int64_t r = 0; r < head.rows(); r++) std::copy(mask.row(r).begin(), mask.row(r).end(), head.mutable_row(r).begin());
+  return head;
+}
+
+}  // namespace
+
 std::string recognise_pattern(const Mask& mask, int64_t inner) {
   // Blocks first: no unstructured mask obeys them by chance, while a very sparse one may obey N:M. Then the larger block, the lower density, the
   // smaller M.
@@ -56,10 +67,10 @@ std::string recognise_pattern(const Mask& mask, int64_t inner) {
   int64_t kept = mask.count_kept();
   if (kept == mask.rows() * mask.cols()) return "dense";
   if (kept == 0) return "unstructured";
+  Mask head = first_rows(mask, 64);  // a multiple of all block heights: most candidates fail here already
   for (const auto& pattern : candidates) {
-    FormatParameters p = pattern->format_parameters(inner);
-    if (pattern->refuses(mask.rows(), mask.cols(), inner) || mask.rows() < p.block_rows || inner < p.block_cols) continue;
-    if (pattern->violations(mask, inner) == 0) return pattern->name();
+    if (pattern->refuses(mask.rows(), mask.cols(), inner)) continue;
+    if (pattern->violations(head, inner) == 0 && pattern->violations(mask, inner) == 0) return pattern->name();
   }
   return "unstructured";
 }

@@ -23,7 +23,7 @@ class Pattern {
   virtual std::string name() const = 0;  // canonical spelling
   // N:M fixes the sparsity of a matrix; nullopt where the caller chooses it.
   virtual std::optional<double> fixed_sparsity() const { return std::nullopt; }
-  // Why this matrix cannot carry the pattern: narrower than M; nullopt: it can.
+  // Why this matrix cannot carry the pattern: narrower than M or than a block; nullopt: it can.
   virtual std::optional<std::string> refuses(int64_t rows, int64_t cols, int64_t inner) const = 0;
 
   // Units are what is kept or removed as one: weights, or blocks. A block over the last rows, or the last columns of an
@@ -52,6 +52,7 @@ struct PatternKind {
   std::string_view name;      // "unstructured", "n_m", "block"
   std::string_view help;      // one line
   std::string_view examples;  // spellings, aliases included
+  std::string_view source;    // where it is described
   // nullptr if the text is not a spelling of this kind; throws InvalidArgument if it is one that makes no sense (4:2).
   std::unique_ptr<Pattern> (*parse)(std::string_view text);
 };

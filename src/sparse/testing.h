@@ -72,9 +72,7 @@ inline Mask random_blocks(int64_t rows, int64_t cols, int64_t inner, int64_t hig
 }
 
 inline bool same_encoding(const EncodedMatrix& a, const EncodedMatrix& b) {
-  if (a.format != b.format || a.type != b.type || a.rows != b.rows || a.cols != b.cols || a.parameters != b.parameters ||
-      a.parts.size() != b.parts.size())
-    return false;
+  if (a.format != b.format || a.type != b.type || a.rows != b.rows || a.cols != b.cols || a.parts.size() != b.parts.size()) return false;
   for (const auto& [name, part] : a.parts) {
     auto other = b.parts.find(name);
     if (other == b.parts.end() || part.dtype() != other->second.dtype() || part.shape() != other->second.shape()) return false;

@@ -1,69 +1,5 @@
-// Template over Vec (see avx2/vec.h): stores of tiles with bias, residual and activation, and transposition.
-// Included inside the namespace of an ISA folder.
-
-// e^x for x clamped to [-87, 88]: 2^n e^r with |r| <= ln 2 / 2 and the degree-6 polynomial of Cephes expf (Moshier), below 2 ulp.
-static inline Vec exp_of(Vec x) {
-  x = Vec::min(Vec::max(x, Vec::set1(-87.0f)), Vec::set1(88.0f));
-  Vec n = Vec::round(Vec::mul(x, Vec::set1(1.44269504f)));
-  Vec r = Vec::fmadd(n, Vec::set1(-0.693359375f), x);
-  r = Vec::fmadd(n, Vec::set1(2.12194440e-4f), r);
-  Vec p = Vec::set1(1.9875691500e-4f);
-  p = Vec::fmadd(p, r, Vec::set1(1.3981999507e-3f));
-  p = Vec::fmadd(p, r, Vec::set1(8.3334519073e-3f));
-  p = Vec::fmadd(p, r, Vec::set1(4.1665795894e-2f));
-  p = Vec::fmadd(p, r, Vec::set1(1.6666665459e-1f));
-  p = Vec::fmadd(p, r, Vec::set1(5.0000001201e-1f));
-  p = Vec::add(Vec::fmadd(p, Vec::mul(r, r), r), Vec::set1(1.0f));
-  return Vec::mul(p, Vec::power_of_two(n));
-}
-
-static inline Vec sigmoid_of(Vec x) { return Vec::div(Vec::set1(1.0f), Vec::add(Vec::set1(1.0f), exp_of(Vec::sub(Vec::zero(), x)))); }
-
-// 1 - 2 / (e^2x + 1): absolute error of an ulp of 1.
-static inline Vec tanh_of(Vec x) {
-  return Vec::sub(Vec::set1(1.0f), Vec::div(Vec::set1(2.0f), Vec::add(exp_of(Vec::add(x, x)), Vec::set1(1.0f))));
-}
-
-// The rational approximation x P(x^2) / Q(x^2) on [-4, 4] that Eigen uses; absolute error below 3e-7.
-static inline Vec erf_of(Vec x) {
-  x = Vec::min(Vec::max(x, Vec::set1(-4.0f)), Vec::set1(4.0f));
-  Vec s = Vec::mul(x, x);
-  Vec p = Vec::set1(-2.72614225801306e-10f);
-  p = Vec::fmadd(p, s, Vec::set1(2.77068142495902e-08f));
-  p = Vec::fmadd(p, s, Vec::set1(-2.10102402082508e-06f));
-  p = Vec::fmadd(p, s, Vec::set1(-5.69250639462346e-05f));
-  p = Vec::fmadd(p, s, Vec::set1(-7.34990630326855e-04f));
-  p = Vec::fmadd(p, s, Vec::set1(-2.95459980854025e-03f));
-  p = Vec::fmadd(p, s, Vec::set1(-1.60960333262415e-02f));
-  Vec q = Vec::set1(-1.45660718464996e-05f);
-  q = Vec::fmadd(q, s, Vec::set1(-2.13374055278905e-04f));
-  q = Vec::fmadd(q, s, Vec::set1(-1.68282697438203e-03f));
-  q = Vec::fmadd(q, s, Vec::set1(-7.37332916720468e-03f));
-  q = Vec::fmadd(q, s, Vec::set1(-1.42647390514189e-02f));
-  return Vec::div(Vec::mul(x, p), q);
-}
-
-// The numbers of Activation in linear.h, which ISA code does not include; epilogue.cc asserts that they agree.
-static inline Vec activated(Vec v, uint8_t activation, float alpha, float beta) {
-  Vec zero = Vec::zero(), one = Vec::set1(1.0f), six = Vec::set1(6.0f), half = Vec::set1(0.5f);
-  switch (activation) {
-    case 1: return Vec::max(v, zero);
-    case 2: return Vec::min(Vec::max(v, zero), six);
-    case 3: return Vec::mul(Vec::mul(half, v), Vec::add(one, erf_of(Vec::mul(v, Vec::set1(0.70710678118654752f)))));
-    case 4: {
-      Vec cube = Vec::mul(Vec::mul(v, v), v);
-      return Vec::mul(Vec::mul(half, v), Vec::add(one, tanh_of(Vec::mul(Vec::set1(0.79788456080286536f), Vec::fmadd(cube, Vec::set1(0.044715f), v)))));
-    }
-    case 5: return Vec::mul(v, sigmoid_of(v));
-    case 6: return tanh_of(v);
-    case 7: return sigmoid_of(v);
-    case 8: return Vec::mul(Vec::mul(v, Vec::min(Vec::max(Vec::add(v, Vec::set1(3.0f)), zero), six)), Vec::set1(1.0f / 6.0f));
-    case 9: return Vec::min(Vec::max(Vec::add(Vec::mul(v, Vec::set1(alpha)), Vec::set1(beta)), zero), one);
-    case 10: return Vec::where_negative(v, Vec::mul(v, Vec::set1(alpha)), v);
-    case 11: return Vec::min(Vec::max(v, Vec::set1(alpha)), Vec::set1(beta));
-    default: return v;
-  }
-}
+// Template over Vec (vec256.inl): stores of tiles with bias, residual and activation, and transposition.
+// Included inside the namespace of an ISA folder. Wants activations.inl before it.
 
 void store_channel_major(const StoreTask& task) noexcept {
   for (int64_t r = 0; r < task.rows; r++) {
@@ -110,24 +46,29 @@ void store_token_major(const StoreTask& task) noexcept {
     }
 }
 
-void store_transposed(const StoreTask& task) noexcept {
-  for (int64_t r = 0; r < task.rows; r += Vec::kLanes) {
-    int64_t n = task.rows - r;
-    const float* sums = task.sums + r * task.sums_stride;
-    int64_t t = 0;
-    for (; t + 4 <= task.tokens; t += 4) {
-      Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
-      store_rows(task, {four.column[0]}, t, r, n);
-      store_rows(task, {four.column[1]}, t + 1, r, n);
-      store_rows(task, {four.column[2]}, t + 2, r, n);
-      store_rows(task, {four.column[3]}, t + 3, r, n);
-    }
-    for (; t < task.tokens; t++) {
-      float column[Vec::kLanes] = {};
-      for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
-      store_rows(task, Vec::load(column), t, r, n);
-    }
+// One vector of rows by tokens [first, last).
+static inline void store_transposed_block(const StoreTask& task, int64_t row, int64_t first, int64_t last) {
+  int64_t n = task.rows - row, t = first;
+  const float* sums = task.sums + row * task.sums_stride;
+  for (; t + 4 <= last; t += 4) {
+    Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
+    store_rows(task, {four.column[0]}, t, row, n);
+    store_rows(task, {four.column[1]}, t + 1, row, n);
+    store_rows(task, {four.column[2]}, t + 2, row, n);
+    store_rows(task, {four.column[3]}, t + 3, row, n);
   }
+  for (; t < last; t++) {
+    float column[Vec::kLanes] = {};
+    for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
+    store_rows(task, Vec::load(column), t, row, n);
+  }
+}
+
+// Sixteen tokens at a time: they use up a line of each row of sums, and write to no more pages than the store TLB of Golden Cove holds.
+void store_transposed(const StoreTask& task) noexcept {
+  constexpr int64_t kTokens = 16;
+  for (int64_t t = 0; t < task.tokens; t += kTokens)
+    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) store_transposed_block(task, r, t, t + kTokens < task.tokens ? t + kTokens : task.tokens);
 }
 
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept {
@@ -149,5 +90,34 @@ void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, f
     }
     for (; c < cols; c++)
       for (int64_t i = 0; i < (lanes < Vec::kLanes ? lanes : Vec::kLanes); i++) out[c * out_stride + r + i] = block[(i < n ? i : n - 1) * in_stride + c];
+  }
+}
+
+float largest_magnitude(const float* x, int64_t n) noexcept {
+  Vec a = Vec::zero(), b = a, c = a, d = a;  // max(v, a) keeps a where v is NaN
+  int64_t i = 0;
+  auto magnitude = [](Vec v) { return Vec::max(Vec::sub(Vec::zero(), v), v); };
+  for (; i + 4 * Vec::kLanes <= n; i += 4 * Vec::kLanes) {
+    a = Vec::max(magnitude(Vec::load(x + i)), a);
+    b = Vec::max(magnitude(Vec::load(x + i + Vec::kLanes)), b);
+    c = Vec::max(magnitude(Vec::load(x + i + 2 * Vec::kLanes)), c);
+    d = Vec::max(magnitude(Vec::load(x + i + 3 * Vec::kLanes)), d);
+  }
+  for (; i < n; i += Vec::kLanes) a = Vec::max(magnitude(n - i >= Vec::kLanes ? Vec::load(x + i) : Vec::load_first(x + i, n - i)), a);
+  float lanes[Vec::kLanes], largest = 0;
+  Vec::store(lanes, Vec::max(Vec::max(a, b), Vec::max(c, d)));
+  for (float lane : lanes) largest = lane > largest ? lane : largest;
+  return largest;
+}
+
+void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept {
+  Vec scale = Vec::set1(inverse), low = Vec::set1(-127.0f), high = Vec::set1(127.0f);
+  auto clipped = [&](Vec v) { return Vec::min(Vec::max(Vec::mul(v, scale), low), high); };
+  int64_t i = 0;
+  for (; i + Vec::kLanes <= n; i += Vec::kLanes) Vec::store_s8(codes + i, clipped(Vec::load(x + i)));
+  if (i < n) {
+    int8_t last[Vec::kLanes];
+    Vec::store_s8(last, clipped(Vec::load_first(x + i, n - i)));
+    for (int64_t j = i; j < n; j++) codes[j] = last[j - i];
   }
 }

@@ -132,8 +132,6 @@ void validate(const EncodedMatrix& encoded) {
   check_parts(encoded, {"row_offsets", "indices", "values"});
   FormatParameters p = encoded.parameters;
   if (auto problem = bad_parameters(p, encoded.cols)) throw InvalidData(cat("bsr: ", *problem));
-  if (p != FormatParameters{.inner = p.inner, .block_rows = p.block_rows, .block_cols = p.block_cols})
-    throw InvalidData("bsr: N:M parameters found, none expected");
   Layout layout(p, encoded.rows, encoded.cols);
   const Tensor& part = encoded.parts.at("values");
   int64_t blocks = part.rank() > 0 ? part.dim(0) : 0;

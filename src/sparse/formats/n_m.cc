@@ -154,7 +154,6 @@ void validate(const EncodedMatrix& encoded) {
   check_parts(encoded, {"values", "indices"});
   FormatParameters p = encoded.parameters;
   if (auto problem = bad_parameters(p, encoded.cols)) throw InvalidData(cat("n_m: ", *problem));
-  if (p != FormatParameters{.n = p.n, .m = p.m, .inner = p.inner}) throw InvalidData("n_m: block parameters found, none expected");
   Layout layout(p, encoded.cols);
   const Tensor& values = checked_part(encoded, "values", encoded.type, {encoded.rows, layout.slots_per_row});
   const Tensor& indices = checked_part(encoded, "indices", DType::kU8, {encoded.rows, layout.index_bytes});

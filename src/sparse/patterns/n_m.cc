@@ -96,6 +96,8 @@ std::unique_ptr<Pattern> parse(std::string_view text) {
 
 }  // namespace
 
-PatternKind n_m_pattern() { return {"n_m", "at most N kept of every M inputs", "'2:4', '8:16', '16:64'", parse}; }
+PatternKind n_m_pattern() {
+  return {"n_m", "at most N kept of every M inputs", "'2:4', '8:16', '16:64'", "Mishra et al. 2021, arXiv:2104.08378", parse};
+}
 
 }  // namespace lacuna

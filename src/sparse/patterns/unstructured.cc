@@ -21,6 +21,8 @@ std::unique_ptr<Pattern> parse(std::string_view text) {
 
 }  // namespace
 
-PatternKind unstructured_pattern() { return {"unstructured", "zeros anywhere", "'unstructured' or '0:0'", parse}; }
+PatternKind unstructured_pattern() {
+  return {"unstructured", "zeros anywhere", "'unstructured' or '0:0'", "Han et al. 2015, arXiv:1506.02626", parse};
+}
 
 }  // namespace lacuna

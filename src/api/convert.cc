@@ -1,0 +1,62 @@
+#include "lacuna/convert.h"
+
+#include <algorithm>
+
+#include "base/cat.h"
+#include "io/lacuna_directory.h"
+#include "io/model.h"
+#include "io/output_directory.h"
+#include "lacuna/error.h"
+
+namespace lacuna {
+namespace {
+
+std::string kind_for(const ConvertOptions& options, const std::filesystem::path& output, ModelKind source) {
+  if (!options.to.empty()) return options.to;
+  std::string extension = output.extension().string();
+  if (extension == ".onnx" || extension == ".gguf") return extension.substr(1);
+  return std::string(name_of(source));
+}
+
+int64_t bytes_of(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) return int64_t(std::filesystem::file_size(path));
+  int64_t total = 0;
+  for (auto& entry : std::filesystem::recursive_directory_iterator(path))
+    if (entry.is_regular_file()) total += int64_t(entry.file_size());
+  return total;
+}
+
+}  // namespace
+
+ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
+  require_replaceable(output, options.force);
+  Model model = load_model(path);
+  ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
+  const Graph& graph = *model.graph;
+  bool from_onnx = model.source_kind == ModelKind::kOnnx;
+  if (report.to == "onnx") {
+    if (!from_onnx) throw Unsupported(cat("converting ", name_of(model.source_kind), " to onnx: a model is written as the kind it came from, here ", name_of(model.source_kind)));
+    write_onnx(graph, output, progress);
+  } else if (report.to == "huggingface") {
+    if (from_onnx) throw Unsupported("converting onnx to huggingface: a model is written as the kind it came from, here onnx");
+    write_huggingface(graph, model.path, output, progress, options.force);
+  } else if (report.to == "gguf") {
+    if (from_onnx) throw Unsupported("converting onnx to gguf: a model is written as the kind it came from, here onnx");
+    write_gguf(graph, output, options.encoding.empty() ? "q8_0" : options.encoding, progress, options.force);
+  } else if (report.to == "lacuna") {
+    save_lacuna(model, output, options.force, progress);
+  } else {
+    throw InvalidArgument(cat("--to '", report.to, "' is unknown; known: onnx, huggingface, gguf, lacuna"));
+  }
+  report.bytes = bytes_of(output);
+  for (auto& weight : graph.weights) {
+    report.weights++;
+    if (weight.layout == MatrixLayout::kNone) continue;
+    WeightData data = weight.load();
+    if (data.mask) report.zeros += weight.size() - data.mask->count_kept();
+    weight.source->drop();
+  }
+  return report;
+}
+
+}  // namespace lacuna

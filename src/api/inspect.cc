@@ -1,0 +1,161 @@
+#include "lacuna/inspect.h"
+
+#include <cmath>
+#include <set>
+
+#include "base/cat.h"
+#include "graph/infer.h"
+#include "io/model.h"
+#include "lacuna/error.h"
+#include "sparse/format.h"
+#include "sparse/pattern.h"
+
+namespace lacuna {
+namespace {
+
+int64_t code_bits(const Encoding& encoding, int64_t rows, int64_t cols) {
+  int64_t bits = rows * cols * bits_of(encoding.values);
+  using enum Encoding::Granularity;
+  int64_t scales = encoding.granularity == kNone ? 0 : encoding.granularity == kTensor ? 1 : encoding.granularity == kRow ? rows : rows * ((cols + encoding.group - 1) / encoding.group);
+  bits += scales * bits_of(encoding.scales) * (1 + encoding.has_minima);
+  return bits + scales * (encoding.has_zero_points ? bits_of(encoding.values) : 0);
+}
+
+// Sparsity from which a format is smaller than dense, from bits per weight b: a bitmask stores 1 + b d, CSR (b + index) d and
+// a row offset per row.
+std::map<std::string, double> break_even(const Encoding& encoding, int64_t cols) {
+  double b = bits_of(encoding.values), index = cols <= 256 ? 8 : cols <= 65536 ? 16 : 32;
+  return {{"bitmask", 1 / b}, {"csr", (index + 32.0 / double(cols)) / (b + index)}};
+}
+
+// Multiply-adds times two for one item, by node.
+std::vector<double> operations_by_node(const Graph& graph, const Bindings& wanted) {
+  Bindings bindings;
+  for (auto& symbol : symbols_of(graph)) bindings[symbol] = wanted.contains(symbol) ? wanted.at(symbol) : 1;
+  for (auto& [name, value] : wanted)
+    if (!bindings.contains(name)) throw InvalidArgument(cat("the model has no dimension '", name, "'; it has: ", join(symbols_of(graph))));
+  std::vector<Fact> facts = infer_facts(graph, bindings);
+  std::vector<double> out(graph.nodes().size());
+  auto elements = [&](ValueId id) {
+    if (id == kNoValue || !facts[size_t(id)].shape) return 0.0;
+    auto shape = constant_shape(*facts[size_t(id)].shape);
+    return shape ? double(element_count(*shape)) : 0.0;
+  };
+  for (size_t i = 0; i < out.size(); i++) {
+    const Node& node = graph.nodes()[i];
+    if (node.op == Op::linear || node.op == Op::conv) {
+      auto& shape = facts[size_t(node.inputs[1])].shape;
+      auto weight = shape ? constant_shape(*shape) : std::nullopt;
+      if (!weight || weight->empty()) continue;
+      const Weight* w = graph.weight_of(node.inputs[1]);
+      double rows = double(w && w->layout == MatrixLayout::kInOut ? (*weight)[1] : (*weight)[0]);
+      out[i] = 2 * elements(node.outputs[0]) * double(element_count(*weight)) / std::max(1.0, rows);
+    } else if (node.op == Op::matmul) {
+      auto& shape = facts[size_t(node.inputs[0])].shape;
+      auto a = shape ? constant_shape(*shape) : std::nullopt;
+      if (a && !a->empty()) out[i] = 2 * elements(node.outputs[0]) * double(node.attributes.integer("transpose_a", 0) && a->size() > 1 ? (*a)[a->size() - 2] : a->back());
+    } else if (node.op == Op::attention) {
+      auto& q = facts[size_t(node.inputs[0])].shape;
+      auto& k = facts[size_t(node.inputs[1])].shape;
+      auto keys = k ? constant_shape(*k) : std::nullopt;
+      if (q && keys && keys->size() >= 2) out[i] = 4 * elements(node.inputs[0]) * double((*keys)[1]);
+    }
+  }
+  return out;
+}
+
+int64_t bytes_on_disk(const std::filesystem::path& path) {
+  if (!std::filesystem::is_directory(path)) return int64_t(std::filesystem::file_size(path));
+  int64_t total = 0;
+  for (auto& entry : std::filesystem::recursive_directory_iterator(path))
+    if (entry.is_regular_file()) total += int64_t(entry.file_size());
+  return total;
+}
+
+void scan(const Weight& weight, WeightSummary& out) {
+  WeightData data = weight.load();
+  MatrixView view(weight.layout, weight.shape);
+  MaskedMatrix matrix = masked_matrix(weight, data);
+  std::vector<float> row(size_t(view.cols));
+  double largest = 0;
+  for (int64_t r = 0; r < view.rows; r++) {
+    decode_rows(weight, data, r, 1, row.data());
+    for (int64_t c = 0; c < view.cols; c++) {
+      largest = std::max(largest, double(std::abs(row[size_t(c)])));
+      // Without a mask of its own, what is exactly zero counts as removed.
+      if (!data.mask && row[size_t(c)] == 0) matrix.mask.set(r, c, false);
+    }
+  }
+  out.max_magnitude = largest;
+  out.sparsity = matrix.mask.sparsity();
+  out.recognised_pattern = *out.sparsity > 0 ? recognise_pattern(matrix.mask, view.inner) : "dense";
+  std::vector<FormatChoice> all;
+  smallest_format(matrix, weight.pattern.empty() ? out.recognised_pattern : weight.pattern, view.inner, &all);
+  for (auto& choice : all) out.format_bytes[std::string(choice.format->name)] = choice.size_bytes;
+  weight.source->drop();
+}
+
+}  // namespace
+
+ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& options, Progress* progress) {
+  Model model = load_model(path);
+  const Graph& graph = *model.graph;
+  ModelSummary out{.path = path.string(), .kind = std::string(name_of(model.kind)), .family = graph.family, .file_bytes = bytes_on_disk(path)};
+  auto port = [&](const std::string& name, ValueId id) {
+    const Value& v = graph.value(id);
+    return ModelSummary::Port{name, std::string(name_of(v.dtype)), v.shape ? to_string(*v.shape) : "[?]"};
+  };
+  for (ValueId id : graph.inputs()) out.inputs.push_back(port(graph.value(id).name, id));
+  for (auto& o : graph.outputs()) out.outputs.push_back(port(o.name, o.value));
+  for (auto& node : graph.nodes()) out.op_counts[std::string(name_of(node.op))]++;
+
+  std::vector<double> operations = operations_by_node(graph, options.dimensions);
+  for (double o : operations) out.operations += o;
+  std::map<WeightId, double> weight_operations;
+  for (size_t i = 0; i < graph.nodes().size(); i++)
+    if (graph.nodes()[i].inputs.size() > 1 && graph.weight_of(graph.nodes()[i].inputs[1])) weight_operations[graph.value(graph.nodes()[i].inputs[1]).weight] += operations[i];
+
+  std::map<WeightId, WeightUse> uses;
+  for (auto& use : weight_uses(graph)) uses.emplace(use.weight, use);
+  double zeros = 0, prunable_zeros = 0;
+  bool known = options.weights;
+  for (WeightId id = 0; id < WeightId(graph.weights.size()); id++) {
+    const Weight& weight = graph.weights[id];
+    if (progress && options.weights) progress->update("reading weights", id, graph.weights.size());
+    WeightSummary w{.name = weight.name, .shape = weight.shape, .encoding = to_string(weight.encoding), .pattern = weight.pattern, .format = weight.source->stored_format()};
+    w.parameters = weight.size();
+    w.stored_bytes = weight.source->stored_bytes();
+    if (auto it = uses.find(id); it != uses.end()) {
+      w.layer = graph.node(it->second.node).name;
+      w.op = it->second.op_type;
+      w.prunable = it->second.prunable;
+      w.not_prunable_because = it->second.reason;
+    }
+    if (weight.layout != MatrixLayout::kNone) {
+      MatrixView view(weight.layout, weight.shape);
+      w.rows = view.rows;
+      w.cols = view.cols;
+      w.dense_bytes = (code_bits(weight.encoding, view.rows, view.cols) + 7) / 8;
+      if (view.cols > 0) w.break_even = break_even(weight.encoding, view.cols);
+      w.operations = weight_operations.contains(id) ? weight_operations[id] : 0;
+      if (options.weights && weight.size()) scan(weight, w);
+    } else {
+      w.dense_bytes = (weight.size() * bits_of(weight.encoding.values) + 7) / 8;
+    }
+    double weight_zeros = w.sparsity ? *w.sparsity * double(w.parameters) : 0;
+    zeros += weight_zeros;
+    out.parameters += is_float(weight.encoding.values) || weight.encoding.granularity != Encoding::Granularity::kNone ? w.parameters : 0;
+    if (w.prunable) {
+      out.prunable_parameters += w.parameters;
+      prunable_zeros += weight_zeros;
+    }
+    out.stored_bytes += w.stored_bytes;
+    out.dense_bytes += w.dense_bytes;
+    out.weights.push_back(std::move(w));
+  }
+  if (known && out.parameters) out.sparsity = zeros / double(out.parameters);
+  if (known && out.prunable_parameters) out.prunable_sparsity = prunable_zeros / double(out.prunable_parameters);
+  return out;
+}
+
+}  // namespace lacuna

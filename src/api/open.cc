@@ -1,0 +1,39 @@
+#include "api/open.h"
+
+#include <nlohmann/json.hpp>
+
+#include "base/cat.h"
+#include "io/gguf.h"
+#include "lacuna/error.h"
+
+namespace lacuna {
+
+Executor executor_named(const std::string& name) {
+  if (name == "runtime") return Executor::kRuntime;
+  if (name == "reference") return Executor::kReference;
+  throw InvalidArgument(cat("executor '", name, "' is unknown; known: runtime, reference"));
+}
+
+std::unique_ptr<Tokenizer> open_tokenizer(const Model& model) {
+  if (model.kind == ModelKind::kOnnx) throw NotFound(cat(model.path, ": an ONNX file carries no tokenizer"));
+  if (model.kind == ModelKind::kGguf) return tokenizer_from_gguf(gguf_vocabulary(model.path));
+  return load_tokenizer(model.path);
+}
+
+std::vector<int32_t> end_of_sequence_ids(const Graph& graph) {
+  auto it = graph.metadata.find("eos_token_ids");
+  std::vector<int32_t> ids;
+  if (it == graph.metadata.end()) return ids;
+  auto json = nlohmann::json::parse(it->second, nullptr, false);
+  if (json.is_array())
+    for (auto& id : json)
+      if (id.is_number_integer()) ids.push_back(id.get<int32_t>());
+  return ids;
+}
+
+int64_t max_tokens_of(const Graph& graph) {
+  auto it = graph.metadata.find("max_tokens");
+  return it == graph.metadata.end() ? 0 : std::strtoll(it->second.c_str(), nullptr, 10);
+}
+
+}  // namespace lacuna

@@ -1,0 +1,124 @@
+#include "lacuna/verify.h"
+
+#include <cmath>
+#include <cstring>
+
+#include "api/sample_inputs.h"
+#include "base/cat.h"
+#include "io/lacuna_directory.h"
+#include "io/model.h"
+#include "lacuna/error.h"
+#include "runtime/session.h"
+#include "sparse/format.h"
+#include "sparse/pattern.h"
+
+namespace lacuna {
+namespace {
+
+// Counts of one weight against its original (nullptr: alone).
+VerifiedWeight check_weight(const Weight& weight, const Weight* original) {
+  VerifiedWeight out{.name = weight.name, .pattern = weight.pattern, .parameters = weight.size()};
+  MatrixView view(weight.layout, weight.shape);
+  WeightData data = weight.load(), before = original ? original->load() : WeightData{};
+  Mask mask = data.mask ? *data.mask : Mask(view.rows, view.cols, true);
+  std::vector<float> row(size_t(view.cols)), old(size_t(view.cols));
+  for (int64_t r = 0; r < view.rows; r++) {
+    decode_rows(weight, data, r, 1, row.data());
+    if (original) decode_rows(*original, before, r, 1, old.data());
+    for (int64_t c = 0; c < view.cols; c++) {
+      float value = row[size_t(c)];
+      // A dense file with zeros has no mask: a zero that was none before has been removed.
+      if (!data.mask && value == 0) mask.set(r, c, false);
+      if (!mask.kept(r, c)) out.nonzero_under_mask += value != 0;
+      else if (original) out.changed_kept += std::memcmp(&value, &old[size_t(c)], 4) != 0;
+    }
+  }
+  out.zeros = view.rows * view.cols - mask.count_kept();
+  out.sparsity = mask.sparsity();
+  if (out.pattern.empty() && out.zeros) out.pattern = recognise_pattern(mask, view.inner);
+  if (!weight.pattern.empty() && weight.pattern != "dense") out.violations = parse_pattern(weight.pattern)->violations(mask, view.inner);
+  weight.source->drop();
+  if (original) original->source->drop();
+  return out;
+}
+
+bool same_plain_weight(const Weight& a, const Weight& b) {
+  Tensor x = decode_f32(a, a.load()), y = decode_f32(b, b.load());
+  return x.shape() == y.shape() && (x.size_bytes() == 0 || std::memcmp(x.raw(), y.raw(), x.size_bytes()) == 0);
+}
+
+void compare_outputs(const Model& original, const Model& model, uint64_t seed, VerifyReport& report) {
+  bool decoder = !model.graph->states().empty();
+  constexpr int64_t kTokens = 16;
+  Bindings bindings = bind_symbols(*original.graph, {}, 1, kTokens);
+  TensorMap inputs = sample_inputs(*original.graph, bindings, seed);
+  auto outputs_of = [&](const Model& m) {
+    Session session(m.graph, {.max_tokens = decoder ? kTokens : 0});
+    return session.run(inputs);
+  };
+  TensorMap want = outputs_of(original), got = outputs_of(model);
+  double worst = 0, relative = 0;
+  for (auto& [name, tensor] : want) {
+    auto it = got.find(name);
+    if (it == got.end()) {
+      report.problems.push_back(cat("output '", name, "' is missing"));
+      continue;
+    }
+    worst = std::max(worst, absolute_error(it->second, tensor));
+    relative = std::max(relative, relative_error(it->second, tensor));
+  }
+  report.max_output_difference = worst;
+  report.relative_output_difference = relative;
+  if (!std::isfinite(worst)) report.problems.push_back("outputs on seeded inputs are not finite or have other shapes");
+}
+
+}  // namespace
+
+VerifyReport verify(const std::filesystem::path& original_path, const std::filesystem::path& path, const VerifyOptions& options, Progress* progress) {
+  VerifyReport report{.original = original_path.string(), .model = path.string()};
+  bool with_original = !original_path.empty();
+  if (detect_model(path) == ModelKind::kLacuna) report.problems = verify_hashes(path);
+  if (!report.problems.empty()) return report;  // damaged bytes: nothing read from them is worth reporting
+  Model model = load_model(path), original = with_original ? load_model(original_path) : Model{};
+  const Graph& graph = *model.graph;
+  for (WeightId id = 0; id < WeightId(graph.weights.size()); id++) {
+    if (progress) progress->update("verifying", id, graph.weights.size());
+    const Weight& weight = graph.weights[id];
+    const Weight* before = nullptr;
+    if (with_original) {
+      WeightId other = original.graph->weights.find(weight.name);
+      if (other < 0) {
+        report.problems.push_back(cat("'", weight.name, "' is not in ", original_path));
+        continue;
+      }
+      before = &original.graph->weights[other];
+      if (before->shape != weight.shape) {
+        report.problems.push_back(cat("'", weight.name, "' is ", to_string(weight.shape), ", the original ", to_string(before->shape)));
+        continue;
+      }
+    }
+    if (weight.layout == MatrixLayout::kNone) {
+      if (before && !same_plain_weight(weight, *before)) {
+        report.problems.push_back(cat("'", weight.name, "' differs from the original"));
+        report.changed_outside_mask++;
+      }
+      continue;
+    }
+    VerifiedWeight w = check_weight(weight, before);
+    if (w.violations) report.problems.push_back(cat("'", w.name, "': ", w.violations, " groups or blocks break ", w.pattern));
+    if (w.nonzero_under_mask) report.problems.push_back(cat("'", w.name, "': ", w.nonzero_under_mask, " removed weights are not zero"));
+    if (w.changed_kept) report.problems.push_back(cat("'", w.name, "': ", w.changed_kept, " kept weights differ from the original"));
+    report.parameters += w.parameters;
+    report.zeros += w.zeros;
+    report.pattern_violations += w.violations;
+    report.changed_outside_mask += w.changed_kept;
+    report.weights.push_back(std::move(w));
+  }
+  if (with_original)
+    for (auto& weight : original.graph->weights)
+      if (graph.weights.find(weight.name) < 0) report.problems.push_back(cat("'", weight.name, "' of the original is missing"));
+  if (with_original && options.run) compare_outputs(original, model, options.seed, report);
+  return report;
+}
+
+}  // namespace lacuna

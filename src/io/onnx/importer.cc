@@ -1,0 +1,396 @@
+// Import: messages -> Graph. Nodes are visited in order; each is first held against ops.def (op, version, attributes), then
+// its import function adds to the Graph, where shapes are inferred at once, so that later import functions can use them
+// (If with a condition that follows from shapes, Pad of a known rank). A node that cannot be imported poisons its results:
+// nodes that read them are only held against ops.def, so that one error lists everything.
+#include "io/onnx/importer.h"
+
+#include <algorithm>
+#include <unordered_set>
+
+#include "base/cat.h"
+#include "io/model.h"
+#include "io/onnx/claim_weights.h"
+#include "io/onnx/interface.h"
+#include "io/onnx/lacuna_onnx.pb.h"
+#include "io/onnx/model_file.h"
+#include "io/onnx/read.h"
+#include "io/onnx/scope.h"
+#include "io/onnx/tensors.h"
+#include "lacuna/error.h"
+
+namespace lacuna::onnx {
+namespace {
+
+constexpr ValueId kPoison = -2;
+constexpr int kOldestOpset = 1, kNewestOpset = 25;
+constexpr int kMaxNesting = 32, kMaxNodes = 1000000;
+
+std::string domain_of(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }
+std::string qualified(const std::string& domain, const std::string& type) { return domain.empty() ? type : cat(domain, ".", type); }
+
+class Importer {
+ public:
+  explicit Importer(const ModelFile& file) : file_(file), model_(*file.model), tensors_(file.path, file.bytes), builder_(*graph_) {}
+
+  std::shared_ptr<Graph> run() {
+    Scope scope;
+    read_opsets(model_.opset_import(), scope.opsets);
+    for (auto& f : model_.functions()) functions_[{domain_of(f.domain()), f.name()}] = &f;
+    for (auto& node : model_.graph().node()) check(node, scope);
+    remember_interface(model_, *graph_);
+    add_initializers(model_.graph(), scope);
+    add_inputs(scope);
+    import_nodes(model_.graph().node(), scope, 0);
+    add_outputs(scope);
+    if (!problems_.empty()) throw Unsupported(cat(file_.path, ": ", problems_.text()));
+    claim_weights(*graph_);
+    return graph_;
+  }
+
+ private:
+  template <class Opsets>
+  void read_opsets(const Opsets& imports, std::map<std::string, int>& into) {
+    for (auto& import : imports) {
+      int64_t version = import.version();
+      std::string domain = domain_of(import.domain());
+      if (domain.empty() && (version < kOldestOpset || version > kNewestOpset))
+        throw Unsupported(cat(file_.path, ": uses opset ", version, ", read are ", kOldestOpset, " to ", kNewestOpset));
+      into[domain] = int(std::clamp<int64_t>(version, 0, 1000000));
+    }
+  }
+
+  // ---- Constants ----
+
+  void add_initializers(const GraphProto& graph, Scope& scope) {
+    for (auto& proto : graph.initializer()) {
+      if (scope.names.contains(proto.name())) throw InvalidData(cat("two initializers are named '", proto.name(), "'"));
+      scope.names[proto.name()] = add_weight(proto, scope.prefix + proto.name());
+    }
+    for (auto& sparse : graph.sparse_initializer()) {
+      problems_.add("sparse initializers", sparse.values().name());
+      scope.names[sparse.values().name()] = kPoison;
+    }
+  }
+
+  ValueId add_weight(const TensorProto& proto, const std::string& name) {
+    if (!dtype_of_code(proto.data_type())) {
+      problems_.add(cat("tensors of ", type_name_of_code(proto.data_type())), name);
+      return kPoison;
+    }
+    auto stored = tensors_.stored(proto, name);
+    Weight weight;
+    weight.name = builder_.unique_weight_name(name);
+    weight.shape = stored.shape;
+    weight.encoding.values = stored.dtype;
+    weight.source = source_of(std::move(stored));
+    return graph_->add_weight(graph_->weights.add(std::move(weight)));
+  }
+
+  // ---- Inputs and outputs ----
+
+  void add_inputs(Scope& scope) {
+    for (auto& input : model_.graph().input()) {
+      if (auto it = scope.names.find(input.name()); it != scope.names.end()) {
+        if (it->second == kPoison || graph_->weight_of(it->second)) continue;  // files before IR version 4 list initializers as inputs
+        throw InvalidData(cat("two inputs are named '", input.name(), "'"));
+      }
+      scope.names[input.name()] = add_input(input);
+    }
+  }
+
+  ValueId add_input(const ValueInfoProto& input) {
+    if (!input.type().has_tensor_type()) {
+      problems_.add("inputs that are not tensors", input.name());
+      return kPoison;
+    }
+    auto& type = input.type().tensor_type();
+    auto dtype = dtype_of_code(type.elem_type());
+    if (!dtype) {
+      problems_.add(cat("tensors of ", type_name_of_code(type.elem_type())), input.name());
+      return kPoison;
+    }
+    ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input));
+    if (!type.has_shape()) graph_->edit_value(id).shape.reset();
+    return id;
+  }
+
+  void add_outputs(Scope& scope) {
+    std::unordered_set<std::string> seen;
+    for (auto& output : model_.graph().output()) {
+      if (!seen.insert(output.name()).second) throw InvalidData(cat("two outputs are named '", output.name(), "'"));
+      const ValueId* value = scope.find(output.name());
+      if (!value) throw InvalidData(cat("nothing produces output '", output.name(), "'"));
+      if (*value != kPoison) graph_->add_output(output.name(), *value);
+    }
+    if (model_.graph().output_size() == 0) throw InvalidData("the graph has no outputs");
+  }
+
+  // ---- Nodes ----
+
+  const FunctionProto* function_of(const NodeProto& node) const {
+    auto it = functions_.find({domain_of(node.domain()), node.op_type()});
+    return it == functions_.end() ? nullptr : it->second;
+  }
+
+  std::string name_of_node(const NodeProto& node, const Scope& scope) {
+    if (!node.name().empty()) return scope.prefix + node.name();
+    auto [it, fresh] = generated_names_.try_emplace(&node, "");
+    if (fresh) it->second = cat(node.op_type(), "_", ++unnamed_);
+    return scope.prefix + it->second;
+  }
+
+  // Op, version and attributes against ops.def. Returns the version, or 0 after noting a problem.
+  int check(const NodeProto& node, const Scope& scope) {
+    auto [it, fresh] = versions_.try_emplace(&node, 0);
+    if (fresh) it->second = checked_version(node, scope);
+    return it->second;
+  }
+
+  int checked_version(const NodeProto& node, const Scope& scope) {
+    std::string domain = domain_of(node.domain()), type = qualified(domain, node.op_type()), name = name_of_node(node, scope);
+    if (function_of(node)) return 1;
+    if (domain.empty() && (node.op_type() == "If" || node.op_type() == "Constant")) return 1;
+    const OpEntry* entry = find_op(domain, node.op_type());
+    if (!entry) return problems_.add(cat("op ", type), name), 0;
+    auto opset = scope.opsets.find(domain);
+    int version = 0, wanted = opset == scope.opsets.end() ? (domain.empty() ? 0 : 1) : opset->second;
+    for (int v : entry->versions)
+      if (v <= wanted) version = v;
+    if (version == 0) return problems_.add(cat("op ", type, " of opset ", wanted, " (read from ", entry->versions.front(), " on)"), name), 0;
+    bool known = true;
+    for (auto& attribute : node.attribute())
+      if (std::find(entry->attributes.begin(), entry->attributes.end(), attribute.name()) == entry->attributes.end())
+        problems_.add(cat(type, ": attribute '", attribute.name(), "'"), name), known = false;
+    return known ? version : 0;
+  }
+
+  template <class Nodes>
+  void import_nodes(const Nodes& nodes, Scope& scope, int depth) {
+    if (depth > kMaxNesting) throw InvalidData(cat("branches and functions nest more than ", kMaxNesting, " deep"));
+    for (const NodeProto* node : in_order(nodes, scope)) import_node(*node, scope, depth);
+  }
+
+  // As they are if every input comes before its use, else sorted.
+  template <class Nodes>
+  std::vector<const NodeProto*> in_order(const Nodes& nodes, const Scope& scope) {
+    std::unordered_map<std::string, size_t> producers;
+    for (size_t i = 0; i < size_t(nodes.size()); i++)
+      for (auto& output : nodes[int(i)].output())
+        if (!output.empty() && (!producers.try_emplace(output, i).second || scope.names.contains(output)))
+          throw InvalidData(cat("node '", name_of_node(nodes[int(i)], scope), "' produces '", output, "', which exists already"));
+    std::vector<const NodeProto*> sorted;
+    std::vector<char> state(size_t(nodes.size()));  // 0 untouched, 1 entered, 2 placed
+    for (size_t root = 0; root < state.size(); root++) {
+      std::vector<std::pair<size_t, int>> path;  // node, next input
+      if (state[root] == 0) path.push_back({root, 0}), state[root] = 1;
+      while (!path.empty()) {
+        auto& [at, next] = path.back();
+        const NodeProto& node = nodes[int(at)];
+        if (next == node.input_size()) {
+          state[at] = 2;
+          sorted.push_back(&node);
+          path.pop_back();
+          continue;
+        }
+        auto producer = producers.find(node.input(next++));
+        if (producer == producers.end() || state[producer->second] == 2) continue;
+        if (state[producer->second] == 1) throw InvalidData(cat("node '", name_of_node(node, scope), "' is part of a cycle"));
+        state[producer->second] = 1;
+        path.push_back({producer->second, 0});
+      }
+    }
+    return sorted;
+  }
+
+  void import_node(const NodeProto& proto, Scope& scope, int depth) {
+    if (++visited_ > kMaxNodes) throw InvalidData(cat("has more than ", kMaxNodes, " nodes, branches and function calls included"));
+    SourceNode node;
+    node.domain = domain_of(proto.domain());
+    node.type = proto.op_type();
+    node.name = name_of_node(proto, scope);
+    node.block = block_path(node.name);
+    node.outputs.assign(proto.output().begin(), proto.output().end());
+    bool poisoned = false;
+    for (auto& name : proto.input()) {
+      const ValueId* value = name.empty() ? nullptr : scope.find(name);
+      if (!value && !name.empty()) throw InvalidData(cat("node '", node.name, "' reads '", name, "', which nothing produces"));
+      node.inputs.push_back(value ? *value : kNoValue);
+      poisoned = poisoned || (value && *value == kPoison);
+    }
+    std::vector<ValueId> results(node.outputs.size(), kPoison);
+    if (node.domain.empty() && node.type == "Constant")
+      results = constant_node(proto, scope);
+    else if (node.domain.empty() && node.type == "If")
+      results = poisoned ? results : branch(proto, node, scope, depth);
+    else if (const FunctionProto* function = function_of(proto))
+      results = call(*function, proto, node, scope, depth);
+    else if ((node.version = check(proto, scope)) && !poisoned)
+      results = apply(proto, node, scope);
+    for (size_t i = 0; i < node.outputs.size(); i++)
+      if (!node.outputs[i].empty()) scope.names[node.outputs[i]] = i < results.size() ? results[i] : kPoison;
+  }
+
+  std::vector<ValueId> apply(const NodeProto& proto, SourceNode& node, const Scope& scope) {
+    size_t first_new = graph_->nodes().size();
+    OpContext context(builder_, node);
+    try {
+      read_attributes(proto, scope, node);
+      find_op(node.domain, node.type)->import(context);
+    } catch (const UnsupportedNode& problem) {
+      problems_.add(cat(qualified(node.domain, node.type), ": ", problem.message), node.name);
+      return std::vector<ValueId>(node.outputs.size(), kPoison);
+    }
+    auto results = context.results();
+    for (size_t i = 0; i < results.size(); i++) {
+      if (node.outputs[i].empty()) continue;
+      if (results[i] == kNoValue) {
+        problems_.add(cat(qualified(node.domain, node.type), ": output ", i), node.name);
+        results[i] = kPoison;
+      } else if (graph_->value(results[i]).producer >= NodeId(first_new)) {
+        graph_->edit_value(results[i]).name = scope.prefix + node.outputs[i];
+      }
+    }
+    return results;
+  }
+
+  // ---- Attributes ----
+
+  const AttributeProto* resolve(const AttributeProto& attribute, const Scope& scope) const {
+    if (attribute.ref_attr_name().empty()) return &attribute;
+    auto it = scope.arguments.find(attribute.ref_attr_name());
+    return it == scope.arguments.end() ? nullptr : it->second;
+  }
+
+  void read_attributes(const NodeProto& proto, const Scope& scope, SourceNode& node) {
+    for (auto& given : proto.attribute()) {
+      const AttributeProto* a = resolve(given, scope);
+      if (!a) continue;
+      int type = a->type();
+      if (type == 0)  // files before IR version 2
+        type = a->has_f()          ? 1
+               : a->has_i()        ? 2
+               : a->has_s()        ? 3
+               : a->has_t()        ? 4
+               : a->floats_size()  ? 6
+               : a->ints_size()    ? 7
+               : a->strings_size() ? 8
+                                   : 0;
+      AttributeValue value;
+      switch (type) {
+        case 1: value = double(a->f()); break;
+        case 2: value = a->i(); break;
+        case 3: value = a->s(); break;
+        case 4:
+          if (!dtype_of_code(a->t().data_type()))
+            throw UnsupportedNode{cat("attribute '", given.name(), "' of ", type_name_of_code(a->t().data_type()))};
+          value = tensors_.read(a->t(), cat(node.name, ".", given.name()));
+          break;
+        case 6: value = std::vector<double>(a->floats().begin(), a->floats().end()); break;
+        case 7: value = std::vector<int64_t>(a->ints().begin(), a->ints().end()); break;
+        case 8: value = std::vector<std::string>(a->strings().begin(), a->strings().end()); break;
+        default:
+          throw InvalidData(cat("node '", node.name, "': attribute '", given.name(), "' has type ", type, ", wanted a number, text, tensor or list"));
+      }
+      node.attributes[given.name()] = std::move(value);
+    }
+  }
+
+  // ---- Nodes that are not ops ----
+
+  std::vector<ValueId> constant_node(const NodeProto& proto, const Scope& scope) {
+    std::string name = name_of_node(proto, scope);
+    if (proto.attribute_size() != 1 || proto.output_size() != 1)
+      throw InvalidData(cat("node '", name, "' (Constant) wants one attribute and one output"));
+    const AttributeProto* a = resolve(proto.attribute(0), scope);
+    if (!a) throw InvalidData(cat("node '", name, "' (Constant) refers to an attribute that its caller does not give"));
+    std::string weight_name = scope.prefix + proto.output(0);
+    const std::string& kind = proto.attribute(0).name();
+    if (kind == "value" && a->has_t()) return {add_weight(a->t(), weight_name)};
+    if (kind == "value_float") return {builder_.add_constant(weight_name, Tensor::of<float>({}, std::vector<float>{a->f()}))};
+    if (kind == "value_int") return {builder_.add_constant(weight_name, Tensor::of<int64_t>({}, std::vector<int64_t>{a->i()}))};
+    if (kind == "value_floats")
+      return {builder_.add_constant(weight_name, Tensor::of<float>({a->floats_size()}, std::vector<float>(a->floats().begin(), a->floats().end())))};
+    if (kind == "value_ints")
+      return {builder_.add_constant(weight_name, Tensor::of<int64_t>({a->ints_size()}, std::vector<int64_t>(a->ints().begin(), a->ints().end())))};
+    problems_.add(cat("Constant: attribute '", kind, "'"), name);
+    return {kPoison};
+  }
+
+  std::vector<ValueId> branch(const NodeProto& proto, const SourceNode& node, Scope& scope, int depth) {
+    std::vector<ValueId> results(node.outputs.size(), kPoison);
+    auto condition = node.inputs.empty() || node.inputs[0] == kNoValue ? std::nullopt : builder_.constant(node.inputs[0]);
+    if (!condition || condition->size() != 1) {
+      problems_.add("If: a condition that is not known before the run", node.name);
+      return results;
+    }
+    bool taken = condition->to(DType::kS64).data<int64_t>()[0] != 0;
+    const GraphProto* body = nullptr;
+    for (auto& a : proto.attribute())
+      if (a.name() == (taken ? "then_branch" : "else_branch") && a.has_g()) body = &a.g();
+    if (!body || body->output_size() != int(node.outputs.size()))
+      throw InvalidData(cat("node '", node.name, "' (If) has no ", taken ? "then" : "else", "_branch with ", node.outputs.size(), " outputs"));
+    Scope inner{.parent = &scope, .prefix = node.name + "/", .opsets = scope.opsets, .arguments = scope.arguments};
+    add_initializers(*body, inner);
+    import_nodes(body->node(), inner, depth + 1);
+    for (int i = 0; i < body->output_size(); i++) results[size_t(i)] = result_of(inner, body->output(i).name(), node.name);
+    return results;
+  }
+
+  std::vector<ValueId> call(const FunctionProto& function, const NodeProto& proto, const SourceNode& node, Scope& scope, int depth) {
+    Scope inner{.prefix = node.name + "/"};
+    read_opsets(function.opset_import(), inner.opsets);
+    for (auto& a : function.attribute_proto()) inner.arguments[a.name()] = &a;
+    for (auto& a : proto.attribute())
+      if (const AttributeProto* given = resolve(a, scope)) inner.arguments[a.name()] = given;
+    if (proto.input_size() > function.input_size() || proto.output_size() > function.output_size())
+      throw InvalidData(cat("node '", node.name, "' calls ", node.type, " with more operands than it has"));
+    for (int i = 0; i < function.input_size(); i++)
+      inner.names[function.input(i)] = size_t(i) < node.inputs.size() ? node.inputs[size_t(i)] : kNoValue;
+    import_nodes(function.node(), inner, depth + 1);
+    std::vector<ValueId> results;
+    for (int i = 0; i < proto.output_size(); i++) results.push_back(result_of(inner, function.output(i), node.name));
+    return results;
+  }
+
+  static ValueId result_of(const Scope& scope, const std::string& name, const std::string& node) {
+    const ValueId* value = scope.find(name);
+    if (!value) throw InvalidData(cat("node '", node, "': nothing produces its result '", name, "'"));
+    return *value;
+  }
+
+  const ModelFile& file_;
+  const ModelProto& model_;
+  TensorReader tensors_;
+  std::shared_ptr<Graph> graph_ = std::make_shared<Graph>();
+  GraphBuilder builder_;
+  Problems problems_;
+  std::map<std::pair<std::string, std::string>, const FunctionProto*> functions_;
+  std::unordered_map<const NodeProto*, std::string> generated_names_;
+  int unnamed_ = 0;
+  int visited_ = 0;
+  std::unordered_map<const NodeProto*, int> versions_;
+};
+
+}  // namespace
+
+std::shared_ptr<Graph> import_model(const ModelFile& file) {
+  try {
+    return Importer(file).run();
+  } catch (const InvalidData& error) {
+    std::string message = error.what(), path = file.path.string();
+    if (message.starts_with(path)) throw;
+    throw InvalidData(cat(path, ": ", message));
+  }
+}
+
+}  // namespace lacuna::onnx
+
+namespace lacuna {
+
+std::shared_ptr<Graph> read_onnx(const std::filesystem::path& path) {
+  auto graph = onnx::import_model(onnx::open_model(path));
+  infer_shapes(*graph);
+  return graph;
+}
+
+}  // namespace lacuna

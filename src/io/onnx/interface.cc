@@ -1,0 +1,115 @@
+#include "io/onnx/interface.h"
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "base/cat.h"
+#include "io/onnx/lacuna_onnx.pb.h"
+#include "lacuna/error.h"
+
+namespace lacuna::onnx {
+namespace {
+
+using nlohmann::json;
+
+json dims_of(const ValueInfoProto& info) {
+  if (!info.type().has_tensor_type() || !info.type().tensor_type().has_shape()) return nullptr;
+  json dims = json::array();
+  for (auto& d : info.type().tensor_type().shape().dim()) {
+    if (!d.dim_param().empty())
+      dims.push_back(d.dim_param());
+    else if (d.has_dim_value() && d.dim_value() > 0)
+      dims.push_back(d.dim_value());
+    else
+      dims.push_back(nullptr);
+  }
+  return dims;
+}
+
+bool reads_as_name(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.' || c == ':' || c == '/'; }
+
+Dim dim_of_param(const std::string& text) {
+  if (text.size() <= 100) {
+    try {
+      Dim parsed = Dim::parse(text);
+      if (!parsed.is_constant() || parsed.value() > 0) return parsed;
+    } catch (const InvalidData&) {
+    }
+  }
+  std::string name = text.substr(0, 100);
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !reads_as_name(c); }, '_');
+  if (std::isdigit(static_cast<unsigned char>(name[0]))) name.insert(0, "_");
+  return Dim::symbol(name);
+}
+
+}  // namespace
+
+SymShape input_shape(const ValueInfoProto& input) {
+  SymShape shape;
+  for (auto& d : input.type().tensor_type().shape().dim()) {
+    if (!d.dim_param().empty())
+      shape.push_back(dim_of_param(d.dim_param()));
+    else if (d.has_dim_value() && d.dim_value() > 0)
+      shape.push_back(Dim(d.dim_value()));
+    else
+      shape.push_back(dim_of_param(cat(input.name(), "_dim", shape.size())));
+  }
+  return shape;
+}
+
+void remember_interface(const ModelProto& model, Graph& graph) {
+  graph.family = "onnx";
+  for (auto& import : model.opset_import())
+    if (import.domain().empty() || import.domain() == "ai.onnx") graph.metadata["onnx.opset"] = std::to_string(import.version());
+  graph.metadata["onnx.ir_version"] = std::to_string(model.ir_version());
+  graph.metadata["onnx.producer"] =
+      json::array({model.producer_name(), model.producer_version()}).dump(-1, ' ', false, json::error_handler_t::replace);
+  graph.metadata["onnx.graph_name"] = model.graph().name();
+  json properties = json::object();
+  for (auto& entry : model.metadata_props()) properties[entry.key()] = entry.value();
+  if (!properties.empty()) graph.metadata["onnx.metadata"] = properties.dump(-1, ' ', false, json::error_handler_t::replace);
+  json dims = json::object();
+  for (auto& info : model.graph().input()) dims[info.name()] = dims_of(info);
+  for (auto& info : model.graph().output()) dims[info.name()] = dims_of(info);
+  graph.metadata["onnx.dims"] = dims.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+std::optional<std::vector<SourceDim>> source_dims(const Graph& graph, const std::string& name) {
+  auto it = graph.metadata.find("onnx.dims");
+  if (it == graph.metadata.end()) return std::nullopt;
+  json all = json::parse(it->second, nullptr, false);
+  if (!all.is_object() || !all.contains(name) || !all[name].is_array()) return std::nullopt;
+  std::vector<SourceDim> dims;
+  for (auto& d : all[name]) {
+    if (d.is_number_integer())
+      dims.push_back({d.get<int64_t>(), ""});
+    else
+      dims.push_back({std::nullopt, d.is_string() ? d.get<std::string>() : ""});
+  }
+  return dims;
+}
+
+std::string block_path(const std::string& node_name) {
+  std::vector<std::string> parts;
+  std::string part;
+  for (char c : node_name + "/") {
+    if (c != '/') {
+      part += c;
+    } else if (!part.empty()) {
+      parts.push_back(std::move(part));
+      part.clear();
+    }
+  }
+  if (parts.size() < 2) return "";
+  parts.pop_back();  // the op itself
+  for (auto& p : parts) {
+    size_t dot = p.rfind('.');
+    if (dot != std::string::npos && dot + 1 < p.size() &&
+        std::all_of(p.begin() + long(dot) + 1, p.end(), [](unsigned char c) { return std::isdigit(c); }))
+      return p;
+  }
+  return parts[0];
+}
+
+}  // namespace lacuna::onnx

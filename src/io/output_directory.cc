@@ -1,0 +1,109 @@
+#include "io/output_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+
+#include "base/buffer.h"
+#include "base/cat.h"
+#include "io/output_file.h"
+#include "lacuna/error.h"
+
+namespace lacuna {
+namespace fs = std::filesystem;
+namespace {
+
+constexpr const char* kMarker = ".lacuna-job";  // holds the job key; locked while a process writes
+
+void remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) throw IoError(cat(path, ": cannot remove: ", error.message()));
+}
+
+// Trailing slashes would put OUT.partial inside OUT.
+fs::path without_slash(const fs::path& path) {
+  if (path.empty()) throw InvalidArgument("the output has an empty path");
+  return path.has_filename() ? path : path.parent_path();
+}
+
+}  // namespace
+
+void check_replaceable(const fs::path& out, bool force) {
+  std::error_code error;
+  fs::file_status status = fs::symlink_status(out, error);
+  if (!fs::exists(status)) return;
+  if (!force) throw InvalidArgument(cat(out, ": exists already; --force replaces it"));
+  if (fs::is_regular_file(status)) return;
+  if (fs::is_directory(status) && fs::is_regular_file(out / "lacuna.json", error)) return;
+  throw InvalidArgument(cat(out, ": is neither a regular file nor a directory with a lacuna.json; --force does not replace it"));
+}
+
+OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
+    : out_(without_slash(out)), partial_(out_.string() + ".partial"), resumable_(!job_key.empty()) {
+  check_replaceable(out_, force);
+  std::error_code error;
+  bool there = fs::exists(fs::symlink_status(partial_, error));
+  bool ours = there && fs::is_directory(fs::symlink_status(partial_, error)) && fs::is_regular_file(fs::symlink_status(partial_ / kMarker, error));
+  if (there && !ours && !(fs::is_directory(fs::symlink_status(partial_, error)) && fs::is_empty(partial_, error))) {
+    throw InvalidArgument(cat(partial_, ": is in the way and was not made by Lacuna; move it"));
+  }
+  fs::create_directories(partial_, error);
+  if (error) throw IoError(cat(partial_, ": cannot create: ", error.message()));
+  lock();
+  resumed_ = ours && resumable_ && read_text_file(partial_ / kMarker, 1 << 20) == job_key;
+  if (resumed_) return;
+  for (auto& entry : fs::directory_iterator(partial_))
+    if (entry.path().filename() != kMarker) remove_tree(entry.path());
+  // Written in place: the lock is on this file.
+  if (::ftruncate(lock_, 0) != 0 || ::pwrite(lock_, job_key.data(), job_key.size(), 0) != ssize_t(job_key.size())) {
+    throw IoError(cat(partial_ / kMarker, ": cannot write ", job_key.size(), " bytes: ", std::strerror(errno)));
+  }
+}
+
+OutputDirectory::~OutputDirectory() {
+  if (!done_ && !resumable_) {
+    std::error_code error;
+    fs::remove_all(partial_, error);
+  }
+  if (lock_ >= 0) ::close(lock_);
+}
+
+void OutputDirectory::lock() {
+  fs::path marker = partial_ / kMarker;
+  lock_ = ::open(marker.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0666);
+  if (lock_ < 0) throw IoError(cat(marker, ": cannot open: ", std::strerror(errno)));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) != 0) {
+    ::close(lock_);
+    lock_ = -1;
+    throw InvalidArgument(cat(partial_, ": another process is writing this output"));
+  }
+}
+
+void OutputDirectory::commit() {
+  std::error_code error;
+  fs::remove(partial_ / kMarker, error);
+  sync_directory(partial_);
+  done_ = true;
+  if (fs::exists(fs::symlink_status(out_, error))) {
+    // At every moment OUT is either the old model or the new one.
+    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0)
+      throw IoError(cat(out_, ": cannot exchange with ", partial_, ": ", std::strerror(errno)));
+    sync_directory(out_.parent_path());
+    remove_tree(partial_);
+  } else {
+    if (::rename(partial_.c_str(), out_.c_str()) != 0) throw IoError(cat(partial_, ": cannot rename to ", out_, ": ", std::strerror(errno)));
+    sync_directory(out_.parent_path());
+  }
+}
+
+void OutputDirectory::discard() {
+  remove_tree(partial_);
+  done_ = true;
+}
+
+}  // namespace lacuna

@@ -1,0 +1,78 @@
+#include "io/output_file.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "base/buffer.h"
+#include "base/cat.h"
+#include "lacuna/error.h"
+
+namespace lacuna {
+
+OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
+  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+  if (fd_ < 0) throw IoError(cat(temporary_, ": cannot create: ", std::strerror(errno)));
+}
+
+OutputFile::~OutputFile() {
+  if (fd_ < 0) return;
+  ::close(fd_);
+  ::unlink(temporary_.c_str());
+}
+
+void OutputFile::write_at(int64_t offset, std::span<const std::byte> bytes) {
+  size_t done = 0;
+  while (done < bytes.size()) {
+    ssize_t n = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, offset + int64_t(done));
+    if (n < 0 && errno == EINTR) continue;
+    if (n <= 0) {
+      throw IoError(cat(path_, ": cannot write ", bytes.size(), " bytes at byte ", offset, " (", done,
+                        " were written): ", n < 0 ? std::strerror(errno) : "no progress"));
+    }
+    done += size_t(n);
+  }
+  end_ = std::max(end_, offset + int64_t(bytes.size()));
+}
+
+void OutputFile::append(std::span<const std::byte> bytes) { write_at(end_, bytes); }
+void OutputFile::append(std::string_view text) { append(std::as_bytes(std::span(text.data(), text.size()))); }
+
+void OutputFile::commit() {
+  if (::fsync(fd_) != 0) throw IoError(cat(path_, ": cannot sync ", end_, " bytes: ", std::strerror(errno)));
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw IoError(cat(temporary_, ": cannot rename to ", path_, ": ", std::strerror(errno)));
+  ::close(fd_);
+  fd_ = -1;
+  sync_directory(path_.parent_path());
+}
+
+void write_file(const std::filesystem::path& path, std::string_view text) {
+  OutputFile file(path);
+  file.append(text);
+  file.commit();
+}
+
+void copy_file_synced(const std::filesystem::path& from, const std::filesystem::path& to) {
+  Bytes bytes = map_file(from);
+  OutputFile file(to);
+  constexpr size_t kChunk = size_t(16) << 20;
+  for (size_t at = 0; at < bytes.size; at += kChunk) {
+    Bytes chunk = bytes.slice(at, std::min(kChunk, bytes.size - at));
+    file.append(chunk.span());
+    drop_pages(chunk);
+  }
+  file.commit();
+}
+
+void sync_directory(const std::filesystem::path& directory) {
+  int fd = ::open(directory.empty() ? "." : directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) throw IoError(cat(directory, ": cannot open directory: ", std::strerror(errno)));
+  int status = ::fsync(fd), reason = errno;
+  ::close(fd);
+  if (status != 0 && reason != EINVAL) throw IoError(cat(directory, ": cannot sync directory: ", std::strerror(reason)));
+}
+
+}  // namespace lacuna

@@ -1,0 +1,10 @@
+#include "io/safetensors.h"
+#include "lacuna/error.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  try {
+    lacuna::parse_safetensors_header(std::as_bytes(std::span(data, size)), "input");
+  } catch (const lacuna::Error&) {
+  }
+  return 0;
+}

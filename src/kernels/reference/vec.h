@@ -1,0 +1,67 @@
+// Eight floats in plain loops: the vector of the inner/*.inl templates where no instruction set is assumed.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+namespace lacuna::kernels::reference {
+
+struct Vec {
+  static constexpr int kLanes = 8;
+  float v[kLanes];
+
+  template <class F>
+  static Vec each(F f) {
+    Vec out;
+    for (int i = 0; i < kLanes; i++) out.v[i] = f(i);
+    return out;
+  }
+  static Vec zero() { return set1(0); }
+  static Vec set1(float x) {
+    return each([&](int) { return x; });
+  }
+  static Vec load(const float* p) {
+    return each([&](int i) { return p[i]; });
+  }
+  static Vec load_first(const float* p, int64_t n) {
+    return each([&](int i) { return i < n ? p[i] : 0.0f; });
+  }
+  static void store(float* p, Vec a) {
+    for (int i = 0; i < kLanes; i++) p[i] = a.v[i];
+  }
+  static void store_first(float* p, Vec a, int64_t n) {
+    for (int i = 0; i < n; i++) p[i] = a.v[i];
+  }
+  static Vec fmadd(Vec a, Vec b, Vec c) {
+    return each([&](int i) { return a.v[i] * b.v[i] + c.v[i]; });
+  }
+  static Vec add(Vec a, Vec b) {
+    return each([&](int i) { return a.v[i] + b.v[i]; });
+  }
+  static Vec sub(Vec a, Vec b) {
+    return each([&](int i) { return a.v[i] - b.v[i]; });
+  }
+  static Vec mul(Vec a, Vec b) {
+    return each([&](int i) { return a.v[i] * b.v[i]; });
+  }
+  static Vec div(Vec a, Vec b) {
+    return each([&](int i) { return a.v[i] / b.v[i]; });
+  }
+  static Vec max(Vec a, Vec b) {
+    return each([&](int i) { return a.v[i] > b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static Vec min(Vec a, Vec b) {
+    return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
+  }
+  static Vec round(Vec a) {
+    return each([&](int i) { return std::nearbyint(a.v[i]); });
+  }
+  static Vec power_of_two(Vec n) {
+    return each([&](int i) { return std::ldexp(1.0f, int(n.v[i])); });
+  }
+  static Vec where_negative(Vec a, Vec b, Vec c) {
+    return each([&](int i) { return a.v[i] < 0 ? b.v[i] : c.v[i]; });
+  }
+};
+
+}  // namespace lacuna::kernels::reference

@@ -1,0 +1,104 @@
+#include "kernels/transformer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "base/parallel.h"
+#include "kernels/inner/transformer.h"
+
+namespace lacuna::kernels {
+namespace {
+
+// The functions of the best ISA that may be used.
+#define LACUNA_CALL(function, ...) \
+  (cpu_features().avx512 ? avx512::function(__VA_ARGS__) : cpu_features().avx2 ? avx2::function(__VA_ARGS__) : reference::function(__VA_ARGS__))
+
+// Queries per tile: their scores over some thousand keys stay in L2.
+constexpr int64_t kQueryTile = 16;
+
+// Tiles of at least this many elements are worth a thread.
+constexpr int64_t kElementTile = 16384;
+
+void for_row_tiles(int64_t rows, int64_t n, const auto& body) {
+  int64_t per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, n));
+  parallel_for((rows + per_tile - 1) / per_tile, [&](int64_t tile) {
+    for (int64_t r = tile * per_tile; r < std::min(rows, (tile + 1) * per_tile); r++) body(r);
+  });
+}
+
+void for_element_tiles(int64_t n, const auto& body) {
+  parallel_for((n + kElementTile - 1) / kElementTile,
+               [&](int64_t tile) { body(tile * kElementTile, std::min(kElementTile, n - tile * kElementTile)); });
+}
+
+}  // namespace
+
+void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides,
+               const float* mask, Strides mask_strides, float* out, Strides out_strides) {
+  int64_t group = p.heads / p.kv_heads, tiles_per_head = (p.queries + kQueryTile - 1) / kQueryTile;
+  parallel_for(p.batch * p.heads * tiles_per_head, [&](int64_t index) {
+    int64_t b = index / (p.heads * tiles_per_head), h = index / tiles_per_head % p.heads, first = index % tiles_per_head * kQueryTile;
+    int64_t rows = std::min(kQueryTile, p.queries - first);
+    thread_local std::vector<float> scratch;
+    size_t floats = size_t(attention_scratch_floats(rows, p.keys, p.dim));
+    if (scratch.size() < floats) scratch.resize(floats);
+    AttentionTile tile{.q = q + b * q_strides.batch + h * q_strides.head + first * q_strides.row,
+                       .q_stride = q_strides.row,
+                       .k = k + b * k_strides.batch + h / group * k_strides.head,
+                       .v = v + b * v_strides.batch + h / group * v_strides.head,
+                       .k_stride = k_strides.row,
+                       .v_stride = v_strides.row,
+                       .mask = mask ? mask + b * mask_strides.batch + h * mask_strides.head + first * mask_strides.row : nullptr,
+                       .mask_stride = mask_strides.row,
+                       .out = out + b * out_strides.batch + h * out_strides.head + first * out_strides.row,
+                       .out_stride = out_strides.row,
+                       .rows = rows,
+                       .keys = p.keys,
+                       .dim = p.dim,
+                       .value_dim = p.value_dim,
+                       .first_position = p.first_position + first,
+                       .causal = p.causal,
+                       .window = p.window,
+                       .scale = p.scale,
+                       .softcap = p.softcap,
+                       .scratch = scratch.data()};
+    LACUNA_CALL(attention_tile, tile);
+  });
+}
+
+void softmax_rows(const float* x, int64_t rows, int64_t n, float* y) {
+  for_row_tiles(rows, n, [&](int64_t r) { LACUNA_CALL(softmax_row, x + r * n, n, y + r * n); });
+}
+
+void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y) {
+  for_row_tiles(rows, n, [&](int64_t r) { LACUNA_CALL(layer_norm_row, x + r * n, n, scale, bias, epsilon, y + r * n); });
+}
+
+void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y) {
+  for_row_tiles(rows, n, [&](int64_t r) { LACUNA_CALL(rms_norm_row, x + r * n, n, scale, scale_offset, epsilon, y + r * n); });
+}
+
+void activate_array(const float* x, int64_t n, Activation activation, float alpha, float beta, float* y) {
+  for_element_tiles(
+      n, [&](int64_t first, int64_t count) { LACUNA_CALL(activate_array, x + first, count, uint8_t(activation), alpha, beta, y + first); });
+}
+
+void gated_array(const float* gate, const float* up, int64_t n, Activation activation, float* y) {
+  for_element_tiles(n,
+                    [&](int64_t first, int64_t count) { LACUNA_CALL(gated_array, gate + first, up + first, count, uint8_t(activation), y + first); });
+}
+
+void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+               const float* sine, float* y, int64_t y_stride) {
+  for_row_tiles(tokens, heads * head_dim, [&](int64_t t) {
+    for (int64_t h = 0; h < heads; h++) {
+      const float* in = x + t * x_stride + h * head_dim;
+      float* to = y + t * y_stride + h * head_dim;
+      LACUNA_CALL(rope_half_row, in, cosine + t * half, sine + t * half, half, to);
+      if (in != to && head_dim > 2 * half) std::memcpy(to + 2 * half, in + 2 * half, size_t(head_dim - 2 * half) * sizeof(float));
+    }
+  });
+}
+
+}  // namespace lacuna::kernels

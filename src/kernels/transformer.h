@@ -1,0 +1,37 @@
+// Attention, normalisations and activations of the runtime executor, vectorised per ISA and parallel over tiles.
+#pragma once
+
+#include "kernels/linear.h"
+
+namespace lacuna::kernels {
+
+// softmax(q k^T * scale + mask) v for a batch of heads. Strides in elements: {batch, head, row}; a key's or value's row is contiguous.
+struct AttentionProblem {
+  int64_t batch = 1, heads = 1, kv_heads = 1, queries = 1, keys = 1, dim = 0, value_dim = 0;
+  float scale = 1, softcap = 0;
+  bool causal = false;
+  int64_t window = 0;          // 0: all; else a query sees the last `window` keys up to its own
+  int64_t first_position = 0;  // of query 0 among the keys (tokens already cached)
+};
+struct Strides {
+  int64_t batch = 0, head = 0, row = 0;
+};
+// mask: additive, broadcast by zero strides, or nullptr. A row that sees no key gives zeros.
+// Results do not depend on the thread count.
+void attention(const AttentionProblem& problem, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v,
+               Strides v_strides, const float* mask, Strides mask_strides, float* out, Strides out_strides);
+
+// Rows of n contiguous elements; y may be x.
+void softmax_rows(const float* x, int64_t rows, int64_t n, float* y);
+// scale and bias [n] or nullptr.
+void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y);
+void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y);
+// y[i] = activation(x[i]); y may be x.
+void activate_array(const float* x, int64_t n, Activation activation, float alpha, float beta, float* y);
+// y[i] = activation(gate[i]) * up[i]; y may be either.
+void gated_array(const float* gate, const float* up, int64_t n, Activation activation, float* y);
+// Rotates the halves of each head: x [tokens, heads, 2 * half] with row stride x_stride, cosine and sine [tokens, half]. y may be x.
+void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+               const float* sine, float* y, int64_t y_stride);
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,114 @@
+// What the reference ops share: dispatch over element types, index arithmetic, windows of convolutions and pools.
+#pragma once
+
+#include <array>
+
+#include "base/cat.h"
+#include "runtime/reference/reference.h"
+
+namespace lacuna::reference {
+
+// f(T{}) for the C++ type of a storage dtype.
+template <class F>
+void with_type(DType type, F&& f) {
+  switch (type) {
+    case DType::kF32: return f(float{});
+    case DType::kS64: return f(int64_t{});
+    case DType::kS32: return f(int32_t{});
+    case DType::kS16: return f(int16_t{});
+    case DType::kS8: return f(int8_t{});
+    case DType::kU64: return f(uint64_t{});
+    case DType::kU32: return f(uint32_t{});
+    case DType::kU16: return f(uint16_t{});
+    case DType::kU8: return f(uint8_t{});
+    case DType::kBool: return f(bool{});
+    default: LACUNA_ASSERT(!"type is not held while running");
+  }
+}
+
+// f(T{}) for an unsigned integer as wide as the type: movement ops do not care what they move.
+template <class F>
+void with_width(DType type, F&& f) {
+  switch (bits_of(type)) {
+    case 8: return f(uint8_t{});
+    case 16: return f(uint16_t{});
+    case 32: return f(uint32_t{});
+    case 64: return f(uint64_t{});
+    default: LACUNA_ASSERT(!"type is not held while running");
+  }
+}
+
+template <class T>
+const T* elements(const Tensor& t) {
+  return reinterpret_cast<const T*>(t.raw());
+}
+template <class T>
+T* elements(Tensor& t) {
+  return reinterpret_cast<T*>(t.mutable_raw());
+}
+
+// Elements to skip for one step along each axis of a row-major tensor.
+std::vector<int64_t> strides_of(const Shape& shape);
+// Axis in [0, rank), or fails.
+int64_t axis_of(const OpCall& call, int64_t axis, int64_t rank);
+// The elements of an integer input (any integer type).
+std::vector<int64_t> integers_of(const Tensor& t);
+// Elements of input `input` if present, or of attribute `name`.
+std::vector<int64_t> integers_of(const OpCall& call, size_t input, std::string_view name);
+// The one element of an input as a number.
+double scalar_of(const OpCall& call, size_t input);
+// The input converted to f32, as f32 tensors are.
+Tensor as_f32(const Tensor& t);
+
+// numpy broadcasting of shapes; fails on a contradiction.
+Shape broadcast_shapes(const OpCall& call, const Shape& a, const Shape& b);
+// Strides of `shape` seen as broadcast to `out`: 0 along repeated axes.
+std::vector<int64_t> broadcast_strides(const Shape& shape, const Shape& out);
+
+// Calls f(i, offsets) for each element i of `out` in order, offsets[n] = its position under strides[n].
+template <size_t N, class F>
+void for_each(const Shape& out, const std::array<std::vector<int64_t>, N>& strides, F&& f) {
+  int64_t count = element_count(out);
+  std::vector<int64_t> index(out.size(), 0);
+  std::array<int64_t, N> offsets{};
+  for (int64_t i = 0; i < count; i++) {
+    f(i, offsets);
+    for (size_t axis = out.size(); axis-- > 0;) {
+      for (size_t n = 0; n < N; n++) offsets[n] += strides[n][axis];
+      if (++index[axis] < out[axis]) break;
+      for (size_t n = 0; n < N; n++) offsets[n] -= strides[n][axis] * out[axis];
+      index[axis] = 0;
+    }
+  }
+}
+
+// Calls f(index, i) for every index of `shape` in row-major order.
+template <class F>
+void for_each_index(const Shape& shape, F&& f) {
+  std::vector<int64_t> index(shape.size(), 0);
+  int64_t count = element_count(shape);
+  for (int64_t i = 0; i < count; i++) {
+    f(std::span<const int64_t>(index), i);
+    for (size_t axis = shape.size(); axis-- > 0;) {
+      if (++index[axis] < shape[axis]) break;
+      index[axis] = 0;
+    }
+  }
+}
+
+// A tensor seen as [outer, length, inner] around one axis.
+struct AxisView {
+  int64_t outer = 1, length = 1, inner = 1;
+  AxisView(const Shape& shape, int64_t axis) {
+    for (int64_t i = 0; i < int64_t(shape.size()); i++) (i < axis ? outer : i == axis ? length : inner) *= shape[size_t(i)];
+  }
+};
+
+// Sliding windows over the spatial axes: attributes resolved for an actual input.
+struct Windows {
+  Shape input, kernel, strides, dilations, pad_begin, pad_end, output;
+};
+// `transposed`: conv_transpose, whose output size is computed by its own rules (left empty here).
+Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& kernel, bool transposed = false);
+
+}  // namespace lacuna::reference

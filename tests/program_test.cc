@@ -1,0 +1,241 @@
+// The whole thread through the house, by the program alone, on the real models of ../shared/data.
+#include "program.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+
+namespace lacuna::test {
+namespace {
+
+const std::string kResnet20 = (kData / "cifar10/resnet20.onnx").string();
+const std::string kCifarTest = (kData / "cifar10/test.tar.gz").string();
+const std::string kStories = (kData / "stories260k").string();
+
+TEST_F(Program, HelpOfEveryVerbHasAnExample) {
+  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "convert", "demo"}) {
+    Result r = lacuna(verb + " --help");
+    EXPECT_EQ(r.status, 0) << verb;
+    EXPECT_NE(r.out.find("Example"), std::string::npos) << verb;
+  }
+  EXPECT_NE(lacuna("").status, 0);
+  EXPECT_NE(lacuna("frobnicate").status, 0);
+}
+
+TEST_F(Program, InspectCountsTheParametersOfResnet20) {
+  LACUNA_NEEDS(kResnet20);
+  Result r = lacuna("inspect " + kResnet20 + " --json --weights");
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto json = r.json();
+  // 0.27 M: 268,336 in 3x3 convolutions and the classifier, plus 698 folded biases.
+  int64_t matrices = 0;
+  for (auto& w : json["weights"])
+    if (w["rows"].get<int64_t>()) matrices += w["parameters"].get<int64_t>();
+  EXPECT_EQ(matrices, 16 * 3 * 9 + 6 * 16 * 16 * 9 + 32 * 16 * 9 + 5 * 32 * 32 * 9 + 64 * 32 * 9 + 5 * 64 * 64 * 9 + 640);
+  EXPECT_EQ(json["inputs"][0]["name"], "input");
+  // 40.6 M multiply-adds (He et al. 2016, table 6, counts 0.04 G).
+  EXPECT_NEAR(json["operations"].get<double>(), 2 * 40.55e6, 2 * 0.1e6);
+}
+
+TEST_F(Program, PrunedResnet20IsSmallerVerifiedAndStillAccurate) {
+  LACUNA_NEEDS(kResnet20);
+  Result pruned = lacuna("prune " + kResnet20 + " -o " + at("small") + " --criterion magnitude --sparsity 0.5 --json");
+  ASSERT_EQ(pruned.status, 0) << pruned.err;
+  auto report = pruned.json();
+  double claimed = report["claimed_parameters"], zeros = report["claimed_zeros"];
+  EXPECT_LE(std::abs(zeros - 0.5 * claimed), 1);
+  EXPECT_LT(report["bytes_after"].get<double>(), 0.6 * report["bytes_before"].get<double>());
+
+  Result verified = lacuna("verify " + kResnet20 + " " + at("small") + " --json");
+  EXPECT_EQ(verified.status, 0) << verified.out << verified.err;
+  EXPECT_EQ(verified.json()["changed_outside_mask"], 0);
+  EXPECT_GT(verified.json()["max_output_difference"].get<double>(), 0);
+
+  LACUNA_NEEDS(kCifarTest);
+  Result accuracy = lacuna("eval " + at("small") + " --protocol top1 --dataset " + kCifarTest + " --limit 2000 --json");
+  ASSERT_EQ(accuracy.status, 0) << accuracy.err;
+  EXPECT_NEAR(accuracy.json()["metrics"]["top1"].get<double>(), 0.814, 0.03);  // 81.4 % on all 10,000
+}
+
+TEST_F(Program, OneFlippedBitAnywhereIsCaught) {
+  LACUNA_NEEDS(kResnet20);
+  ASSERT_EQ(lacuna("prune " + kResnet20 + " -o " + at("small") + " --pattern 2:4").status, 0);
+  ASSERT_EQ(lacuna("verify " + at("small")).status, 0);
+  std::mt19937 random(0);
+  for (auto& entry : std::filesystem::recursive_directory_iterator(at("small"))) {
+    if (!entry.is_regular_file()) continue;
+    std::string bytes = read_all(entry.path());
+    for (int i = 0; i < 4; i++) {
+      size_t bit = random() % (bytes.size() * 8);
+      std::string flipped = bytes;
+      flipped[bit / 8] = char(flipped[bit / 8] ^ (1 << (bit % 8)));
+      std::ofstream(entry.path(), std::ios::binary) << flipped;
+      Result r = lacuna("verify " + at("small") + " --no-run");
+      EXPECT_EQ(r.status, 1) << entry.path() << " bit " << bit << "\n" << r.out << r.err;
+    }
+    std::ofstream(entry.path(), std::ios::binary) << bytes;
+  }
+  EXPECT_EQ(lacuna("verify " + at("small")).status, 0);
+}
+
+TEST_F(Program, BothExecutorsAgreeOnResnet20) {
+  LACUNA_NEEDS(kResnet20);
+  LACUNA_NEEDS(kCifarTest);
+  std::string metric[2];
+  for (int i = 0; i < 2; i++) {
+    Result r = lacuna("eval " + kResnet20 + " --protocol top1 --dataset " + kCifarTest + " --limit 200 --json --executor " + (i ? "reference" : "runtime"));
+    ASSERT_EQ(r.status, 0) << r.err;
+    metric[i] = r.json()["metrics"].dump();
+  }
+  EXPECT_EQ(metric[0], metric[1]);
+}
+
+TEST_F(Program, ConvertGivesTheSameModelBackAsOnnx) {
+  LACUNA_NEEDS(kResnet20);
+  ASSERT_EQ(lacuna("prune " + kResnet20 + " -o " + at("small") + " --sparsity 0.7").status, 0);
+  Result converted = lacuna("convert " + at("small") + " -o " + at("out.onnx"));
+  ASSERT_EQ(converted.status, 0) << converted.err;
+  Result verified = lacuna("verify " + at("small") + " " + at("out.onnx") + " --json");
+  EXPECT_EQ(verified.status, 0) << verified.out << verified.err;
+  EXPECT_LT(verified.json()["relative_output_difference"].get<double>(), 1e-5);
+}
+
+TEST_F(Program, StoriesWritesWhatTheModelWrites) {
+  LACUNA_NEEDS(kStories);
+  for (std::string executor : {"runtime", "reference"}) {
+    Result r = lacuna("run " + kStories + " --prompt 'Once upon a time' --max-tokens 100 --json --executor " + executor);
+    ASSERT_EQ(r.status, 0) << r.err;
+    std::string text = r.json()["text"];
+    EXPECT_TRUE(text.starts_with(", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball.")) << executor << ": " << text;
+  }
+}
+
+TEST_F(Program, StoriesPerplexityIsThePublishedOne) {
+  LACUNA_NEEDS(kStories);
+  Result r = lacuna("eval " + kStories + " --protocol perplexity --dataset " + kStories + "/stories-test.txt --max-seq-length 256 --max-windows 150 --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_NEAR(r.json()["metrics"]["perplexity"].get<double>(), 3.816, 0.002);
+}
+
+TEST_F(Program, SampledTextDependsOnTheSeedAlone) {
+  LACUNA_NEEDS(kStories);
+  auto text = [&](int seed) { return lacuna("run " + kStories + " --prompt 'One day' --max-tokens 40 --temperature 1 --seed " + std::to_string(seed)).out; };
+  EXPECT_EQ(text(1), text(1));
+  EXPECT_NE(text(1), text(2));
+}
+
+TEST_F(Program, TwoFourOnStoriesLeavesIgnoredWeightsDense) {
+  LACUNA_NEEDS(kStories);
+  Result r = lacuna("prune " + kStories + " -o " + at("small") + " --pattern 2:4 --ignore 're:.*down_proj' --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  for (auto& w : r.json()["weights"]) {
+    EXPECT_EQ(w["name"].get<std::string>().find("down_proj"), std::string::npos);
+    EXPECT_EQ(w["pattern"], "2:4");
+    EXPECT_EQ(w["zeros"].get<int64_t>() * 2, w["parameters"].get<int64_t>());
+  }
+  EXPECT_EQ(r.json()["weights"].size(), 5u * 6);
+  EXPECT_EQ(lacuna("verify " + kStories + " " + at("small")).status, 0);
+  Result text = lacuna("run " + at("small") + " --prompt 'Once upon a time' --max-tokens 5 --json");
+  EXPECT_EQ(text.status, 0) << text.err;
+}
+
+TEST_F(Program, MagnitudeOnStoriesGivesThePublishedPerplexities) {
+  LACUNA_NEEDS(kStories);
+  // ../shared/data/README.md: the published Wanda code, magnitude per tensor.
+  struct Case {
+    std::string flags;
+    double perplexity;
+  };
+  for (auto& c : {Case{"--sparsity 0.5", 40.40}, Case{"--pattern 2:4", 121.6}}) {
+    ASSERT_EQ(lacuna("prune " + kStories + " -o " + at("small") + " --force " + c.flags).status, 0);
+    Result r = lacuna("eval " + at("small") + " --protocol perplexity --dataset " + kStories + "/stories-test.txt --max-seq-length 256 --max-windows 150 --json");
+    ASSERT_EQ(r.status, 0) << r.err;
+    EXPECT_NEAR(r.json()["metrics"]["perplexity"].get<double>(), c.perplexity, 0.005 * c.perplexity);
+  }
+}
+
+TEST_F(Program, TheSameCommandWritesTheSameBytes) {
+  LACUNA_NEEDS(kStories);
+  ASSERT_EQ(lacuna("prune " + kStories + " -o " + at("a") + " --sparsity 0.6 --allocation global").status, 0);
+  ASSERT_EQ(std::system(("taskset -c 0 true 2>/dev/null")), 0);
+  ASSERT_EQ(lacuna("prune " + kStories + " -o " + at("b") + " --sparsity 0.6 --allocation global").status, 0);
+  for (auto& entry : std::filesystem::recursive_directory_iterator(at("a"))) {
+    if (!entry.is_regular_file() || entry.path().extension() != ".safetensors") continue;
+    EXPECT_EQ(read_all(entry.path()), read_all(std::filesystem::path(at("b")) / std::filesystem::relative(entry.path(), at("a"))));
+  }
+}
+
+TEST_F(Program, RequestsThatCannotBeServedSayWhyAndWriteNothing) {
+  LACUNA_NEEDS(kResnet20);
+  struct Case {
+    std::string flags, says;
+  };
+  for (auto& c : {Case{"--sparsity 0.5 --targets nonsense", "matches no weight"}, Case{"--sparsity 0.3 --pattern 2:4", "2:4"}, Case{"--sparsity 1.5", "[0, 1]"}, Case{"", "sparsity"},
+                  Case{"--sparsity 0.5 --criterion magic", "magnitude"}, Case{"--sparsity 0.5 --pattern 4:2", "4:2"}, Case{"--sparsity 0.5 --allocation fair", "uniform"},
+                  Case{"--sparsity 0.5 --ignore 're:('", "re:("}, Case{"--pattern 8:16 --targets conv1", "narrower"}}) {
+    Result r = lacuna("prune " + kResnet20 + " -o " + at("small") + " " + c.flags);
+    EXPECT_NE(r.status, 0) << c.flags;
+    EXPECT_NE(r.err.find(c.says), std::string::npos) << c.flags << ": " << r.err;
+    EXPECT_FALSE(std::filesystem::exists(at("small"))) << c.flags;
+    EXPECT_FALSE(std::filesystem::exists(at("small.partial"))) << c.flags;
+  }
+}
+
+TEST_F(Program, AnExistingOutputIsKeptUnlessForced) {
+  LACUNA_NEEDS(kStories);
+  std::filesystem::create_directories(at("mine"));
+  std::ofstream(at("mine/precious.txt")) << "keep";
+  EXPECT_NE(lacuna("prune " + kStories + " -o " + at("mine") + " --sparsity 0.5").status, 0);
+  EXPECT_NE(lacuna("prune " + kStories + " -o " + at("mine") + " --sparsity 0.5 --force").status, 0);  // no lacuna.json in it
+  EXPECT_EQ(read_all(at("mine/precious.txt")), "keep");
+  ASSERT_EQ(lacuna("prune " + kStories + " -o " + at("small") + " --sparsity 0.5").status, 0);
+  EXPECT_NE(lacuna("prune " + kStories + " -o " + at("small") + " --sparsity 0.6").status, 0);
+  EXPECT_EQ(lacuna("prune " + kStories + " -o " + at("small") + " --sparsity 0.6 --force").status, 0);
+}
+
+TEST_F(Program, RecipeLinesThatClashAreNamed) {
+  LACUNA_NEEDS(kStories);
+  std::ofstream(at("recipe.yaml")) << "prune:\n  - {sparsity: 0.5, targets: ['re:.*q_proj']}\n  - {sparsity: 0.6, targets: ['re:.*layers.0.self_attn.*']}\n";
+  Result r = lacuna("sparsify " + kStories + " --recipe " + at("recipe.yaml") + " -o " + at("small"));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("model.layers.0.self_attn.q_proj.weight"), std::string::npos) << r.err;
+  EXPECT_NE(r.err.find("lines 1 and 2"), std::string::npos) << r.err;
+}
+
+TEST_F(Program, ARecipeOfTwoStagesPrunesFurtherAndNeverBringsWeightsBack) {
+  LACUNA_NEEDS(kStories);
+  std::ofstream(at("recipe.yaml")) << "stages:\n  - prune: {pattern: '2:4'}\n  - prune: {sparsity: 0.75, mask_structure: unstructured}\n";
+  Result r = lacuna("sparsify " + kStories + " --recipe " + at("recipe.yaml") + " -o " + at("small") + " --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  for (auto& w : r.json()["weights"]) EXPECT_NEAR(w["sparsity"].get<double>(), 0.75, 1e-3);
+  EXPECT_EQ(lacuna("verify " + kStories + " " + at("small")).status, 0);
+  Result again = lacuna("prune " + at("small") + " -o " + at("smaller") + " --sparsity 0.9 --json");
+  ASSERT_EQ(again.status, 0) << again.err;
+  EXPECT_NEAR(again.json()["sparsity"].get<double>(), 0.9, 1e-3);
+  EXPECT_EQ(lacuna("verify " + kStories + " " + at("smaller")).status, 0);
+}
+
+TEST_F(Program, DamagedModelsAreErrorsInWords) {
+  LACUNA_NEEDS(kResnet20);
+  LACUNA_NEEDS(kStories);
+  std::string onnx = read_all(kResnet20);
+  std::mt19937 random(1);
+  for (int i = 0; i < 20; i++) {
+    std::string damaged = i % 2 ? onnx.substr(0, random() % onnx.size()) : onnx;
+    if (i % 2 == 0) damaged[random() % 3000] = char(random());
+    std::ofstream(at("damaged.onnx"), std::ios::binary) << damaged;
+    Result r = lacuna("inspect " + at("damaged.onnx"));
+    EXPECT_LE(r.status, 1) << i << r.err;  // an error or, where the byte did not matter, success: never a signal
+    if (r.status) EXPECT_NE(r.err.find("error"), std::string::npos);
+  }
+  std::filesystem::copy(kStories, at("stories"));
+  std::filesystem::permissions(at("stories/tokenizer.json"), std::filesystem::perms::owner_all);
+  std::filesystem::remove(at("stories/tokenizer.json"));
+  Result r = lacuna("run " + at("stories") + " --prompt x");
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("tokenizer.json"), std::string::npos) << r.err;
+  EXPECT_EQ(lacuna("inspect /nonexistent").status, 1);
+}
+
+}  // namespace
+}  // namespace lacuna::test
