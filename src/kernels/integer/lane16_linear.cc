@@ -45,6 +45,24 @@ class Lane16Linear : public PackedLinear {
   void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
     if (tokens == 0 || weight_.rows == 0) return;
     TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, isa_);
+    if (weight_.row_of.empty()) return multiply(codes, tokens, y, y_stride, epilogue);
+    // Rows are sorted: sums go to y one by one, and the rest of the epilogue follows row by row. A residual may be y itself.
+    std::vector<float> beside(epilogue.residual ? size_t(tokens * weight_.rows) : 0);
+    float* sums = epilogue.residual ? beside.data() : y;
+    int64_t sums_stride = epilogue.residual ? weight_.rows : y_stride;
+    multiply(codes, tokens, sums, sums_stride, {});
+    if (!epilogue.residual && !epilogue.bias && epilogue.activation == Activation::kNone) return;
+    parallel_for(tokens, [&](int64_t t) {
+      store_token_major(
+          {.sums = sums + t * sums_stride, .sums_stride = sums_stride, .first_row = 0, .rows = weight_.rows, .first_token = t, .tokens = 1}, y,
+          y_stride, epilogue);
+    });
+  }
+
+ private:
+  static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
+
+  void multiply(const TokenCodes& codes, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     int64_t parts = int64_t(parts_.size()) - 1, blocks = (tokens + kTokenBlock - 1) / kTokenBlock;
     // Enough tiles for the threads: row parts first, because a part's stream then stays in cache for all its tokens.
     int64_t token_parts = std::clamp<int64_t>(kMaxParts / std::max<int64_t>(parts, 1), 1, blocks);
@@ -55,9 +73,6 @@ class Lane16Linear : public PackedLinear {
           run_tile(codes, g, block * kTokenBlock, std::min(kTokenBlock, tokens - block * kTokenBlock), y, y_stride, epilogue);
     });
   }
-
- private:
-  static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
 
   void run_tile(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     alignas(64) int32_t sums[kTokenBlock * kLanes];
@@ -107,7 +122,7 @@ void store_row_group(const Lane16Weight& weight, const Lane16Isa& isa, int64_t g
   Lane16Output out = {.sums = sums, .scaled_sums = scaled_sums, .x_scales = x_scales, .tokens = tokens};
   if (sums) out.scales = weight.scales.data() + first_row;
   if (!weight.excess.empty()) out.excess = weight.excess.data() + first_row;
-  if (rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu)) {
+  if (weight.row_of.empty() && rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu)) {
     out.y = y + first_token * y_stride + first_row, out.y_stride = y_stride;
     if (epilogue.bias) out.bias = epilogue.bias + first_row;
     if (epilogue.residual) out.residual = epilogue.residual + first_token * epilogue.residual_stride + first_row;
@@ -118,6 +133,12 @@ void store_row_group(const Lane16Weight& weight, const Lane16Isa& isa, int64_t g
   float* finished = thread_scratch_of<float>(ScratchSlot::kTileThird, tokens * kLanes);
   out.y = finished, out.y_stride = kLanes;
   isa.output(out);
+  if (!weight.row_of.empty()) {
+    for (int64_t t = 0; t < tokens; t++)
+      for (int64_t lane = 0; lane < rows; lane++)
+        y[(first_token + t) * y_stride + weight.row_of[size_t(first_row + lane)]] = finished[t * kLanes + lane];
+    return;
+  }
   store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y,
                     y_stride, epilogue);
 }
