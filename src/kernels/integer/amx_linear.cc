@@ -36,21 +36,32 @@ class AmxLinear : public PackedLinear {
   void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
     if (tokens == 0 || weight_.rows == 0) return;
     TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, amx_layout());
-    int64_t pairs = (weight_.row_groups() + 1) / 2, blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
-    parallel_for(pairs * blocks, [&](int64_t i) {
+    int64_t quads = (weight_.row_groups() + 3) / 4, blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
+    parallel_for(quads * blocks, [&](int64_t i) {
       int64_t first = i % blocks * kBlockTokens;
-      run_pair(codes, i / blocks, first, std::min(kBlockTokens, tokens - first), y, y_stride, epilogue);
+      run_quad(codes, i / blocks * 4, first, std::min(kBlockTokens, tokens - first), y, y_stride, epilogue);
     });
   }
 
  private:
-  static constexpr int64_t kBlockTokens = 256;
+  static constexpr int64_t kBlockTokens = 128;
 
-  void run_pair(const TokenCodes& codes, int64_t pair, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
+  // Four row groups, so that outputs of a token are 256 bytes together, for a block of tokens whose sums stay in the cache.
+  void run_quad(const TokenCodes& codes, int64_t first_group, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                 const Epilogue& epilogue) const {
-    int64_t token_tiles = (tokens + 15) / 16, chunks = weight_.units / 2, groups = std::min<int64_t>(2, weight_.row_groups() - 2 * pair);
+    int64_t token_tiles = (tokens + 15) / 16, groups = std::min<int64_t>(4, weight_.row_groups() - first_group);
+    int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 4 * token_tiles * 256);
+    for (int64_t i = 0; i < groups; i += 2) multiply_pair(codes, first_group + i, first_token, token_tiles, sums + i * token_tiles * 256);
+    for (int64_t t = 0; t < tokens; t += 16)
+      for (int64_t i = 0; i < groups; i++)
+        store_row_group(weight_, amx_layout(), first_group + i, sums + i * token_tiles * 256 + t * 16, nullptr, codes.scales + first_token + t,
+                        first_token + t, std::min<int64_t>(16, tokens - t), y, y_stride, epilogue);
+  }
+
+  // Sums [2][token_tiles * 16][16] of row groups g and g + 1; an odd last one is multiplied twice.
+  void multiply_pair(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t token_tiles, int32_t* sums) const {
+    int64_t chunks = weight_.units / 2;
     uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 2 * chunks * kAmxTile) : nullptr;
-    int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * token_tiles * 256);
     std::array<int64_t, kBlockTokens / 16> tile_offsets;
     for (int64_t t = 0; t < token_tiles; t++) tile_offsets[size_t(t)] = t * 16 * codes.stride;
     AmxCall call = {.tiles = {},
@@ -60,18 +71,14 @@ class AmxLinear : public PackedLinear {
                     .tile_offsets = tile_offsets.data(),
                     .x_stride = codes.stride,
                     .token_tiles = token_tiles,
-                    .sums = {}};
+                    .sums = {sums, sums + token_tiles * 256}};
     for (int64_t i = 0; i < 2; i++) {
-      int64_t g = 2 * pair + std::min(i, groups - 1);  // an odd last group is multiplied twice
-      const uint8_t* stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[size_t(g)];
-      if (bitmask_ && i < groups) amx_int8::expand(stream, weight_.units, tiles + i * chunks * kAmxTile);
-      call.tiles[i] = bitmask_ ? tiles + (i < groups ? i : 0) * chunks * kAmxTile : stream;
-      call.sums[i] = sums + i * token_tiles * 256;
+      bool present = g + i < weight_.row_groups();
+      const uint8_t* stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[size_t(present ? g + i : g)];
+      if (bitmask_ && present) amx_int8::expand(stream, weight_.units, tiles + i * chunks * kAmxTile);
+      call.tiles[i] = bitmask_ ? tiles + (present ? i : 0) * chunks * kAmxTile : stream;
     }
     amx_int8::multiply(call);
-    for (int64_t i = 0; i < groups; i++)
-      store_row_group(weight_, amx_layout(), 2 * pair + i, call.sums[i], nullptr, codes.scales + first_token, first_token, tokens, y, y_stride,
-                      epilogue);
   }
 
   std::string_view kernel_;
