@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "graph/graph.h"
 #include "lacuna/progress.h"
@@ -15,9 +16,9 @@ std::string_view name_of(ModelKind kind) noexcept;  // "onnx", "huggingface", "g
 
 struct Model {
   ModelKind kind;
-  std::filesystem::path path;       // as given
+  std::filesystem::path path;  // as given
   std::shared_ptr<Graph> graph;
-  ModelKind source_kind;            // what it came from originally (a Lacuna directory remembers)
+  ModelKind source_kind;  // what it came from originally (a Lacuna directory remembers)
 };
 
 // Looks at the path (extension and content). Throws NotFound, or Unsupported saying what it found and what is read.
@@ -32,8 +33,15 @@ std::shared_ptr<Graph> read_gguf(const std::filesystem::path& path);
 
 // Writers: dense with zeros, the kind that came in. Built under a temporary name and renamed; `force` as in docs.
 void write_onnx(const Graph& graph, const std::filesystem::path& path, Progress* progress = nullptr);
-// Writes config.json and tokenizer files from the Graph's metadata/`assets` directory plus sharded safetensors.
-void write_huggingface(const Graph& graph, const std::filesystem::path& source_directory, const std::filesystem::path& out, Progress* progress = nullptr);
-void write_gguf(const Graph& graph, const std::filesystem::path& path, std::string_view encoding, Progress* progress = nullptr);  // "f16" | "q8_0" | "q4_0"
+// config.json out of the Graph's metadata, tokenizer and other small files as they are in `source_directory` (a Hugging Face or
+// Lacuna directory), weights as safetensors in their own float type (coded ones in the type that the configuration states).
+void write_huggingface(const Graph& graph, const std::filesystem::path& source_directory, const std::filesystem::path& out,
+                       Progress* progress = nullptr, bool force = false);
+// `encoding` of the multiplied weights: "f16" | "q8_0" | "q4_0".
+void write_gguf(const Graph& graph, const std::filesystem::path& path, std::string_view encoding, Progress* progress = nullptr, bool force = false);
+
+// The files of a model directory that are neither weights nor made by Lacuna (configuration, tokenizer, licence, model card),
+// relative to it, sorted. Empty if `directory` is none.
+std::vector<std::filesystem::path> model_assets(const std::filesystem::path& directory);
 
 }  // namespace lacuna

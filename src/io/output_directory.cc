@@ -33,7 +33,7 @@ fs::path without_slash(const fs::path& path) {
 
 }  // namespace
 
-void require_replaceable(const fs::path& out, bool force) {
+void check_replaceable(const fs::path& out, bool force) {
   std::error_code error;
   fs::file_status status = fs::symlink_status(out, error);
   if (!fs::exists(status)) return;
@@ -43,8 +43,9 @@ void require_replaceable(const fs::path& out, bool force) {
   throw InvalidArgument(cat(out, ": is neither a regular file nor a directory with a lacuna.json; --force does not replace it"));
 }
 
-OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key) : out_(without_slash(out)), partial_(out_.string() + ".partial") {
-  require_replaceable(out_, force);
+OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
+    : out_(without_slash(out)), partial_(out_.string() + ".partial"), resumable_(!job_key.empty()) {
+  check_replaceable(out_, force);
   std::error_code error;
   bool there = fs::exists(fs::symlink_status(partial_, error));
   bool ours = there && fs::is_directory(fs::symlink_status(partial_, error)) && fs::is_regular_file(fs::symlink_status(partial_ / kMarker, error));
@@ -54,7 +55,7 @@ OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key) 
   fs::create_directories(partial_, error);
   if (error) throw IoError(cat(partial_, ": cannot create: ", error.message()));
   lock();
-  resumed_ = ours && read_text_file(partial_ / kMarker, 1 << 20) == job_key;
+  resumed_ = ours && resumable_ && read_text_file(partial_ / kMarker, 1 << 20) == job_key;
   if (resumed_) return;
   for (auto& entry : fs::directory_iterator(partial_))
     if (entry.path().filename() != kMarker) remove_tree(entry.path());
@@ -65,6 +66,10 @@ OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key) 
 }
 
 OutputDirectory::~OutputDirectory() {
+  if (!done_ && !resumable_) {
+    std::error_code error;
+    fs::remove_all(partial_, error);
+  }
   if (lock_ >= 0) ::close(lock_);
 }
 
@@ -83,9 +88,11 @@ void OutputDirectory::commit() {
   std::error_code error;
   fs::remove(partial_ / kMarker, error);
   sync_directory(partial_);
+  done_ = true;
   if (fs::exists(fs::symlink_status(out_, error))) {
     // At every moment OUT is either the old model or the new one.
-    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0) throw IoError(cat(out_, ": cannot exchange with ", partial_, ": ", std::strerror(errno)));
+    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0)
+      throw IoError(cat(out_, ": cannot exchange with ", partial_, ": ", std::strerror(errno)));
     sync_directory(out_.parent_path());
     remove_tree(partial_);
   } else {
@@ -94,6 +101,9 @@ void OutputDirectory::commit() {
   }
 }
 
-void OutputDirectory::discard() { remove_tree(partial_); }
+void OutputDirectory::discard() {
+  remove_tree(partial_);
+  done_ = true;
+}
 
 }  // namespace lacuna

@@ -36,6 +36,8 @@ class Builder {
   Graph& graph() { return *graph_; }
   // The class that `architectures` names ("BertForMaskedLM"), or `fallback`.
   std::string architecture(std::string_view fallback) const;
+  // Has the architecture no head? "LlamaModel", but not "GPT2LMHeadModel".
+  bool is_headless() const;
   // Throws Unsupported listing `known`.
   [[noreturn]] void unknown_architecture(std::initializer_list<std::string_view> known) const;
   // A count out of the configuration that loops run over: no checkpoint has more layers than tensors. Throws InvalidData.
@@ -63,9 +65,12 @@ class Builder {
 
   ValueId input_ids();       // [batch, tokens] s64
   ValueId attention_mask();  // [batch, tokens] s64, 1 where not left out
+  ValueId token_type_ids();  // [batch, tokens] s64, 0 where left out
   ValueId embedding(ValueId ids, const std::string& name, int64_t rows, int64_t width);
   // weight [out, in], and bias [out] if stated; kInOut: [in, out] (Conv1D of GPT-2).
   ValueId linear(ValueId x, const std::string& name, int64_t in, int64_t out, bool bias, MatrixLayout layout = MatrixLayout::kOutIn);
+  // linear with as many outputs as its weight has.
+  ValueId classifier(ValueId x, const std::string& name, int64_t in);
   ValueId layer_norm(ValueId x, const std::string& name, int64_t width, double epsilon);
   ValueId rms_norm(ValueId x, const std::string& name, int64_t width, double epsilon, double scale_offset = 0);
   // RMS norm of each head of [b, t, heads * head_dim] by itself.
@@ -79,7 +84,8 @@ class Builder {
 
   // Output logits = head(hidden): `head` shares the table `embedding` if the configuration ties them.
   // An architecture that ends in "Model" has no head; its output is last_hidden_state.
-  void language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied, bool bias = false);
+  void language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied,
+                              bool bias = false);
   // Output last_hidden_state and, if there is one, the sentence head's.
   void encoder_outputs(ValueId hidden, ValueId mask);
 

@@ -16,7 +16,7 @@ struct Family {
   void (*build)(Builder&);
 };
 constexpr Family kFamilies[] = {
-#define LACUNA_FAMILY(model_type, builder) {#model_type, builder},
+#define LACUNA_FAMILY(model_type, builder) {model_type, builder},
 #include "models/families.def"
 #undef LACUNA_FAMILY
 };
@@ -33,8 +33,9 @@ std::shared_ptr<Graph> build_model(Checkpoint checkpoint, std::optional<Sentence
   std::string type = config.text("model_type", "");
   for (auto& family : kFamilies) {
     if (family.model_type != type) continue;
-    if (config.has("quantization_config")) {
-      throw Unsupported(cat(config.source(), ": has a quantization_config (", config.dump("quantization_config"), "); Lacuna reads dense weights, GGUF, and sparse-bitmask or sparse-24-bitmask of compressed-tensors"));
+    if (config.has("quantization_config") && !checkpoint.compression_read) {
+      throw Unsupported(cat(config.source(), ": has a quantization_config (", config.dump("quantization_config"),
+                            "); Lacuna reads dense weights, GGUF, and sparse-bitmask or sparse-24-bitmask of compressed-tensors"));
     }
     Builder builder(std::move(checkpoint), std::move(sentence));
     family.build(builder);

@@ -20,9 +20,9 @@ struct Checkpoint {
   std::vector<Weight> tensors;  // layout kNone; shapes as stored
   // The name a tensor has in this checkpoint, from its Hugging Face name; empty function: the same.
   std::function<std::string(std::string_view)> rename;
-  bool interleaved_rope = false;          // q and k rows are in the order that rotates neighbours (GGUF of the Llama architecture)
-  std::optional<Tensor> rope_factors;     // divides the inverse frequencies (GGUF rope_freqs.weight), f32 [rotary_dim / 2]
-  bool allow_transposed_outputs = false;
+  bool compression_read = false;       // the reader has dealt with what quantization_config describes
+  bool interleaved_rope = false;       // q and k rows are in the order that rotates neighbours (GGUF of the Llama architecture)
+  std::optional<Tensor> rope_factors;  // divides the inverse frequencies (GGUF rope_freqs.weight), f32 [rotary_dim / 2]
 };
 
 // Sentence-transformers modules that follow the encoder.
@@ -36,6 +36,7 @@ struct SentenceHead {
 //          token_type_ids. metadata "default:NAME" is the number that fills an input the caller leaves out.
 // Outputs: decoders logits [batch, tokens, vocab]; encoders last_hidden_state, or logits of the head that `architectures` names;
 //          with a SentenceHead also sentence_embedding [batch, width].
+// Metadata: "max_tokens"; "bos_token_ids", "eos_token_ids", "pad_token_ids" as JSON arrays where the configuration states them.
 // Throws:  Unsupported on an unknown model_type (listing the known ones) or feature; InvalidData listing every tensor that is
 //          missing, misshapen or left over.
 std::shared_ptr<Graph> build_model(Checkpoint checkpoint, std::optional<SentenceHead> sentence = {});
