@@ -130,12 +130,33 @@ bool Program::compile_view(const PlanNode& plan) {
   return true;
 }
 
+// A node of constants only is computed now, once for all runs.
+bool Program::compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant) {
+  const Node& node = plan.node;
+  if (!fuse_ || node.inputs.empty() || plan.has(3) || plan.activation != kernels::Activation::kNone) return false;
+  for (ValueId v : node.inputs)
+    if (v != kNoValue && slot(v).place != Place::kConstant) return false;
+  std::vector<Tensor> inputs, outputs(node.outputs.size());
+  for (ValueId v : node.inputs) {
+    if (v != kNoValue && graph_.value(v).kind == ValueKind::kWeight) tensors_[size_t(v)] = constant(v);
+    inputs.push_back(v == kNoValue ? Tensor() : tensors_[size_t(v)]);
+  }
+  reference_of(node.op)(OpCall{node, inputs, outputs, ReferenceContext{&graph_, 0}});
+  for (size_t i = 0; i < outputs.size(); i++) {
+    if (node.outputs[i] == kNoValue) continue;
+    tensors_[size_t(node.outputs[i])] = outputs[i];
+    slot(node.outputs[i]).place = Place::kConstant;
+    slot(node.outputs[i]).shape = outputs[i].shape();
+  }
+  return true;
+}
+
 void Program::compile(const PlanNode& plan, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant) {
   const Node& node = plan.node;
   int64_t position = int64_t(steps_.size());
   for (ValueId v : node.inputs)
     if (v != kNoValue && slot(v).place == Place::kArena && slot(v).root == v && slot(v).first < 0) add_constant(v);
-  if (compile_view(plan)) return;
+  if (compile_constant(plan, constant) || compile_view(plan)) return;
   bool fixed = true;
   for (ValueId v : node.inputs) fixed = fixed && is_static(v);
   for (ValueId v : node.outputs) fixed = fixed && is_static(v);

@@ -193,6 +193,17 @@ TEST_P(SessionOn, DecodingTokenByTokenEqualsOnePass) {
   EXPECT_LE(relative_error(last_rows(last.at("logits")), expected), 1e-5);
 }
 
+TEST_P(SessionOn, TheLastTokenAloneHasTheSameLogits) {
+  Rng rng(3);
+  auto graph = std::make_shared<const Graph>(small_llama());
+  Session whole(graph, {.executor = GetParam()}), last(graph, {.executor = GetParam(), .last_token_only = true});
+  for (int64_t tokens : {7, 1, 4}) {
+    Tensor ids = random_ids(rng, {2, tokens}, kVocab), logits = last.run({{"input_ids", ids}}).at("logits");
+    EXPECT_EQ(logits.shape(), (Shape{2, 1, kVocab}));
+    EXPECT_LE(relative_error(last_rows(logits), last_rows(whole.run({{"input_ids", ids}}).at("logits"))), 1e-6);
+  }
+}
+
 TEST_P(SessionOn, TruncateAndResetForgetTokens) {
   Rng rng(3);
   Session session(std::make_shared<const Graph>(small_llama()), {.executor = GetParam()});
