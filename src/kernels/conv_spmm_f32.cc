@@ -15,7 +15,7 @@
 namespace lacuna::kernels {
 namespace {
 
-using PackPixels = void (*)(const float*, int64_t, int64_t, const PackPiece*, int64_t, float*) noexcept;
+using PackPixels = void (*)(const float* const*, int64_t, const PackPiece*, int64_t, float*) noexcept;
 
 // One group of channels of one call.
 struct GroupSource final : PanelSource {
@@ -23,7 +23,6 @@ struct GroupSource final : PanelSource {
   PackPixels pack_pixels;
   const PlaneLayout& layout;
   const float* planes;        // channel 0 of the group
-  int64_t group_channels;     // input channels of the group
   int64_t first_out_channel;  // of the group
   int64_t out_channels;       // of the whole convolution
   float* y;
@@ -43,9 +42,7 @@ struct GroupSource final : PanelSource {
       int64_t length = std::min({row_length - in_row, isa.vector_lanes - in_vector, tokens - lane});
       int64_t source = image * layout.image_pitch + pixel / row_length * layout.width + in_row;
       pieces.push_back({.vector = int32_t(vector),
-                        .first_lane = int32_t(in_vector),
-                        .last_lane = int32_t(in_vector + length),
-                        .joins = in_vector > 0,
+                        .lanes = uint32_t((uint64_t(1) << (in_vector + length)) - (uint64_t(1) << in_vector)),
                         .offset = source - in_vector});
       lane += length;
     }
@@ -54,12 +51,11 @@ struct GroupSource final : PanelSource {
 
   void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
     std::vector<PackPiece> pieces = pieces_of(first_token, tokens);
-    for (int64_t col = first_col; col < first_col + cols;) {
-      int64_t tap = col / group_channels, channel = col % group_channels, count = std::min(group_channels - channel, first_col + cols - col);
-      pack_pixels(planes + layout.tap_offsets[size_t(tap)] + channel * layout.channel_pitch, layout.channel_pitch, count, pieces.data(),
-                  int64_t(pieces.size()), out + (col - first_col) * kPanelLanes);
-      col += count;
-    }
+    int64_t taps = int64_t(layout.tap_offsets.size());
+    const float* columns[kMostTileCols];
+    for (int64_t i = 0; i < cols; i++)
+      columns[i] = planes + (first_col + i) / taps * layout.channel_pitch + layout.tap_offsets[size_t((first_col + i) % taps)];
+    pack_pixels(columns, cols, pieces.data(), int64_t(pieces.size()), out);
   }
 
   void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
@@ -87,7 +83,8 @@ class SpmmConv final : public PackedConv {
            SpmmMatrix::Store store)
       : name_(name), problem_(problem), isa_(isa), pack_pixels_(pack_pixels) {
     int64_t rows = weight.rows / problem.groups;
-    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, weight.values + g * rows * weight.cols, store);
+    std::vector<float> values = channel_outermost(weight, problem.kernel_h * problem.kernel_w);
+    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, values.data() + g * rows * weight.cols, store);
   }
 
   std::string_view kernel() const override { return name_; }
@@ -107,8 +104,7 @@ class SpmmConv final : public PackedConv {
     }
     for (size_t g = 0; g < groups_.size(); g++) {
       GroupSource source(isa_, pack_pixels_, layout, y, epilogue);
-      source.group_channels = problem_.in_channels / problem_.groups;
-      source.planes = planes + int64_t(g) * source.group_channels * layout.channel_pitch;
+      source.planes = planes + int64_t(g) * (problem_.in_channels / problem_.groups) * layout.channel_pitch;
       source.first_out_channel = int64_t(g) * groups_[g].rows();
       source.out_channels = problem_.out_channels;
       multiply(groups_[g], source, batch * layout.out_h * layout.out_w);
@@ -116,6 +112,16 @@ class SpmmConv final : public PackedConv {
   }
 
  private:
+  // Columns (channel, tap) instead of (tap, channel): a column tile then reads few channels, whose rows stay in L1 for all taps.
+  static std::vector<float> channel_outermost(const WeightMatrix& weight, int64_t taps) {
+    std::vector<float> out(size_t(weight.rows * weight.cols));
+    int64_t channels = weight.cols / taps;
+    for (int64_t r = 0; r < weight.rows; r++)
+      for (int64_t c = 0; c < weight.cols; c++)
+        out[size_t(r * weight.cols + c % channels * taps + c / channels)] = weight.values[r * weight.cols + c];
+    return out;
+  }
+
   std::string_view name_;
   ConvProblem problem_;
   const SpmmF32Isa& isa_;

@@ -18,7 +18,6 @@ namespace {
 
 constexpr int64_t kMostGroupRows = 256;   // 64 KiB of sums
 constexpr int64_t kMostRangeRows = 1024;  // of one task: its sums stay in L2
-constexpr int64_t kMostTileCols = 240;    // offsets are 16 bits wide
 
 // Columns whose panel (256 bytes each) stays in L1 beside the sums; at few non-zeros per row and tile the sums are reloaded too often,
 // so the tile grows. Tried on Granite Rapids (48 KiB): 128 is best from 0 to 90 % zeros, 192 at 95 %.

@@ -19,6 +19,8 @@ struct SpmmF32Isa {
 };
 extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512;
 
+inline constexpr int64_t kMostTileCols = 240;  // offsets are 16 bits wide
+
 class SpmmMatrix {
  public:
   // `values` [rows, cols]: what is zero is not stored.

@@ -11,10 +11,8 @@ namespace lacuna::kernels {
 namespace {
 
 // The functions of the best ISA that may be used.
-#define LACUNA_CALL(function, ...)                                       \
-  (cpu_features().avx512 ? avx512::function(__VA_ARGS__)                 \
-   : cpu_features().avx2 ? avx2::function(__VA_ARGS__)                   \
-                         : reference::function(__VA_ARGS__))
+#define LACUNA_CALL(function, ...) \
+  (cpu_features().avx512 ? avx512::function(__VA_ARGS__) : cpu_features().avx2 ? avx2::function(__VA_ARGS__) : reference::function(__VA_ARGS__))
 
 // Queries per tile: their scores over some thousand keys stay in L2.
 constexpr int64_t kQueryTile = 16;
@@ -30,13 +28,14 @@ void for_row_tiles(int64_t rows, int64_t n, const auto& body) {
 }
 
 void for_element_tiles(int64_t n, const auto& body) {
-  parallel_for((n + kElementTile - 1) / kElementTile, [&](int64_t tile) { body(tile * kElementTile, std::min(kElementTile, n - tile * kElementTile)); });
+  parallel_for((n + kElementTile - 1) / kElementTile,
+               [&](int64_t tile) { body(tile * kElementTile, std::min(kElementTile, n - tile * kElementTile)); });
 }
 
 }  // namespace
 
-void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides, const float* mask,
-               Strides mask_strides, float* out, Strides out_strides) {
+void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides,
+               const float* mask, Strides mask_strides, float* out, Strides out_strides) {
   int64_t group = p.heads / p.kv_heads, tiles_per_head = (p.queries + kQueryTile - 1) / kQueryTile;
   parallel_for(p.batch * p.heads * tiles_per_head, [&](int64_t index) {
     int64_t b = index / (p.heads * tiles_per_head), h = index / tiles_per_head % p.heads, first = index % tiles_per_head * kQueryTile;
@@ -81,14 +80,17 @@ void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, 
 }
 
 void activate_array(const float* x, int64_t n, Activation activation, float alpha, float beta, float* y) {
-  for_element_tiles(n, [&](int64_t first, int64_t count) { LACUNA_CALL(activate_array, x + first, count, uint8_t(activation), alpha, beta, y + first); });
+  for_element_tiles(
+      n, [&](int64_t first, int64_t count) { LACUNA_CALL(activate_array, x + first, count, uint8_t(activation), alpha, beta, y + first); });
 }
 
 void gated_array(const float* gate, const float* up, int64_t n, Activation activation, float* y) {
-  for_element_tiles(n, [&](int64_t first, int64_t count) { LACUNA_CALL(gated_array, gate + first, up + first, count, uint8_t(activation), y + first); });
+  for_element_tiles(n,
+                    [&](int64_t first, int64_t count) { LACUNA_CALL(gated_array, gate + first, up + first, count, uint8_t(activation), y + first); });
 }
 
-void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine, const float* sine, float* y, int64_t y_stride) {
+void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+               const float* sine, float* y, int64_t y_stride) {
   for_row_tiles(tokens, heads * head_dim, [&](int64_t t) {
     for (int64_t h = 0; h < heads; h++) {
       const float* in = x + t * x_stride + h * head_dim;

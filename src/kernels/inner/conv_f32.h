@@ -5,11 +5,10 @@
 
 namespace lacuna::kernels {
 
-// Lanes [first_lane, last_lane) of one vector of a panel, which lie side by side in memory: lane i comes from source[offset + i].
+// Lanes of one vector of a panel that lie side by side in memory: lane i, if bit i of `lanes` is set, comes from column[offset + i].
 struct PackPiece {
   int32_t vector;
-  int32_t first_lane, last_lane;
-  int32_t joins;  // the vector has begun with the piece before
+  uint32_t lanes;
   int64_t offset;
 };
 
@@ -23,9 +22,9 @@ struct DepthwiseTask {
   float* sums;
 };
 
-#define LACUNA_CONV_FUNCTIONS                                                                                                                  \
-  /* out[channel][64] = the pieces of source + channel * channel_pitch. */                                                                     \
-  void pack_pixels(const float* source, int64_t channel_pitch, int64_t channels, const PackPiece* pieces, int64_t count, float* out) noexcept; \
+#define LACUNA_CONV_FUNCTIONS                                                                                               \
+  /* out[column][64] = the pieces of each column; pieces of one vector follow each other. */                                \
+  void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) noexcept; \
   void depthwise_channel(const DepthwiseTask& task) noexcept;
 
 namespace avx2 {

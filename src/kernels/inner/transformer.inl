@@ -1,4 +1,4 @@
-// Template over Vec (see avx2/vec.h) and the activations of store.inl. Included inside the namespace of an ISA folder, after
+// Template over Vec (vec256.inl) and the activations of store.inl. Included inside the namespace of an ISA folder, after
 // activations.inl.
 //
 // Attention of a tile of queries: scores of all its keys first (panels of 64 keys, transposed so that lanes are keys), softmax of each

@@ -92,8 +92,8 @@ class Lane16Linear : public PackedLinear {
     }
     isa_.output(out);
     if (!fused)
-      store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y,
-                        y_stride, epilogue);
+      store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens},
+                        y, y_stride, epilogue);
   }
 
   std::string_view kernel_;
@@ -131,8 +131,8 @@ std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Fo
   return std::nullopt;
 }
 
-std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, const Lane16Isa& isa,
-                                                 const Lane16Options& options) {
+std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight,
+                                                 const Lane16Isa& isa, const Lane16Options& options) {
   Lane16Options chosen = options;
   if (options.format == Lane16Format::kN16) chosen.slots = n16_slots(problem.pattern);
   return std::make_unique<Lane16Linear>(kernel, problem, weight, isa, chosen);

@@ -12,7 +12,7 @@ int n16_slots(std::string_view pattern);
 // Why integer kernels of the family cannot take the problem: types, scale groups. nullopt if they can.
 std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Format format, int bits);
 
-std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, const Lane16Isa& isa,
-                                                 const Lane16Options& options);
+std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight,
+                                                 const Lane16Isa& isa, const Lane16Options& options);
 
 }  // namespace lacuna::kernels

@@ -193,7 +193,8 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   out.stream = allocate(size_t(out.stream_begin.back() + kStreamSpare), false);
   std::memset(out.stream.get() + out.stream_begin.back(), 0, size_t(kStreamSpare));
   parallel_for(row_groups, [&](int64_t g) {
-    if (!streams[size_t(g)].empty()) std::memcpy(out.stream.get() + out.stream_begin[size_t(g)], streams[size_t(g)].data(), streams[size_t(g)].size());
+    if (!streams[size_t(g)].empty())
+      std::memcpy(out.stream.get() + out.stream_begin[size_t(g)], streams[size_t(g)].data(), streams[size_t(g)].size());
     Bytes8().swap(streams[size_t(g)]);
   });
 
