@@ -1,8 +1,8 @@
 #include "runtime/ops/vector_ops.h"
 
-#include "kernels/avx2/vec.h"
+#include <immintrin.h>
 
 namespace lacuna::avx2 {
-using kernels::avx2::Vec;
+#include "kernels/inner/vec256.inl"
 #include "runtime/ops/vector_ops.inl"
 }  // namespace lacuna::avx2

@@ -1,8 +1,8 @@
 #include "runtime/ops/vector_ops.h"
 
-#include "kernels/avx512/vec.h"
+#include <immintrin.h>
 
 namespace lacuna::avx512 {
-using kernels::avx512::Vec;
+#include "kernels/inner/vec512.inl"
 #include "runtime/ops/vector_ops.inl"
 }  // namespace lacuna::avx512

@@ -1,4 +1,4 @@
-// Template over Vec (kernels/avx2/vec.h): included inside the namespace of an ISA folder.
+// Template over Vec (kernels/inner/vec256.inl): included inside the namespace of an ISA folder.
 
 static inline float add_lanes(Vec a) {
   float lanes[Vec::kLanes], sum = 0;
