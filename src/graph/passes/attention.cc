@@ -96,6 +96,20 @@ std::optional<Scores> match_scores(const Rewriter& rewriter, ValueId value) {
   return std::nullopt;
 }
 
+// What reshape(transpose(reshape(x, [b * h, s, d]), (0, 2, 1)), [b, h, d, s]) turns: transpose(x, (0, 1, 3, 2)) in disguise.
+ValueId match_folded_turn(const Rewriter& rewriter, const Node& node) {
+  if (node.op != Op::reshape) return kNoValue;
+  const Node* turn = rewriter.producer(node.inputs[0], Op::transpose);
+  const Node* fold =
+      turn && turn->attributes.integers("perm") == std::vector<int64_t>{0, 2, 1} ? rewriter.producer(turn->inputs[0], Op::reshape) : nullptr;
+  if (!fold) return kNoValue;
+  auto *in = rewriter.shape(fold->inputs[0]), *flat = rewriter.shape(turn->inputs[0]), *out = rewriter.shape(node.outputs[0]);
+  if (!in || !flat || !out || in->size() != 4 || flat->size() != 3 || out->size() != 4) return kNoValue;
+  SymShape turned = {(*in)[0], (*in)[1], (*in)[3], (*in)[2]};
+  bool same = *out == turned && (*flat)[1] == (*in)[2] && (*flat)[2] == (*in)[3];
+  return same ? fold->inputs[0] : kNoValue;
+}
+
 std::optional<Operand> match_operand(const Rewriter& rewriter, ValueId value) {
   Operand out{value};
   for (const Node* node = rewriter.producer(value); node; node = rewriter.producer(out.value)) {
@@ -107,6 +121,11 @@ std::optional<Operand> match_operand(const Rewriter& rewriter, ValueId value) {
     } else if (auto scale = match_scale(rewriter, *node)) {
       out.scale *= scale->constant;
       out.value = scale->value;
+    } else if (ValueId turned = match_folded_turn(rewriter, *node); turned != kNoValue) {
+      std::replace(out.perm.begin(), out.perm.end(), int64_t(2), int64_t(-1));
+      std::replace(out.perm.begin(), out.perm.end(), int64_t(3), int64_t(2));
+      std::replace(out.perm.begin(), out.perm.end(), int64_t(-1), int64_t(3));
+      out.value = turned;
     } else {
       break;
     }

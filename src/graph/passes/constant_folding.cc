@@ -1,5 +1,5 @@
 // Folds what can be known before the run. Sizes and other whole numbers come from inference; float constants are computed by
-// the evaluator that the caller hands in. Source weights of models stay what they are: nothing that reads a large one is folded.
+// the evaluator that the caller hands in. Source weights of models stay what they are: nothing that reads a float matrix or a large one is folded.
 #include <algorithm>
 #include <set>
 
@@ -48,6 +48,22 @@ class Folder {
     return changes;
   }
 
+  // How a folded operand of products lies: their weights need a layout. nullopt: its readers disagree, so it stays computed.
+  std::optional<MatrixLayout> layout_of(ValueId value) const {
+    MatrixLayout layout = MatrixLayout::kNone;
+    for (NodeId id : graph_.users(value)) {
+      const Node& node = graph_.node(id);
+      bool weight = (node.op == Op::linear || node.op == Op::conv || node.op == Op::embedding) && node.inputs[1] == value;
+      if (!weight) continue;
+      MatrixLayout wanted = node.op == Op::conv                        ? MatrixLayout::kConv
+                            : node.attributes.integer("transposed", 0) ? MatrixLayout::kInOut
+                                                                       : MatrixLayout::kOutIn;
+      if (layout != MatrixLayout::kNone && layout != wanted) return std::nullopt;
+      layout = wanted;
+    }
+    return layout;
+  }
+
   // The outputs as tensors, if inference knows all their elements.
   static std::optional<std::vector<Tensor>> known(const Node& node, const std::vector<Fact>& facts) {
     std::vector<Tensor> out;
@@ -68,6 +84,12 @@ class Folder {
       return v == kNoValue ||
              (weight && bits_of(weight->encoding.values) >= 8 && (weight->size() <= kMaxSource || folded_.contains(graph_.value(v).weight)));
     });
+  }
+
+  // Is this something to prune, rather than a constant of an expression? Large, or a float matrix.
+  static bool of_the_model(const Weight& weight) {
+    auto wide = std::count_if(weight.shape.begin(), weight.shape.end(), [](int64_t d) { return d > 1; });
+    return weight.size() > kMaxSource || weight.layout != MatrixLayout::kNone || (wide > 1 && is_float(weight.encoding.values));
   }
 
   static bool too_large(const Node& node, const std::vector<Fact>& facts) {
@@ -99,11 +121,19 @@ class Folder {
   int64_t replace(NodeId id, const std::vector<Tensor>& results) {
     const Node node = graph_.node(id);
     LACUNA_ASSERT(results.size() >= node.outputs.size());
+    std::vector<MatrixLayout> layouts;
+    for (ValueId old : node.outputs) {
+      auto layout = old == kNoValue ? std::optional(MatrixLayout::kNone) : layout_of(old);
+      if (!layout) return 0;
+      layouts.push_back(*layout);
+    }
     for (size_t i = 0; i < node.outputs.size(); i++) {
       ValueId old = node.outputs[i];
       if (old == kNoValue) continue;
-      Weight weight{
-          .name = free_weight_name(graph_, graph_.value(old).name), .shape = results[i].shape(), .encoding = {.values = results[i].dtype()}};
+      Weight weight{.name = free_weight_name(graph_, graph_.value(old).name),
+                    .shape = results[i].shape(),
+                    .layout = layouts[i],
+                    .encoding = {.values = results[i].dtype()}};
       weight.source = in_memory({.values = results[i]});
       WeightId folded = graph_.weights.add(std::move(weight));
       folded_.insert(folded);

@@ -161,6 +161,41 @@ TEST(Passes, FoldsConstantsThatAreOutputs) {
   EXPECT_EQ(g.weight_of(g.outputs()[0].value)->load().values.data<int64_t>()[0], 3);
 }
 
+TEST(Passes, FoldedWeightsOfProductsHaveALayout) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {batch, 2, 8, 8});
+  auto ones = [&](const char* name, std::vector<int64_t> shape) {
+    return g.add(Op::constant_of_shape, {vector_of(g, name, shape)}, attributes({{"value", 1.0}}));
+  };
+  ValueId y = g.add(Op::conv, {x, ones("kernel", {4, 2, 3, 3})});
+  ValueId z = g.add(Op::linear, {g.add(Op::flatten, {y}), ones("matrix", {144, 5})}, attributes({{"transposed", int64_t(1)}}));
+  g.add_output("z", z);
+  run(g, {"constant_folding"});
+  EXPECT_EQ(ops(g), "conv flatten linear");
+  EXPECT_EQ(g.weight_of(g.node(0).inputs[1])->layout, MatrixLayout::kConv);
+  EXPECT_EQ(g.weight_of(g.node(2).inputs[1])->layout, MatrixLayout::kInOut);
+  EXPECT_EQ(shape_text(g, z), "[batch, 5]");
+}
+
+TEST(Passes, TakesTheUnfoldedInputOfALinearAndConstantTargets) {
+  Graph g;
+  ValueId x = input(g);
+  ValueId flat = g.add(Op::reshape, {x, vector_of(g, "flat", {-1, 64})});
+  ValueId y = g.add(Op::linear, {flat, weight(g, "w", {32, 64}, MatrixLayout::kOutIn)});
+  ValueId sizes = g.add(Op::concat, {g.add(Op::shape_of, {x}, attributes({{"end", int64_t(2)}})), vector_of(g, "width", {32})}, axis(0));
+  g.add_output("y", g.add(Op::relu, {g.add(Op::reshape, {y, sizes})}));
+  run(g, {"linear"});
+  EXPECT_EQ(ops(g), "linear relu");
+  Graph h;
+  x = input(h);
+  sizes = h.add(Op::concat, {h.add(Op::shape_of, {x}, attributes({{"end", int64_t(1)}})), vector_of(h, "four", {-1, 4, 16})}, axis(0));
+  h.add_output("y", h.add(Op::relu, {h.add(Op::reshape, {x, sizes})}));
+  run(h, {"simplify"});
+  EXPECT_EQ(ops(h), "reshape relu");
+  EXPECT_EQ(h.weights[h.weights.size() - 1].load().values.data<int64_t>()[1], 0);
+  EXPECT_EQ(shape_text(h, h.outputs()[0].value), "[batch, tokens, 4, 16]");
+}
+
 // mean, variance over the last axis; `dup` writes x - mean twice.
 ValueId normalised(Graph& g, ValueId x, bool dup, bool reciprocal) {
   ValueId mean = g.add(Op::reduce_mean, {x}, axes({-1}));
