@@ -2,9 +2,11 @@
 #include <list>
 
 #include "base/buffer.h"
+#include "graph/passes/passes.h"
 #include "runtime/engine.h"
 #include "runtime/passes/fold_batch_norm.h"
 #include "runtime/program.h"
+#include "runtime/reference/reference.h"
 
 namespace lacuna {
 namespace {
@@ -14,7 +16,7 @@ constexpr size_t kMaxPrograms = 32;  // the least recently used one goes
 class RuntimeEngine final : public Engine {
  public:
   RuntimeEngine(std::shared_ptr<const Graph> graph, const SessionOptions& options)
-      : source_(std::move(graph)), folded_(with_folded_norms(*source_)), packs_(folded_, options), source_packs_(*source_, options) {}
+      : source_(std::move(graph)), planned_(planned(*source_)), packs_(planned_, options), source_packs_(*source_, options) {}
 
   std::vector<Tensor> run(const RunCall& call, int64_t& new_tokens) override {
     bool fuse = !(call.observer && *call.observer);
@@ -33,8 +35,9 @@ class RuntimeEngine final : public Engine {
   int64_t arena_bytes() const override { return arena_bytes_; }
 
  private:
-  static Graph with_folded_norms(const Graph& graph) {
+  static Graph planned(const Graph& graph) {
     Graph copy = graph;
+    run_passes(copy, import_passes(), nullptr, {.evaluate = evaluate_node});
     fold_batch_norms(copy);
     return copy;
   }
@@ -52,7 +55,7 @@ class RuntimeEngine final : public Engine {
         programs_.splice(programs_.begin(), programs_, it);
         return *programs_.front().program;
       }
-    const Graph& graph = fuse ? folded_ : *source_;
+    const Graph& graph = fuse ? planned_ : *source_;
     auto constant = [this, &graph](ValueId v) -> const Tensor& { return constant_of(graph, v); };
     auto program = std::make_unique<Program>(graph, bindings, fuse ? packs_ : source_packs_, constant, fuse);
     programs_.push_front({bindings, fuse, std::move(program)});
@@ -67,7 +70,7 @@ class RuntimeEngine final : public Engine {
   }
 
   std::shared_ptr<const Graph> source_;
-  Graph folded_;  // the plan's own copy, batch norms folded
+  Graph planned_;  // the plan's own copy: patterns raised, constants and batch norms folded
   PackStore packs_, source_packs_;
   std::map<std::pair<const Graph*, ValueId>, Tensor> constants_;
   std::list<Entry> programs_;  // most recently used first
