@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "base/cat.h"
+#include "kernels/conv.h"
 #include "lacuna/error.h"
 #include "runtime/memory_plan.h"
 #include "runtime/passes/fuse_epilogues.h"
@@ -52,11 +53,12 @@ bool traces() {
 Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant, bool fuse)
     : graph_(graph), facts_(infer_facts(graph, bindings)), slots_(graph.values().size()), tensors_(graph.values().size()), fuse_(fuse) {
   needs_ = lacuna::cache_needs(graph, facts_);
-  std::vector<bool> kept(graph.values().size());
-  for (auto& output : graph.outputs()) kept[size_t(output.value)] = true;
+  kept_.resize(graph.values().size());
+  for (auto& output : graph.outputs()) kept_[size_t(output.value)] = true;
   for (size_t i = 0; i < slots_.size(); i++) {
     Slot& s = slots_[i];
     s.root = ValueId(i);
+    origin_.push_back(ValueId(i));
     s.type = storage_type(facts_[i].dtype);
     auto shape = facts_[i].shape ? constant_shape(*facts_[i].shape) : std::nullopt;
     if (shape) s.shape = *shape;
@@ -71,8 +73,12 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
     if (slot(output.value).place == Place::kConstant) tensors_[size_t(output.value)] = constant(output.value);
 
   std::vector<PlanNode> nodes;
-  choose_nodes(kept, nodes);
-  if (fuse_) fuse_epilogues(graph, facts_, kept, nodes);
+  choose_nodes(kept_, nodes);
+  if (fuse_) fuse_epilogues(graph, facts_, kept_, nodes);
+  // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
+  size_t room = slots_.size();
+  for (const PlanNode& node : nodes) room += node.node.inputs.size() + node.node.outputs.size();
+  tensors_.reserve(room);
   for (const PlanNode& node : nodes) compile(node, packs, constant);
   if (fuse_) share_in_place();
   plan_arena();
@@ -126,8 +132,65 @@ bool Program::compile_view(const PlanNode& plan) {
   if (from.type != to.type || to.place != Place::kArena || from.place == Place::kDynamic) return false;
   if (element_count(from.shape) != element_count(to.shape)) return false;
   if (from.place != Place::kArena) return false;
-  to.root = root_of(x);
+  to.root = root_of(in_blocks(x, 0));
   return true;
+}
+
+Shape Program::shape_in_blocks(ValueId value, int64_t block) const {
+  Shape shape = *constant_shape(*facts_[size_t(origin_[size_t(value)])].shape);
+  if (block == 0) return shape;
+  Shape out = {shape[0], (shape[1] + block - 1) / block};
+  out.insert(out.end(), shape.begin() + 2, shape.end());
+  out.push_back(block);
+  return out;
+}
+
+// The same value in another layout: not computed yet.
+ValueId Program::add_value(ValueId like, int64_t block) {
+  LACUNA_ASSERT(tensors_.size() < tensors_.capacity());
+  ValueId id = ValueId(slots_.size());
+  slots_.push_back({.place = Place::kArena, .root = id, .shape = shape_in_blocks(like, block), .type = slot(like).type, .block = block});
+  tensors_.emplace_back();
+  origin_.push_back(origin_[size_t(like)]);
+  return id;
+}
+
+// The value held in `block` channels per block (0: plain), converted by a step of its own where it is not yet.
+ValueId Program::in_blocks(ValueId value, int64_t block) {
+  if (slot(value).block == block) return value;
+  auto [it, fresh] = converted_.try_emplace({value, block}, kNoValue);
+  if (fresh) {
+    it->second = add_value(value, block);
+    convert(value, it->second);
+  }
+  return it->second;
+}
+
+void Program::convert(ValueId from, ValueId to) {
+  Shape shape = shape_in_blocks(from, 0);
+  int64_t block = std::max(slot(from).block, slot(to).block), batch = shape[0], channels = shape[1],
+          pixels = element_count(std::span(shape).subspan(2));
+  auto run = slot(to).block ? kernels::to_channel_blocks : kernels::from_channel_blocks;
+  Step step{.kernel = slot(to).block ? "to channel blocks" : "from channel blocks", .in = {from}, .out = {to}};
+  step.plan.node.op = Op::identity;
+  step.plan.node.name = cat("layout of ", graph_.value(origin_[size_t(from)]).name);
+  step.run = [=](const StepCall& call) { run(call.floats(0), batch, channels, pixels, block, call.out_floats()); };
+  add_step(std::move(step), {});
+}
+
+void Program::add_step(Step step, const std::vector<size_t>& unread) {
+  int64_t position = int64_t(steps_.size());
+  for (size_t i = 0; i < step.in.size(); i++) {
+    ValueId v = step.in[i];
+    bool read = v != kNoValue && std::find(unread.begin(), unread.end(), i) == unread.end();
+    step.inputs.push_back(read ? &tensors_[size_t(v)] : nullptr);
+    if (read) slot(root_of(v)).last = std::max(slot(root_of(v)).last, position);
+  }
+  for (ValueId v : step.out) {
+    step.outputs.push_back(v == kNoValue ? nullptr : &tensors_[size_t(v)]);
+    if (v != kNoValue) slot(v).first = slot(v).last = position;
+  }
+  steps_.push_back(std::move(step));
 }
 
 // A node of constants only is computed now, once for all runs.
@@ -153,7 +216,6 @@ bool Program::compile_constant(const PlanNode& plan, const std::function<const T
 
 void Program::compile(const PlanNode& plan, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant) {
   const Node& node = plan.node;
-  int64_t position = int64_t(steps_.size());
   for (ValueId v : node.inputs)
     if (v != kNoValue && slot(v).place == Place::kArena && slot(v).root == v && slot(v).first < 0) add_constant(v);
   if (compile_constant(plan, constant) || compile_view(plan)) return;
@@ -165,27 +227,33 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
       if (v != kNoValue) slot(v).place = Place::kDynamic;
 
   CompiledStep compiled;
-  if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant));
-  Step step{.plan = plan, .kernel = compiled.kernel, .run = std::move(compiled.run), .in_place = compiled.in_place};
-  bool by_reference = !step.run;
-  if (by_reference) {
+  std::function<int64_t(ValueId)> block_of;
+  if (fuse_) block_of = [this](ValueId v) { return slot(v).block; };
+  if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of));
+  Step step{
+      .plan = plan, .kernel = compiled.kernel, .run = std::move(compiled.run), .in = node.inputs, .out = node.outputs, .in_place = compiled.in_place};
+  if (!step.run) {
     step.kernel = "reference";
     step.run = reference_step(plan);
+    compiled.unread.clear();
     if (traces()) std::fputs(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference\n").c_str(), stderr);
   }
-  for (size_t i = 0; i < node.inputs.size(); i++) {
-    ValueId v = node.inputs[i];
-    bool unread = !by_reference && std::find(compiled.unread.begin(), compiled.unread.end(), i) != compiled.unread.end();
-    step.inputs.push_back(v == kNoValue || unread ? nullptr : &tensors_[size_t(v)]);
-    if (v == kNoValue || unread) continue;
+  for (size_t i = 0; i < step.in.size(); i++) {
+    ValueId v = step.in[i];
+    if (v == kNoValue || std::find(compiled.unread.begin(), compiled.unread.end(), i) != compiled.unread.end()) continue;
     if (graph_.value(v).kind == ValueKind::kWeight) tensors_[size_t(v)] = constant(v);
-    slot(root_of(v)).last = std::max(slot(root_of(v)).last, position);
+    step.in[i] = in_blocks(v, i < compiled.input_blocks.size() ? compiled.input_blocks[i] : 0);
   }
-  for (ValueId v : node.outputs) {
-    step.outputs.push_back(v == kNoValue ? nullptr : &tensors_[size_t(v)]);
-    if (v != kNoValue) slot(v).first = slot(v).last = position;
+  ValueId result = step.out.empty() ? kNoValue : step.out[0];
+  if (compiled.output_block && kept_[size_t(result)]) {
+    step.out[0] = add_value(result, compiled.output_block);
+  } else if (compiled.output_block) {
+    slot(result).block = compiled.output_block;
+    slot(result).shape = shape_in_blocks(result, compiled.output_block);
   }
-  steps_.push_back(std::move(step));
+  ValueId made = step.out.empty() ? kNoValue : step.out[0];
+  add_step(std::move(step), compiled.unread);
+  if (made != result) convert(made, result);
 }
 
 // The reference function of the op over the Program's tensors: results of known shape go straight into their memory.
@@ -215,17 +283,16 @@ void Program::share_in_place() {
   int64_t end = int64_t(steps_.size());
   for (auto& output : graph_.outputs()) slot(root_of(output.value)).last = end;
   for (size_t n = 0; n < steps_.size(); n++) {
-    const Node& node = steps_[n].plan.node;
-    if (steps_[n].in_place.empty() || slot(node.outputs[0]).place != Place::kArena) continue;
-    Slot& out = slot(node.outputs[0]);
-    for (size_t i : steps_[n].in_place) {
-      if (i >= node.inputs.size() || node.inputs[i] == kNoValue) continue;
-      ValueId root = root_of(node.inputs[i]);
+    const Step& step = steps_[n];
+    if (step.in_place.empty() || slot(step.out[0]).place != Place::kArena) continue;
+    Slot& out = slot(step.out[0]);
+    for (size_t i : step.in_place) {
+      if (i >= step.in.size() || step.in[i] == kNoValue) continue;
+      ValueId root = root_of(step.in[i]);
       Slot& in = slot(root);
-      bool read_twice = std::count_if(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return v != kNoValue && root_of(v) == root; }) > 1;
-      if (in.place != Place::kArena || in.last != int64_t(n) || in.type != out.type || element_count(in.shape) != element_count(out.shape) ||
-          read_twice)
-        continue;
+      bool read_twice = std::count_if(step.in.begin(), step.in.end(), [&](ValueId v) { return v != kNoValue && root_of(v) == root; }) > 1;
+      bool same_size = in.type == out.type && element_count(in.shape) == element_count(out.shape);
+      if (in.place != Place::kArena || in.last != int64_t(n) || !same_size || read_twice) continue;
       out.root = root;
       in.last = out.last;
       break;

@@ -35,11 +35,13 @@ class Program {
     DType type = DType::kF32;
     int64_t first = -1, last = -1;  // steps that write and read it
     int64_t offset = 0;             // of an arena root
+    int64_t block = 0;              // channels per block in which it is held; its shape is then that of the blocks
   };
   struct Step {
     PlanNode plan;
     std::string kernel;
     StepFn run;
+    std::vector<ValueId> in, out;  // as the node's, with values in other layouts in their place
     std::vector<Tensor*> inputs, outputs;
     std::vector<size_t> in_place;  // while planning
   };
@@ -49,6 +51,11 @@ class Program {
   void compile(const PlanNode& plan, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant);
   bool compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant);
   bool compile_view(const PlanNode& plan);
+  void add_step(Step step, const std::vector<size_t>& unread);
+  ValueId add_value(ValueId like, int64_t block);
+  ValueId in_blocks(ValueId value, int64_t block);
+  void convert(ValueId from, ValueId to);
+  Shape shape_in_blocks(ValueId value, int64_t block) const;
   bool is_static(ValueId value) const;
   StepFn reference_step(const PlanNode& plan) const;
   void share_in_place();
@@ -62,8 +69,11 @@ class Program {
   const Graph& graph_;
   std::vector<Fact> facts_;
   CacheNeeds needs_;
-  std::vector<Slot> slots_;      // by value
-  std::vector<Tensor> tensors_;  // by value; steps hold pointers into it
+  std::vector<Slot> slots_;                                   // by value, then the same values in other layouts
+  std::vector<Tensor> tensors_;                               // likewise; steps hold pointers into it
+  std::vector<ValueId> origin_;                               // the value of the graph that each slot holds
+  std::map<std::pair<ValueId, int64_t>, ValueId> converted_;  // by value and channels per block
+  std::vector<bool> kept_;                                    // results of the graph
   std::vector<Step> steps_;
   std::vector<ValueId> own_;  // roots with memory of their own
   SharedTables tables_;

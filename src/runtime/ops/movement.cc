@@ -104,6 +104,34 @@ CompiledStep compile_slice(const OpContext& context) {
       .kernel = "strided copy", .run = step_of(merged(view.shape, view.strides, view.offset, storage_type(context.type(0)))), .unread = {1, 2, 3, 4}};
 }
 
+// Of channels that come in whole blocks: blocks follow blocks. All other joins are left to the reference, which copies in whole runs too.
+CompiledStep compile_concat(const OpContext& context) {
+  int64_t block = 0, axis = context.attributes().integer("axis", 0);
+  size_t inputs = context.node().inputs.size();
+  for (size_t i = 0; i < inputs; i++) block = std::max(block, context.block(i));
+  Shape out = context.out_shape();
+  if (block == 0 || out.size() < 3 || (axis != 1 && axis + int64_t(out.size()) != 1)) return {};
+  int64_t pixels = element_count(std::span(out).subspan(2)), batch = out[0], whole = 0;
+  std::vector<int64_t> sizes;
+  for (size_t i = 0; i < inputs; i++) {
+    int64_t channels = context.shape(i)[1];
+    if (!context.is_float(i) || (channels % block && i + 1 < inputs)) return {};
+    sizes.push_back((channels + block - 1) / block * block * pixels);
+    whole += sizes.back();
+  }
+  return {.kernel = "channel blocks",
+          .run =
+              [=](const StepCall& call) {
+                for (int64_t n = 0; n < batch; n++) {
+                  float* to = call.out_floats() + n * whole;
+                  for (size_t i = 0; i < inputs; to += sizes[i], i++)
+                    std::memcpy(to, call.floats(i) + n * sizes[i], size_t(sizes[i]) * sizeof(float));
+                }
+              },
+          .input_blocks = std::vector<int64_t>(inputs, block),
+          .output_block = block};
+}
+
 CompiledStep compile_split(const OpContext& context) {
   Shape x = context.shape(0);
   int64_t axis = context.attributes().integer("axis", 0);

@@ -38,6 +38,7 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::max_pool:
     case Op::average_pool: return compile_pool(context);
     case Op::transpose: return compile_transpose(context);
+    case Op::concat: return compile_concat(context);
     case Op::slice: return compile_slice(context);
     case Op::split: return compile_split(context);
     default: return compile_activation(context);

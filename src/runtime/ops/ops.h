@@ -29,6 +29,9 @@ struct CompiledStep {
   StepFn run;                    // empty: no fast path
   std::vector<size_t> in_place;  // inputs whose memory the output may take over
   std::vector<size_t> unread;    // inputs that the step does not read (packed weights)
+  // Channels per block in which an input is read and output 0 written ([n, c / block, pixels, block]); 0, or beyond the end: plain.
+  std::vector<int64_t> input_blocks = {};
+  int64_t output_block = 0;
 };
 
 // What the steps of a Program share.
@@ -40,8 +43,8 @@ struct SharedTables {
 class OpContext {
  public:
   OpContext(const Graph& graph, const PlanNode& plan, const std::vector<Fact>& facts, PackStore& packs, SharedTables& tables,
-            const std::function<const Tensor&(ValueId)>& constant)
-      : graph_(graph), plan_(plan), facts_(facts), packs_(packs), tables_(tables), constant_(constant) {}
+            const std::function<const Tensor&(ValueId)>& constant, std::function<int64_t(ValueId)> block_of)
+      : graph_(graph), plan_(plan), facts_(facts), packs_(packs), tables_(tables), constant_(constant), block_of_(std::move(block_of)) {}
 
   const Graph& graph() const { return graph_; }
   const PlanNode& plan() const { return plan_; }
@@ -61,6 +64,10 @@ class OpContext {
   const Tensor* constant(size_t i) const;
   std::optional<std::vector<int64_t>> integers(size_t i) const;  // elements known as integers
 
+  // Channels per block in which the input is held at this point of the Program; 0: plain. Blocks are used only where nobody watches.
+  int64_t block(size_t i) const { return has(i) && block_of_ ? block_of_(node().inputs[i]) : 0; }
+  bool may_block() const { return bool(block_of_); }
+
   kernels::Epilogue epilogue() const { return {.activation = plan_.activation, .alpha = plan_.alpha, .beta = plan_.beta}; }
 
  private:
@@ -72,7 +79,13 @@ class OpContext {
   PackStore& packs_;
   SharedTables& tables_;
   const std::function<const Tensor&(ValueId)>& constant_;
+  std::function<int64_t(ValueId)> block_of_;
 };
+
+// Elements of a tensor of `shape` [n, c, spatial...] held in blocks of channels.
+inline int64_t blocked_count(const Shape& shape, int64_t block) {
+  return block ? shape[0] * ((shape[1] + block - 1) / block * block) * element_count(std::span(shape).subspan(2)) : element_count(shape);
+}
 
 // An empty step if the op, or this use of it, has no fast path.
 CompiledStep compile_op(const OpContext& context);
@@ -93,6 +106,7 @@ CompiledStep compile_binary(const OpContext& context);
 CompiledStep compile_global_average_pool(const OpContext& context);
 CompiledStep compile_pool(const OpContext& context);
 CompiledStep compile_transpose(const OpContext& context);
+CompiledStep compile_concat(const OpContext& context);
 CompiledStep compile_slice(const OpContext& context);
 CompiledStep compile_split(const OpContext& context);
 

@@ -72,14 +72,18 @@ CompiledStep compile_conv(const OpContext& context) {
   int64_t batch = x[0], in_h = along(windows.input, true, 1), in_w = along(windows.input, false, 1);
   auto packed = context.packs().conv(context.node(), problem, batch, in_h, in_w);
   kernels::Epilogue epilogue = context.epilogue();
-  return {.kernel = std::string(packed->kernel()),
-          .run =
-              [=](const StepCall& call) {
-                kernels::Epilogue e = epilogue;
-                e.bias = call.floats(2), e.residual = call.floats(3);
-                packed->run(call.floats(0), batch, in_h, in_w, call.out_floats(), e);
-              },
-          .unread = {1}};
+  CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}};
+  bool blocked = context.may_block() && packed->output_block() > 0;
+  if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
+  step.run = [=](const StepCall& call) {
+    kernels::Epilogue e = epilogue;
+    e.bias = call.floats(2), e.residual = call.floats(3);
+    if (blocked)
+      packed->run_blocked(call.floats(0), batch, in_h, in_w, call.out_floats(), e);
+    else
+      packed->run(call.floats(0), batch, in_h, in_w, call.out_floats(), e);
+  };
+  return step;
 }
 
 // Batches of plain products: a tile is some rows of one product.

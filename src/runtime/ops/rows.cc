@@ -87,15 +87,57 @@ CompiledStep compile_softmax(const OpContext& context) {
 CompiledStep compile_activation(const OpContext& context) {
   auto activation = activation_of(context.graph(), context.node());
   if (!activation || !context.is_float(0)) return {};
-  int64_t n = element_count(context.shape(0));
+  int64_t block = context.block(0), n = blocked_count(context.shape(0), block);
   FusedActivation f = *activation;
   return {.kernel = "vector",
           .run = [=](const StepCall& call) { kernels::activate_array(call.floats(0), n, f.activation, f.alpha, f.beta, call.out_floats()); },
           .in_place = {0},
-          .unread = {1, 2}};
+          .unread = {1, 2},
+          .input_blocks = {block},
+          .output_block = block};
 }
 
 namespace {
+
+// Operands of which at least one is held in blocks of channels: both of one shape, or the second one vector over the channels.
+CompiledStep compile_blocked_binary(const OpContext& context, BinaryOp op) {
+  Shape a = context.shape(0), b = context.shape(1), out = context.out_shape();
+  int64_t block = std::max(context.block(0), context.block(1)), channels = out.size() > 2 ? out[1] : 0;
+  if (channels == 0 || (channels % block && op == BinaryOp::kDiv)) return {};  // lanes beyond the channels must not become NaN
+  if (a == b) {
+    int64_t n = blocked_count(out, block), pieces = (n + kElementTile - 1) / kElementTile;
+    return {.kernel = "vector",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(pieces, [&](int64_t tile) {
+                    int64_t first = tile * kElementTile, count = std::min(kElementTile, n - first);
+                    combine(op, call.floats(0) + first, false, call.floats(1) + first, false, count, call.out_floats() + first);
+                  });
+                },
+            .in_place = {0, 1},
+            .input_blocks = {block, block},
+            .output_block = block};
+  }
+  bool commutes = op == BinaryOp::kAdd || op == BinaryOp::kMul;
+  size_t whole = a == out ? 0 : 1;
+  const Shape& vector = whole == 0 ? b : a;
+  bool per_image = vector.size() == out.size() && vector[0] == out[0];
+  if ((whole == 1 && !commutes) || context.block(whole) != block || channels % block || int64_t(vector.size()) < int64_t(out.size()) - 1) return {};
+  // [n, c, 1, 1], [1, c, 1, 1] or [c, 1, 1]: whole blocks of channels are the same plain.
+  if (element_count(vector) != (per_image ? out[0] : 1) * channels || vector[vector.size() - out.size() + 1] != channels) return {};
+  int64_t blocks = channels / block, pixels = element_count(std::span(out).subspan(2)), planes = out[0] * blocks;
+  return {.kernel = "channels",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for(planes, [&](int64_t p) {
+                  combine_lanes(op, call.floats(whole) + p * pixels * block, call.floats(1 - whole) + (per_image ? p : p % blocks) * block, pixels,
+                                block, call.out_floats() + p * pixels * block);
+                });
+              },
+          .in_place = {whole},
+          .input_blocks = whole == 0 ? std::vector<int64_t>{block, 0} : std::vector<int64_t>{0, block},
+          .output_block = block};
+}
 
 // Axes of a broadcast merged as far as both operands allow: rows of `inner` elements, an operand's step inside a row being 0 or 1.
 struct BroadcastRows {
@@ -134,6 +176,8 @@ CompiledStep compile_binary(const OpContext& context) {
                 : context.node().op == Op::sub ? BinaryOp::kSub
                 : context.node().op == Op::mul ? BinaryOp::kMul
                                                : BinaryOp::kDiv;
+  if (context.block(0) || context.block(1))
+    if (CompiledStep step = compile_blocked_binary(context, op); step.run) return step;
   Shape a = context.shape(0), b = context.shape(1), out = context.out_shape();
   constexpr int64_t kMaxRows = 1 << 20;
   BroadcastRows plan = broadcast_rows(a, b, out);
@@ -161,6 +205,21 @@ CompiledStep compile_global_average_pool(const OpContext& context) {
   Shape x = context.shape(0);
   int64_t planes = x[0] * x[1], space = planes ? element_count(x) / planes : 0;
   if (space == 0) return {};
+  if (int64_t block = context.block(0)) {
+    int64_t channels = x[1], blocks = (channels + block - 1) / block;
+    return {.kernel = "channel blocks",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(x[0] * blocks, [&](int64_t index) {
+                    float sums[16];
+                    sum_pixels(call.floats(0) + index * space * block, space, block, sums);
+                    int64_t first = index % blocks * block;
+                    for (int64_t c = 0; c < std::min(block, channels - first); c++)
+                      call.out_floats()[index / blocks * channels + first + c] = sums[c] / float(space);
+                  });
+                },
+            .input_blocks = {block}};
+  }
   constexpr int64_t kPlanes = 64;
   return {.kernel = "planes", .run = [=](const StepCall& call) {
             parallel_for((planes + kPlanes - 1) / kPlanes, [&](int64_t tile) {
@@ -177,6 +236,37 @@ CompiledStep compile_pool(const OpContext& context) {
   reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
   bool maximum = context.node().op == Op::max_pool, count_padding = context.attributes().integer("count_include_pad", 0) != 0;
   int64_t in_h = w.input[0], in_w = w.input[1], out_h = w.output[0], out_w = w.output[1], planes = x[0] * x[1];
+  if (int64_t block = context.block(0)) {
+    BlockedPool pool{.block = block,
+                     .in_h = in_h,
+                     .in_w = in_w,
+                     .out_h = out_h,
+                     .out_w = out_w,
+                     .kernel_h = w.kernel[0],
+                     .kernel_w = w.kernel[1],
+                     .stride_h = w.strides[0],
+                     .stride_w = w.strides[1],
+                     .dilation_h = w.dilations[0],
+                     .dilation_w = w.dilations[1],
+                     .pad_top = w.pad_begin[0],
+                     .pad_left = w.pad_begin[1],
+                     .pad_bottom = w.pad_end[0],
+                     .pad_right = w.pad_end[1],
+                     .maximum = maximum,
+                     .count_padding = count_padding};
+    int64_t blocks = (x[1] + block - 1) / block;
+    return {.kernel = "channel blocks",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(x[0] * blocks, [&](int64_t index) {
+                    BlockedPool one = pool;
+                    one.x = call.floats(0) + index * in_h * in_w * block, one.y = call.out_floats() + index * out_h * out_w * block;
+                    pool_block(one);
+                  });
+                },
+            .input_blocks = {block},
+            .output_block = block};
+  }
   // Positions of the window along an axis that lie in [low, high).
   auto inside = [](int64_t start, int64_t kernel, int64_t dilation, int64_t low, int64_t high) {
     int64_t n = 0;

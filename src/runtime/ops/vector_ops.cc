@@ -23,4 +23,10 @@ void scale_and_shift(const float* x, int64_t n, float factor, float offset, floa
 void accumulate_max(const float* x, int64_t stride, int64_t n, float* y) noexcept { LACUNA_CALL(accumulate_max, x, stride, n, y); }
 void accumulate_sum(const float* x, int64_t stride, int64_t n, float* y) noexcept { LACUNA_CALL(accumulate_sum, x, stride, n, y); }
 
+void pool_block(const BlockedPool& pool) noexcept { LACUNA_CALL(pool_block, pool); }
+void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept { LACUNA_CALL(sum_pixels, x, pixels, block, y); }
+void combine_lanes(BinaryOp op, const float* x, const float* lanes, int64_t pixels, int64_t block, float* y) noexcept {
+  LACUNA_CALL(combine_lanes, op, x, lanes, pixels, block, y);
+}
+
 }  // namespace lacuna

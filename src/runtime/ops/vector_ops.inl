@@ -112,3 +112,72 @@ void accumulate_sum(const float* x, int64_t stride, int64_t n, float* y) noexcep
     for (; i + L <= n; i += L) Vec::store(y + i, Vec::add(Vec::load(x + i), Vec::load(y + i)));
   for (; i < n; i++) y[i] += x[i * stride];
 }
+
+// The taps of a window, along one axis, that lie inside [0, size).
+struct Taps {
+  int64_t first, last;  // last is one beyond
+};
+static inline Taps taps_inside(int64_t start, int64_t kernel, int64_t dilation, int64_t size) {
+  int64_t first = 0, last = kernel;
+  while (first < last && start + first * dilation < 0) first++;
+  while (last > first && start + (last - 1) * dilation >= size) last--;
+  return {first, last};
+}
+
+void pool_block(const BlockedPool& p) noexcept {
+  constexpr int L = Vec::kLanes;
+  for (int64_t oy = 0; oy < p.out_h; oy++)
+    for (int64_t ox = 0; ox < p.out_w; ox++) {
+      int64_t top = oy * p.stride_h - p.pad_top, left = ox * p.stride_w - p.pad_left;
+      Taps rows = taps_inside(top, p.kernel_h, p.dilation_h, p.in_h), columns = taps_inside(left, p.kernel_w, p.dilation_w, p.in_w);
+      int64_t count = (rows.last - rows.first) * (columns.last - columns.first);
+      int64_t counted = count;
+      if (p.count_padding) {
+        Taps all_rows = taps_inside(top + p.pad_top, p.kernel_h, p.dilation_h, p.in_h + p.pad_top + p.pad_bottom);
+        Taps all_columns = taps_inside(left + p.pad_left, p.kernel_w, p.dilation_w, p.in_w + p.pad_left + p.pad_right);
+        counted = (all_rows.last - all_rows.first) * (all_columns.last - all_columns.first);
+      }
+      for (int64_t lane = 0; lane < p.block; lane += L) {
+        Vec sum = p.maximum ? Vec::set1(-3.402823466e38f) : Vec::zero();
+        for (int64_t ky = rows.first; ky < rows.last; ky++)
+          for (int64_t kx = columns.first; kx < columns.last; kx++) {
+            Vec v = Vec::load(p.x + ((top + ky * p.dilation_h) * p.in_w + left + kx * p.dilation_w) * p.block + lane);
+            sum = p.maximum ? Vec::max(sum, v) : Vec::add(sum, v);
+          }
+        if (!p.maximum) sum = count > 0 ? Vec::div(sum, Vec::set1(float(counted))) : Vec::zero();
+        Vec::store(p.y + (oy * p.out_w + ox) * p.block + lane, sum);
+      }
+    }
+}
+
+void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept {
+  constexpr int L = Vec::kLanes;
+  for (int64_t lane = 0; lane < block; lane += L) {
+    Vec a = Vec::zero(), b = Vec::zero();
+    int64_t i = 0;
+    for (; i + 2 <= pixels; i += 2) {
+      a = Vec::add(a, Vec::load(x + i * block + lane));
+      b = Vec::add(b, Vec::load(x + (i + 1) * block + lane));
+    }
+    if (i < pixels) a = Vec::add(a, Vec::load(x + i * block + lane));
+    Vec::store(y + lane, Vec::add(a, b));
+  }
+}
+
+template <class F>
+static inline void combine_lanes_by(F f, const float* x, const float* lanes, int64_t pixels, int64_t block, float* y) {
+  constexpr int L = Vec::kLanes;
+  for (int64_t lane = 0; lane < block; lane += L) {
+    Vec b = Vec::load(lanes + lane);
+    for (int64_t i = 0; i < pixels; i++) Vec::store(y + i * block + lane, f(Vec::load(x + i * block + lane), b));
+  }
+}
+
+void combine_lanes(BinaryOp op, const float* x, const float* lanes, int64_t pixels, int64_t block, float* y) noexcept {
+  switch (op) {
+    case BinaryOp::kAdd: return combine_lanes_by([](Vec a, Vec b) { return Vec::add(a, b); }, x, lanes, pixels, block, y);
+    case BinaryOp::kSub: return combine_lanes_by([](Vec a, Vec b) { return Vec::sub(a, b); }, x, lanes, pixels, block, y);
+    case BinaryOp::kMul: return combine_lanes_by([](Vec a, Vec b) { return Vec::mul(a, b); }, x, lanes, pixels, block, y);
+    case BinaryOp::kDiv: return combine_lanes_by([](Vec a, Vec b) { return Vec::div(a, b); }, x, lanes, pixels, block, y);
+  }
+}
