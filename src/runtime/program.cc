@@ -171,7 +171,9 @@ void Program::convert(ValueId from, ValueId to) {
   int64_t block = std::max(slot(from).block, slot(to).block), batch = shape[0], channels = shape[1],
           pixels = element_count(std::span(shape).subspan(2));
   auto run = slot(to).block ? kernels::to_channel_blocks : kernels::from_channel_blocks;
-  Step step{.kernel = slot(to).block ? "to channel blocks" : "from channel blocks", .in = {from}, .out = {to}};
+  Step step;
+  step.kernel = slot(to).block ? "to channel blocks" : "from channel blocks";
+  step.in = {from}, step.out = {to};
   step.plan.node.op = Op::identity;
   step.plan.node.name = cat("layout of ", graph_.value(origin_[size_t(from)]).name);
   step.run = [=](const StepCall& call) { run(call.floats(0), batch, channels, pixels, block, call.out_floats()); };
@@ -230,8 +232,9 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   std::function<int64_t(ValueId)> block_of;
   if (fuse_) block_of = [this](ValueId v) { return slot(v).block; };
   if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of));
-  Step step{
-      .plan = plan, .kernel = compiled.kernel, .run = std::move(compiled.run), .in = node.inputs, .out = node.outputs, .in_place = compiled.in_place};
+  Step step;
+  step.plan = plan, step.kernel = compiled.kernel, step.run = std::move(compiled.run);
+  step.in = node.inputs, step.out = node.outputs, step.in_place = compiled.in_place;
   if (!step.run) {
     step.kernel = "reference";
     step.run = reference_step(plan);
