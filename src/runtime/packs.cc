@@ -8,6 +8,7 @@
 #include "graph/infer.h"
 #include "lacuna/error.h"
 #include "runtime/measure.h"
+#include "runtime/weight_codes.h"
 #include "sparse/pattern.h"
 
 namespace lacuna {
@@ -20,49 +21,33 @@ using kernels::PackedConv;
 using kernels::PackedLinear;
 using kernels::WeightMatrix;
 
-// In matrix order. Either values or codes.
+// In matrix order.
 struct PackStore::Matrix {
   WeightId id;
   std::string weight_name;
-  int64_t rows = 0, cols = 0, inner = 0, group = 0;
-  DType stored = DType::kF32, arithmetic = DType::kF32;
-  std::vector<float> values, scales, minima;
-  std::vector<int8_t> codes;
+  int64_t rows = 0, cols = 0, inner = 0;
+  DType stored = DType::kF32;  // a float type that holds the values exactly
+  std::vector<float> values;
+  std::optional<WeightCodes> codes;
   Mask mask;
   std::string pattern = "dense";
   double sparsity = 0;
 
-  WeightMatrix view() const {
-    return {.rows = rows,
-            .cols = cols,
-            .values = values.empty() ? nullptr : values.data(),
-            .codes = codes.empty() ? nullptr : codes.data(),
-            .scales = scales.empty() ? nullptr : scales.data(),
-            .minima = minima.empty() ? nullptr : minima.data(),
-            .group = group,
-            .mask = pattern == "dense" ? nullptr : &mask,
-            .inner = inner};
+  WeightMatrix view(DType type) const {
+    WeightMatrix m{.rows = rows, .cols = cols, .mask = pattern == "dense" ? nullptr : &mask, .inner = inner};
+    if (is_float(type)) {
+      m.values = values.data();
+    } else {
+      m.codes = codes->codes.data(), m.scales = codes->scales.data(), m.group = codes->group;
+      m.minima = codes->minima.empty() ? nullptr : codes->minima.data();
+    }
+    return m;
   }
 };
 
 namespace {
 
 constexpr double kFewZeros = 0.1;  // below this share of zeros a weight is dense
-
-// Symmetric codes in [-127, 127] with one scale per row.
-void quantize_rows(const std::vector<float>& values, int64_t rows, int64_t cols, std::vector<int8_t>& codes, std::vector<float>& scales) {
-  codes.resize(values.size());
-  scales.resize(size_t(rows));
-  parallel_for(rows, [&](int64_t r) {
-    const float* row = values.data() + r * cols;
-    float largest = 0;
-    for (int64_t c = 0; c < cols; c++) largest = std::max(largest, std::abs(row[c]));
-    float scale = largest / 127;
-    scales[size_t(r)] = scale;
-    for (int64_t c = 0; c < cols; c++)
-      codes[size_t(r * cols + c)] = scale > 0 ? int8_t(std::clamp(std::nearbyint(row[c] / scale), -127.0f, 127.0f)) : int8_t(0);
-  });
-}
 
 Mask mask_of_zeros(const std::vector<float>& values, int64_t rows, int64_t cols) {
   Mask mask(rows, cols, false);
@@ -102,13 +87,10 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node) {
   } else {
     matrix->sparsity = 0;
   }
-  if (options_.compute == DType::kS8 && node.op == Op::linear) {
-    matrix->stored = matrix->arithmetic = DType::kS8;
-    quantize_rows(matrix->values, view.rows, view.cols, matrix->codes, matrix->scales);
-    matrix->values = {};
-  } else if (options_.compute == DType::kBF16 && node.op == Op::linear && cpu_features().avx512_bf16) {
-    matrix->stored = matrix->arithmetic = DType::kBF16;
-  }
+  bool plain = weight.encoding.granularity == Encoding::Granularity::kNone;
+  if (plain && (weight.encoding.values == DType::kF16 || weight.encoding.values == DType::kBF16)) matrix->stored = weight.encoding.values;
+  if (options_.compute == DType::kS8 && node.op == Op::linear)
+    matrix->codes = codes_of(weight, data, view, matrix->values, matrix->pattern != "dense");
   last_ = matrix;
   return matrix;
 }
@@ -132,17 +114,23 @@ std::shared_ptr<const PackedLinear> PackStore::linear(const Node& node, int64_t 
   auto [choice, fresh] = chosen_.try_emplace({id, cat("n=", size_class)});
   if (!fresh) return linears_.at({id, choice->second});
   std::shared_ptr<const Matrix> matrix = decoded(node);
-  LinearProblem problem{.rows = matrix->rows,
-                        .cols = matrix->cols,
-                        .weights = matrix->stored,
-                        .activations = matrix->arithmetic,
-                        .group = matrix->group,
-                        .pattern = matrix->pattern,
-                        .sparsity = matrix->sparsity};
-  Choice<LinearKernel> chosen = options_.measured_plan ? measured_choice(problem, matrix->view(), size_class) : static_choice(problem, size_class);
-  choice->second = chosen.kernel->name;
+  LinearProblem problem{.rows = matrix->rows, .cols = matrix->cols, .pattern = matrix->pattern, .sparsity = matrix->sparsity};
+  auto choose = [&](DType weights, DType activations) {
+    problem.weights = weights, problem.activations = activations;
+    bool integers = !is_float(weights);
+    problem.group = integers ? matrix->codes->group : 0, problem.minima = integers && !matrix->codes->minima.empty();
+    return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
+  };
+  // The arithmetic asked for, then floats as they are stored (half the bytes), then f32; the reference kernel only if nothing else.
+  const LinearKernel* reference = &kernels::linear_kernels().back();
+  Choice<LinearKernel> chosen{reference, ""};
+  if (matrix->codes) chosen = choose(matrix->codes->type, DType::kS8);
+  if (chosen.kernel == reference && options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
+  if (chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
+  if (chosen.kernel == reference) chosen = choose(DType::kF32, DType::kF32);
+  choice->second = cat(chosen.kernel->name, " ", name_of(problem.weights));
   auto& packed = linears_[{id, choice->second}];
-  if (!packed) packed = chosen.kernel->pack(problem, matrix->view());
+  if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
   add_line(node, *matrix, problem.to_string(size_class), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
   return packed;
 }
@@ -154,10 +142,11 @@ std::shared_ptr<const PackedConv> PackStore::conv(const Node& node, ConvProblem 
   if (!fresh) return convs_.at({id, choice->second});
   std::shared_ptr<const Matrix> matrix = decoded(node);
   problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
-  Choice<ConvKernel> chosen = options_.measured_plan ? measured_choice(problem, matrix->view(), batch, in_h, in_w) : static_choice(problem);
+  Choice<ConvKernel> chosen =
+      options_.measured_plan ? measured_choice(problem, matrix->view(DType::kF32), batch, in_h, in_w) : static_choice(problem);
   choice->second = cat(chosen.kernel->name, " ", geometry);
   auto& packed = convs_[{id, choice->second}];
-  if (!packed) packed = chosen.kernel->pack(problem, matrix->view());
+  if (!packed) packed = chosen.kernel->pack(problem, matrix->view(DType::kF32));
   add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
   return packed;
 }

@@ -348,6 +348,53 @@ TEST(Session, SparseWeightsTakeSparseKernelsAndGiveTheSameResult) {
   EXPECT_EQ(sparse.plan()[0].sparse, cpu_features().avx2) << sparse.plan()[0].reason;
 }
 
+// A weight of s8 or u4 codes, half of them masked if asked for, with scales per group of 32 columns, and its values.
+Weight coded_weight(Rng& rng, DType type, int64_t rows, int64_t cols, bool minima, bool masked) {
+  constexpr int64_t kGroup = 32;
+  WeightData data{.values = Tensor(type, {rows, cols}), .scales = Tensor(DType::kF32, {rows, cols / kGroup})};
+  for (size_t i = 0; i < data.values.size_bytes(); i++)
+    data.values.mutable_raw()[i] = std::byte(type == DType::kS8 ? rng.below(255) - 127 : rng.below(256));
+  for (float& s : data.scales.mutable_data<float>()) s = float(0.01 + 0.01 * rng.uniform());
+  if (minima) data.minima = random_tensor(rng, {rows, cols / kGroup}, 0.1f);
+  if (masked) {
+    data.mask = Mask(rows, cols, true);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < cols; c++) {
+        if (rng.below(2)) continue;
+        data.mask->set(r, c, false);
+        int64_t i = r * cols + c;
+        if (type == DType::kS8)
+          data.values.mutable_raw()[i] = std::byte(0);
+        else
+          data.values.mutable_raw()[i / 2] &= std::byte(i % 2 ? 0x0f : 0xf0);
+      }
+  }
+  Encoding encoding{.values = type, .granularity = Encoding::Granularity::kGroup, .group = kGroup, .has_minima = minima};
+  return {.name = "w", .shape = {rows, cols}, .layout = MatrixLayout::kOutIn, .encoding = encoding, .source = in_memory(data)};
+}
+
+TEST(Session, IntegerArithmeticUsesTheStoredCodes) {
+  Rng rng(5);
+  struct Kind {
+    DType type;
+    bool minima, masked;
+  };
+  for (Kind kind : {Kind{DType::kS8, false, false}, Kind{DType::kS8, false, true}, Kind{DType::kU4, true, false}, Kind{DType::kU4, true, true}})
+    for (int64_t tokens : {3, 40}) {
+      Builder b;
+      ValueId x = b.graph.add_input("x", DType::kF32, {Dim::symbol("n"), 128});
+      b.graph.add_output(
+          "y",
+          b.graph.add(Op::linear, {x, b.graph.add_weight(b.graph.weights.add(coded_weight(rng, kind.type, 48, 128, kind.minima, kind.masked)))}));
+      infer_shapes(b.graph);
+      Session integers(std::make_shared<const Graph>(b.graph), {.compute = DType::kS8});
+      TensorMap inputs{{"x", random_tensor(rng, {tokens, 128})}};
+      // Only the activations are rounded, to 1/254 of the largest of a token at worst.
+      EXPECT_LE(relative_error(integers.run(inputs).at("y"), testing::run(b.graph, inputs, Executor::kReference).at("y")), 0.02)
+          << name_of(kind.type) << (kind.masked ? " masked " : " ") << tokens << " " << integers.plan()[0].kernel;
+    }
+}
+
 TEST(Session, MeasuredPlansAreKeptInTheCacheDirectory) {
   auto directory = std::filesystem::temp_directory_path() / cat("lacuna-plan-", getpid());
   setenv("XDG_CACHE_HOME", directory.c_str(), 1);
