@@ -217,11 +217,13 @@ Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatri
   if (!known || !still_known(kernels::conv_kernels(), *known)) {
     auto candidates = candidates_of(kernels::conv_kernels(), [&](const ConvKernel& kernel) { return !kernel.accepts(problem, cpu_features()); });
     if (candidates.size() == 1) return {candidates[0], problem.pattern == "dense" ? "dense weight" : "the only kernel that takes this problem"};
-    std::vector<float> x = random_values(batch * problem.in_channels * in_h * in_w),
-                       y(size_t(batch * problem.out_channels * problem.out_h(in_h) * problem.out_w(in_w)));
+    // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
+    auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
+    std::vector<float> x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
+    std::vector<float> y(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
     known = measure<ConvKernel>(candidates, [&](const ConvKernel& kernel) -> std::function<void()> {
       std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
-      return [&, packed] { packed->run(x.data(), batch, in_h, in_w, y.data(), {}); };
+      return [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
     });
     table().add(key, *known);
   }
