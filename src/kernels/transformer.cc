@@ -16,6 +16,8 @@ namespace {
 
 // Queries per tile: their scores over some thousand keys stay in L2.
 constexpr int64_t kQueryTile = 16;
+// Enough for a balanced load on a few threads.
+constexpr int64_t kManyTiles = 16;
 
 // Tiles of at least this many elements are worth a thread.
 constexpr int64_t kElementTile = 16384;
@@ -36,23 +38,29 @@ void for_element_tiles(int64_t n, const auto& body) {
 
 void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides,
                const float* mask, Strides mask_strides, float* out, Strides out_strides) {
-  int64_t group = p.heads / p.kv_heads, tiles_per_head = (p.queries + kQueryTile - 1) / kQueryTile;
-  parallel_for(p.batch * p.heads * tiles_per_head, [&](int64_t index) {
-    int64_t b = index / (p.heads * tiles_per_head), h = index / tiles_per_head % p.heads, first = index % tiles_per_head * kQueryTile;
+  int64_t group = p.heads / p.kv_heads, query_tiles = (p.queries + kQueryTile - 1) / kQueryTile;
+  // Heads that share their keys share a tile, where that leaves tiles enough for all threads.
+  int64_t shared = p.batch * p.kv_heads * query_tiles >= kManyTiles ? group : 1, head_tiles = p.heads / shared;
+  parallel_for(p.batch * head_tiles * query_tiles, [&](int64_t index) {
+    int64_t b = index / (head_tiles * query_tiles), h = index / query_tiles % head_tiles * shared, first = index % query_tiles * kQueryTile;
     int64_t rows = std::min(kQueryTile, p.queries - first);
     thread_local std::vector<float> scratch;
-    size_t floats = size_t(attention_scratch_floats(rows, p.keys, p.dim));
+    size_t floats = size_t(attention_scratch_floats(shared * rows, p.keys, p.dim, p.value_dim));
     if (scratch.size() < floats) scratch.resize(floats);
     AttentionTile tile{.q = q + b * q_strides.batch + h * q_strides.head + first * q_strides.row,
+                       .q_head_stride = q_strides.head,
                        .q_stride = q_strides.row,
                        .k = k + b * k_strides.batch + h / group * k_strides.head,
                        .v = v + b * v_strides.batch + h / group * v_strides.head,
                        .k_stride = k_strides.row,
                        .v_stride = v_strides.row,
                        .mask = mask ? mask + b * mask_strides.batch + h * mask_strides.head + first * mask_strides.row : nullptr,
+                       .mask_head_stride = mask_strides.head,
                        .mask_stride = mask_strides.row,
                        .out = out + b * out_strides.batch + h * out_strides.head + first * out_strides.row,
+                       .out_head_stride = out_strides.head,
                        .out_stride = out_strides.row,
+                       .heads = shared,
                        .rows = rows,
                        .keys = p.keys,
                        .dim = p.dim,

@@ -5,17 +5,17 @@
 
 namespace lacuna::kernels {
 
-// One tile of attention: `rows` queries of one head. Strides in elements.
+// One tile of attention: `rows` queries of each of `heads` heads that share their keys and values. Strides in elements.
 struct AttentionTile {
-  const float* q;  // [rows, dim]
-  int64_t q_stride;
+  const float* q;  // [heads, rows, dim]
+  int64_t q_head_stride, q_stride;
   const float *k, *v;  // [keys, dim], [keys, value_dim]
   int64_t k_stride, v_stride;
-  const float* mask;  // additive [rows, keys], or nullptr
-  int64_t mask_stride;
-  float* out;  // [rows, value_dim]
-  int64_t out_stride;
-  int64_t rows, keys, dim, value_dim;
+  const float* mask;  // additive [heads, rows, keys], or nullptr
+  int64_t mask_head_stride, mask_stride;
+  float* out;  // [heads, rows, value_dim]
+  int64_t out_head_stride, out_stride;
+  int64_t heads, rows, keys, dim, value_dim;
   int64_t first_position;  // query i sees keys j with j <= first_position + i (causal) and j > first_position + i - window (window > 0)
   bool causal;
   int64_t window;
@@ -45,9 +45,9 @@ LACUNA_TRANSFORMER_FUNCTIONS
 
 // Keys are packed in panels of this many.
 inline constexpr int64_t kKeyPanel = 64;
-// Floats of scratch that a tile of `rows` queries needs.
-constexpr int64_t attention_scratch_floats(int64_t rows, int64_t keys, int64_t dim) {
-  return rows * ((keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel) + dim * kKeyPanel;
+// Floats of scratch that a tile of `rows` queries over all its heads needs.
+constexpr int64_t attention_scratch_floats(int64_t rows, int64_t keys, int64_t dim, int64_t value_dim) {
+  return rows * ((keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel + dim + value_dim) + dim * kKeyPanel;
 }
 
 }  // namespace lacuna::kernels

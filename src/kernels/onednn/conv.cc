@@ -1,190 +1,240 @@
-// Dense convolution by oneDNN, f32 and s8: the input is transposed to nhwc once, then chunks of output channels are single-threaded
-// primitives in our tiles, whose outputs are transposed back at the store. The tiles depend on the shape alone, so results do not
-// depend on the thread count.
+// Dense f32 convolution by oneDNN on activations in blocks of channels: tiles of one image times a chunk of output channels, one
+// single-threaded primitive each. In the blocked layout a chunk of channels of one image is contiguous, so a tile is a convolution of
+// its own. The tiles depend on the shape alone, so results do not depend on the thread count.
 #include "kernels/conv.h"
 
 #include <algorithm>
-#include <bit>
+#include <cstring>
 #include <map>
 #include <mutex>
-#include <utility>
+#include <tuple>
+#include <unordered_map>
 
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "kernels/dispatch.h"
-#include "kernels/epilogue.h"
 #include "kernels/onednn/engine.h"
 #include "kernels/support.h"
+#include "kernels/transformer.h"
 
 namespace lacuna::kernels {
 namespace {
 
 using Type = dnnl::memory::data_type;
 using Tag = dnnl::memory::format_tag;
+using Dims = dnnl::memory::dims;
+using Desc = dnnl::memory::desc;
 
-int64_t channels_per_chunk(int64_t out_channels) { return std::clamp<int64_t>((out_channels / 4 + 15) / 16 * 16, 32, 512); }
+int64_t channel_block() { return cpu_features().avx512 ? 16 : 8; }
+int64_t rounded(int64_t n, int64_t block) { return (n + block - 1) / block * block; }
+
+// Channels of images that oneDNN reads plain (its "first convolution").
+constexpr int64_t kFewChannels = 3;
+
+enum class Kind { kPlain, kDepthwise, kGrouped };
+
+Kind kind_of(const ConvProblem& p) {
+  if (p.groups == 1) return Kind::kPlain;
+  return p.groups == p.in_channels && p.groups == p.out_channels ? Kind::kDepthwise : Kind::kGrouped;
+}
 
 class OneDnnConv final : public PackedConv {
  public:
-  OneDnnConv(std::string_view name, Type type, const ConvProblem& problem, const WeightMatrix& weight)
-      : name_(name), type_(type), problem_(problem), chunk_(channels_per_chunk(problem.out_channels)), cols_(weight.cols) {
-    const std::byte* values = type == Type::s8 ? reinterpret_cast<const std::byte*>(weight.codes) : reinterpret_cast<const std::byte*>(weight.values);
-    values_.assign(values, values + weight.rows * weight.cols * type_size());
-    if (type == Type::s8) scales_.assign(weight.scales, weight.scales + weight.rows);
+  OneDnnConv(std::string_view name, const ConvProblem& problem, const WeightMatrix& weight)
+      : name_(name),
+        problem_(problem),
+        kind_(kind_of(problem)),
+        block_(channel_block()),
+        plain_input_(problem.in_channels <= kFewChannels && kind_ == Kind::kPlain) {
+    // A grouped convolution is as many convolutions; else chunks of output channels give work to several threads.
+    int64_t out = problem.out_channels, third = rounded((out + 3) / 4, block_);
+    chunk_ = kind_ == Kind::kGrouped ? out / problem.groups : std::clamp<int64_t>(third, std::min<int64_t>(32, rounded(out, block_)), 256);
+    OneDnnThreads one(1);
+    for (int64_t first = 0; first < out; first += chunk_) {
+      int64_t count = std::min(chunk_, out - first);
+      Dims dims = kind_ == Kind::kDepthwise ? Dims{count, 1, 1, problem.kernel_h, problem.kernel_w}
+                                            : Dims{count, problem.in_channels / problem.groups, problem.kernel_h, problem.kernel_w};
+      Tag order = kind_ == Kind::kDepthwise ? Tag::goihw : Tag::ohwi;
+      dnnl::memory source({dims, Type::f32, order}, onednn_engine(), const_cast<float*>(weight.values) + first * weight.cols);
+      Tile tile = make_tile(count, kProbe + problem.dilation_h * problem.kernel_h, kProbe + problem.dilation_w * problem.kernel_w, {});
+      dnnl::memory packed(tile.weights, onednn_engine());
+      dnnl::reorder(source, packed).execute(onednn_stream(), source, packed);
+      onednn_stream().wait();
+      chunks_.push_back(packed);
+    }
   }
 
   std::string_view kernel() const override { return name_; }
-  int64_t size_bytes() const override { return int64_t(values_.size()); }
+  int64_t size_bytes() const override {
+    int64_t bytes = 0;
+    for (const dnnl::memory& chunk : chunks_) bytes += int64_t(chunk.get_desc().get_size());
+    return bytes;
+  }
+  int64_t input_block() const override { return plain_input_ ? 0 : block_; }
+  int64_t output_block() const override { return block_; }
 
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
+    int64_t in = problem_.in_channels, out = problem_.out_channels, in_size = in_h * in_w, out_size = problem_.out_h(in_h) * problem_.out_w(in_w);
     if (batch == 0) return;
-    std::shared_ptr<const Plan> plan = plan_for(in_h, in_w);
-    const ConvProblem& p = problem_;
-    int64_t in_pixels = in_h * in_w, image_bytes = in_pixels * p.in_channels * type_size();
-    std::byte* source = thread_scratch(ScratchSlot::kShared, size_t(batch * image_bytes));
-    to_nhwc(x, batch, in_pixels, source);
-    int64_t chunks = int64_t(plan->chunks.size()), pixels = p.out_h(in_h) * p.out_w(in_w);
-    parallel_for(batch * chunks, [&](int64_t tile) {
-      int64_t image = tile / chunks, first = tile % chunks * chunk_, channels = std::min(chunk_, p.out_channels - first);
-      float* sums = thread_scratch_of<float>(ScratchSlot::kTile, pixels * channels);
-      execute(plan->chunks[size_t(tile % chunks)], source + image * image_bytes, sums);
-      float* rows = thread_scratch_of<float>(ScratchSlot::kTileThird, pixels * channels);
-      if (type_ == Type::s8) scale_sums(sums, first, channels, pixels);
-      transpose(sums, channels, pixels, channels, rows, pixels);
-      Epilogue image_epilogue = epilogue;
-      image_epilogue.residual_stride = pixels;
-      if (epilogue.residual) image_epilogue.residual = epilogue.residual + image * p.out_channels * pixels;
-      store_channel_major({.sums = rows, .sums_stride = pixels, .first_row = first, .rows = channels, .first_token = 0, .tokens = pixels},
-                          y + image * p.out_channels * pixels, pixels, image_epilogue);
+    if (!plain_input_) {
+      float* blocked = thread_scratch_of<float>(ScratchSlot::kShared, batch * rounded(in, block_) * in_size);
+      to_channel_blocks(x, batch, in, in_size, block_, blocked);
+      x = blocked;
+    }
+    Epilogue inner = epilogue;
+    if (epilogue.residual) {
+      float* blocked = thread_scratch_of<float>(ScratchSlot::kSharedThird, batch * rounded(out, block_) * out_size);
+      to_channel_blocks(epilogue.residual, batch, out, out_size, block_, blocked);
+      inner.residual = blocked;
+    }
+    float* sums = thread_scratch_of<float>(ScratchSlot::kSharedSecond, batch * rounded(out, block_) * out_size);
+    run_blocked(x, batch, in_h, in_w, sums, inner);
+    from_channel_blocks(sums, batch, out, out_size, block_, y);
+  }
+
+  void run_blocked(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
+    int64_t in_size = in_h * in_w, out_size = problem_.out_h(in_h) * problem_.out_w(in_w), chunks = int64_t(chunks_.size());
+    int64_t in_padded = plain_input_ ? problem_.in_channels : rounded(problem_.in_channels, block_),
+            out_padded = rounded(problem_.out_channels, block_);
+    parallel_for(batch * chunks, [&](int64_t index) {
+      int64_t image = index / chunks, chunk = index % chunks, first = chunk * chunk_, count = std::min(chunk_, problem_.out_channels - first);
+      int64_t first_in = kind_ == Kind::kPlain ? 0 : kind_ == Kind::kDepthwise ? first : chunk * (problem_.in_channels / problem_.groups);
+      const float* source = x + (image * in_padded + first_in) * in_size;
+      float* result = y + (image * out_padded + first) * out_size;
+      Epilogue tile_epilogue = epilogue;
+      if (epilogue.bias) tile_epilogue.bias = epilogue.bias + first;
+      if (epilogue.residual) tile_epilogue.residual = epilogue.residual + (image * out_padded + first) * out_size;
+      OneDnnThreads one(1);
+      execute(*tile_for(count, in_h, in_w, tile_epilogue), chunk, source, result, tile_epilogue);
+      if (!fused(epilogue.activation))
+        activate_array(result, rounded(count, block_) * out_size, epilogue.activation, epilogue.alpha, epilogue.beta, result);
     });
   }
 
  private:
-  // One chunk of output channels at one image size.
-  struct Chunk {
-    dnnl::convolution_forward convolution;
-    dnnl::memory weights;
-    dnnl::memory::desc source, sums, scratchpad;
-  };
-  struct Plan {
-    std::vector<Chunk> chunks;
+  static constexpr int64_t kProbe = 56;  // a usual picture, to ask for the layout of weights
+
+  struct Tile {
+    dnnl::convolution_forward primitive;
+    Desc source, weights, result, scratchpad;
   };
 
-  int64_t type_size() const { return type_ == Type::s8 ? 1 : 4; }
+  // What oneDNN applies as it stores; others run over the tile afterwards.
+  static bool fused(Activation a) { return a == Activation::kNone || a == Activation::kRelu || a == Activation::kRelu6 || a == Activation::kClip; }
 
-  std::shared_ptr<const Plan> plan_for(int64_t in_h, int64_t in_w) const {
-    std::lock_guard lock(mutex_);
-    std::shared_ptr<const Plan>& cached = plans_[{in_h, in_w}];
-    if (!cached) {
-      OneDnnThreads one(1);
-      auto plan = std::make_shared<Plan>();
-      for (int64_t first = 0; first < problem_.out_channels; first += chunk_)
-        plan->chunks.push_back(chunk_for(in_h, in_w, first, std::min(chunk_, problem_.out_channels - first)));
-      cached = plan;
-    }
-    return cached;
-  }
-
-  Chunk chunk_for(int64_t in_h, int64_t in_w, int64_t first, int64_t channels) const {
+  Tile make_tile(int64_t out_channels, int64_t in_h, int64_t in_w, const Epilogue& e) const {
     const ConvProblem& p = problem_;
-    dnnl::memory::desc source({1, p.in_channels, in_h, in_w}, type_, Tag::nhwc);
-    dnnl::memory::desc weights({channels, p.in_channels, p.kernel_h, p.kernel_w}, type_, Tag::any);
-    dnnl::memory::desc sums({1, channels, p.out_h(in_h), p.out_w(in_w)}, type_ == Type::s8 ? Type::s32 : Type::f32, Tag::nhwc);
+    int64_t in_channels = kind_ == Kind::kDepthwise ? out_channels : p.in_channels / p.groups;
+    Tag blocked = block_ == 16 ? Tag::nChw16c : Tag::nChw8c;
+    Desc source({1, in_channels, in_h, in_w}, Type::f32, plain_input_ ? Tag::nchw : blocked),
+        result({1, out_channels, p.out_h(in_h), p.out_w(in_w)}, Type::f32, blocked);
+    Dims weight_dims =
+        kind_ == Kind::kDepthwise ? Dims{out_channels, 1, 1, p.kernel_h, p.kernel_w} : Dims{out_channels, in_channels, p.kernel_h, p.kernel_w};
+    Desc weights(weight_dims, Type::f32, Tag::any), bias({out_channels}, Type::f32, Tag::x);
+    Dims strides{p.stride_h, p.stride_w}, dilation{p.dilation_h - 1, p.dilation_w - 1}, before{p.pad_top, p.pad_left},
+        after{p.pad_bottom, p.pad_right};
+    auto desc = e.bias ? dnnl::convolution_forward::desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, source, weights,
+                                                         bias, result, strides, dilation, before, after)
+                       : dnnl::convolution_forward::desc(dnnl::prop_kind::forward_inference, dnnl::algorithm::convolution_direct, source, weights,
+                                                         result, strides, dilation, before, after);
+    dnnl::post_ops post;
+    if (e.residual) post.append_binary(dnnl::algorithm::binary_add, result);
+    if (e.activation == Activation::kRelu) post.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
+    if (e.activation == Activation::kRelu6) post.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6);
+    if (e.activation == Activation::kClip) post.append_eltwise(1, dnnl::algorithm::eltwise_clip, e.alpha, e.beta);
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-    dnnl::convolution_forward::primitive_desc desc({dnnl::prop_kind::forward_inference,
-                                                    dnnl::algorithm::convolution_direct,
-                                                    source,
-                                                    weights,
-                                                    sums,
-                                                    {p.stride_h, p.stride_w},
-                                                    {p.dilation_h - 1, p.dilation_w - 1},
-                                                    {p.pad_top, p.pad_left},
-                                                    {p.pad_bottom, p.pad_right}},
-                                                   attributes, onednn_engine());
-    dnnl::memory plain({{channels, p.in_channels, p.kernel_h, p.kernel_w}, type_, Tag::ohwi}, onednn_engine(),
-                       const_cast<std::byte*>(values_.data() + first * cols_ * type_size()));
-    dnnl::memory packed(desc.weights_desc(), onednn_engine());
-    dnnl::reorder(plain, packed).execute(onednn_stream(), plain, packed);
-    onednn_stream().wait();
-    return {dnnl::convolution_forward(desc), packed, source, sums, desc.scratchpad_desc()};
+    attributes.set_post_ops(post);
+    dnnl::convolution_forward::primitive_desc pd(desc, attributes, onednn_engine());
+    return {dnnl::convolution_forward(pd), source, pd.weights_desc(), result, pd.scratchpad_desc()};
   }
 
-  void execute(const Chunk& chunk, std::byte* source, float* sums) const {
-    OneDnnThreads one(1);
+  std::shared_ptr<const Tile> tile_for(int64_t out_channels, int64_t in_h, int64_t in_w, const Epilogue& e) const {
+    std::lock_guard lock(mutex_);
+    auto& tile = tiles_[{out_channels, in_h, in_w, e.bias != nullptr, e.residual != nullptr, e.activation, e.alpha, e.beta}];
+    if (!tile) tile = std::make_shared<Tile>(make_tile(out_channels, in_h, in_w, e));
+    return tile;
+  }
+
+  // The chunk's weights in the layout that a primitive wants: mostly the one they are in.
+  dnnl::memory weights_for(int64_t chunk, const Desc& wanted) const {
+    const dnnl::memory& packed = chunks_[size_t(chunk)];
+    if (packed.get_desc() == wanted) return packed;
+    std::lock_guard lock(mutex_);
+    for (auto& [index, other] : others_)
+      if (index == chunk && other.get_desc() == wanted) return other;
+    dnnl::memory other(wanted, onednn_engine()), source = packed;
+    dnnl::reorder(source, other).execute(onednn_stream(), source, other);
+    onednn_stream().wait();
+    others_.emplace_back(chunk, other);
+    return other;
+  }
+
+  void execute(const Tile& tile, int64_t chunk, const float* x, float* y, const Epilogue& e) const {
     dnnl::engine& engine = onednn_engine();
-    dnnl::memory scratchpad(chunk.scratchpad, engine, thread_scratch(ScratchSlot::kTileSecond, chunk.scratchpad.get_size()));
-    chunk.convolution.execute(onednn_stream(), {{DNNL_ARG_SRC, dnnl::memory(chunk.source, engine, source)},
-                                                {DNNL_ARG_WEIGHTS, chunk.weights},
-                                                {DNNL_ARG_DST, dnnl::memory(chunk.sums, engine, sums)},
-                                                {DNNL_ARG_SCRATCHPAD, scratchpad}});
+    auto memory = [&](const Desc& desc, const float* data) { return dnnl::memory(desc, engine, const_cast<float*>(data)); };
+    std::unordered_map<int, dnnl::memory> arguments = {
+        {DNNL_ARG_SRC, memory(tile.source, x)},
+        {DNNL_ARG_WEIGHTS, weights_for(chunk, tile.weights)},
+        {DNNL_ARG_DST, memory(tile.result, y)},
+        {DNNL_ARG_SCRATCHPAD, dnnl::memory(tile.scratchpad, engine, thread_scratch(ScratchSlot::kTile, tile.scratchpad.get_size()))}};
+    if (e.bias) arguments.emplace(DNNL_ARG_BIAS, memory({{tile.result.dims()[1]}, Type::f32, Tag::x}, e.bias));
+    if (e.residual) arguments.emplace(DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_SRC_1, memory(tile.result, e.residual));
+    tile.primitive.execute(onednn_stream(), arguments);
     onednn_stream().wait();
-  }
-
-  // x [batch, channels, pixels] to [batch, pixels, channels], as codes for s8.
-  void to_nhwc(const float* x, int64_t batch, int64_t pixels, std::byte* out) const {
-    constexpr int64_t kPixels = 256;
-    int64_t channels = problem_.in_channels, blocks = (pixels + kPixels - 1) / kPixels;
-    parallel_for(batch * blocks, [&](int64_t task) {
-      int64_t image = task / blocks, first = task % blocks * kPixels, count = std::min(kPixels, pixels - first);
-      const float* from = x + image * channels * pixels + first;
-      std::byte* to = out + (image * pixels + first) * channels * type_size();
-      if (type_ == Type::f32) return transpose(from, pixels, channels, count, reinterpret_cast<float*>(to), channels);
-      float* rows = thread_scratch_of<float>(ScratchSlot::kTile, count * channels);
-      transpose(from, pixels, channels, count, rows, channels);
-      quantize_static_s8(rows, count * channels, problem_.input_scale, reinterpret_cast<int8_t*>(to));
-    });
-  }
-
-  // Integers to floats in their place.
-  void scale_sums(float* sums, int64_t first, int64_t channels, int64_t pixels) const {
-    for (int64_t pixel = 0; pixel < pixels; pixel++)
-      for (int64_t c = 0; c < channels; c++) {
-        float& sum = sums[pixel * channels + c];
-        sum = float(std::bit_cast<int32_t>(sum)) * scales_[size_t(first + c)] * problem_.input_scale;
-      }
   }
 
   std::string_view name_;
-  Type type_;
   ConvProblem problem_;
-  int64_t chunk_, cols_;
-  std::vector<std::byte> values_;  // in matrix order
-  std::vector<float> scales_;      // s8: per output channel
+  Kind kind_;
+  int64_t block_, chunk_ = 0;
+  bool plain_input_;
+  std::vector<dnnl::memory> chunks_;
   mutable std::mutex mutex_;
-  mutable std::map<std::pair<int64_t, int64_t>, std::shared_ptr<const Plan>> plans_;
+  mutable std::map<std::tuple<int64_t, int64_t, int64_t, bool, bool, Activation, float, float>, std::shared_ptr<const Tile>> tiles_;
+  mutable std::vector<std::pair<int64_t, dnnl::memory>> others_;
 };
 
-constexpr std::string_view kF32 = "onednn::conv_dense_f32", kS8 = "onednn::conv_dense_s8";
-
-std::optional<std::string> accepts(DType type, const ConvProblem& problem, const CpuFeatures& cpu) {
-  // Without VNNI oneDNN's int8 saturates; without AVX-512 its nhwc kernels are slow.
-  if (auto lacking = lacks(cpu, type == DType::kS8 ? "avx512_vnni" : "avx512")) return lacking;
-  if (problem.weights != type || problem.activations != type) return cat("multiplies ", name_of(type), " only");
-  if (problem.groups != 1) return "wants a single group";
-  return std::nullopt;
-}
+constexpr std::string_view kName = "onednn::conv_f32";
 
 }  // namespace
 
-extern const ConvKernel onednn_conv_dense_f32 = {
-    .name = kF32,
-    .help = "dense f32 by oneDNN, through nhwc",
-    .sparse = false,
-    .break_even = 0,
-    .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts(DType::kF32, problem, cpu); },
-    .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<OneDnnConv>(kF32, Type::f32, problem, weight);
-    }};
+void to_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y) {
+  int64_t blocks = (channels + block - 1) / block;
+  parallel_for(batch * blocks, [&](int64_t index) {
+    int64_t first = index % blocks * block, count = std::min(block, channels - first);
+    float* to = y + index * pixels * block;
+    if (count < block) std::fill_n(to, pixels * block, 0.0f);
+    transpose(x + (index / blocks * channels + first) * pixels, pixels, count, pixels, to, block);
+  });
+}
 
-extern const ConvKernel onednn_conv_dense_s8 = {
-    .name = kS8,
-    .help = "dense s8 by oneDNN, through nhwc",
-    .sparse = false,
-    .break_even = 0,
-    .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts(DType::kS8, problem, cpu); },
-    .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<OneDnnConv>(kS8, Type::s8, problem, weight);
-    }};
+void from_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y) {
+  int64_t blocks = (channels + block - 1) / block;
+  parallel_for(batch * blocks, [&](int64_t index) {
+    int64_t first = index % blocks * block, count = std::min(block, channels - first);
+    transpose(x + index * pixels * block, block, pixels, count, y + (index / blocks * channels + first) * pixels, pixels);
+  });
+}
+
+extern const ConvKernel onednn_conv_f32 = {.name = kName,
+                                           .help = "dense f32 by oneDNN, channels in blocks",
+                                           .sparse = false,
+                                           .break_even = 0,
+                                           .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) -> std::optional<std::string> {
+                                             if (auto lacking = lacks(cpu, "avx2")) return lacking;
+                                             if (problem.weights != DType::kF32 || problem.activations != DType::kF32) return "multiplies f32 only";
+                                             int64_t block = channel_block();
+                                             if (problem.in_channels == 0 || problem.out_channels == 0) return "there are no channels";
+                                             if (problem.pad_top < 0 || problem.pad_left < 0 || problem.pad_bottom < 0 || problem.pad_right < 0)
+                                               return "pads are negative";
+                                             if (kind_of(problem) == Kind::kGrouped && (problem.in_channels / problem.groups % block != 0 ||
+                                                                                        problem.out_channels / problem.groups % block != 0))
+                                               return cat("the channels of a group are no multiple of ", block);
+                                             return std::nullopt;
+                                           },
+                                           .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
+                                             return std::make_unique<OneDnnConv>(kName, problem, weight);
+                                           }};
 
 }  // namespace lacuna::kernels

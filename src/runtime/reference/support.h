@@ -104,6 +104,15 @@ struct AxisView {
   }
 };
 
+// A slice as a strided view: what starts, ends, axes and steps select.
+struct SliceView {
+  Shape shape;
+  std::vector<int64_t> strides;
+  int64_t offset = 0;
+};
+SliceView slice_view(const OpCall& call, const Shape& x, const std::vector<int64_t>& starts, const std::vector<int64_t>& ends,
+                     std::optional<std::vector<int64_t>> axes, std::optional<std::vector<int64_t>> steps);
+
 // Sliding windows over the spatial axes: attributes resolved for an actual input.
 struct Windows {
   Shape input, kernel, strides, dilations, pad_begin, pad_end, output;
