@@ -245,6 +245,18 @@ LacunaWriter::Stored LacunaWriter::add_weight(WeightId id, const WeightData& dat
   return stored;
 }
 
+LacunaWriter::Stored LacunaWriter::stored(WeightId id) const {
+  const std::string& name = impl_->graph.weights[id].name;
+  for (auto& [file, shard] : impl_->finished)
+    for (auto& w : shard.weights)
+      if (w.name == name) {
+        Stored stored{w.format, 0};
+        for (auto& [part, record] : w.parts) stored.bytes += part_bytes(record);
+        return stored;
+      }
+  throw NotFound(cat("weight '", name, "' is in no finished shard"));
+}
+
 void LacunaWriter::add_rest(Progress* progress) {
   auto ids = order();
   int64_t done = 0;

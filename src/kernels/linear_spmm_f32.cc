@@ -55,8 +55,8 @@ struct ChannelMajor final : PanelSource {
 
 class SpmmLinear final : public PackedLinear {
  public:
-  SpmmLinear(std::string_view name, const SpmmF32Isa& isa, const LinearProblem& problem, const WeightMatrix& weight, int64_t block_rows)
-      : name_(name), matrix_(isa, weight.rows, weight.cols, rounded(problem, weight).data(), block_rows) {}
+  SpmmLinear(std::string_view name, const SpmmF32Isa& isa, const LinearProblem& problem, const WeightMatrix& weight, SpmmMatrix::Store store)
+      : name_(name), matrix_(isa, weight.rows, weight.cols, rounded(problem, weight).data(), store) {}
 
   std::string_view kernel() const override { return name_; }
   int64_t size_bytes() const override { return matrix_.size_bytes(); }
@@ -85,58 +85,71 @@ class SpmmLinear final : public PackedLinear {
 
 bool is_row_block(const std::string& pattern) { return pattern == "block:4x1" || pattern == "block:4x4" || pattern.starts_with("block:8x"); }
 
-std::optional<std::string> accepts(std::string_view isa, bool blocks, const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
+enum class Kind { kUnstructured, kBlocks, kDense };
+
+std::optional<std::string> accepts(std::string_view isa, Kind kind, const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
   if (auto lacking = lacks(cpu, isa)) return lacking;
   if (!is_float(problem.weights) || problem.activations != DType::kF32) return "multiplies f32 activations with float weights";
-  if (problem.pattern == "dense") return "the weight is dense";
-  if (blocks && !is_row_block(problem.pattern)) return cat("wants blocks of four rows, not ", problem.pattern);
+  if (kind != Kind::kDense && problem.pattern == "dense") return "the weight is dense";
+  if (kind == Kind::kBlocks && !is_row_block(problem.pattern)) return cat("wants blocks of four rows, not ", problem.pattern);
   if (tokens <= 8) return "meant for more than 8 tokens";
   return std::nullopt;
 }
 
-constexpr std::string_view kAvx512 = "avx512::spmm_csr_f32_n64", kAvx2 = "avx2::spmm_csr_f32_n64";
-constexpr std::string_view kAvx512Blocks = "avx512::spmm_bsr4_f32_n64", kAvx2Blocks = "avx2::spmm_bsr4_f32_n64";
+template <const SpmmF32Isa* isa, Kind kind>
+std::optional<std::string> accepts_kind(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
+  return accepts(isa->name, kind, problem, tokens, cpu);
+}
+
+template <const SpmmF32Isa* isa, const std::string_view* name, SpmmMatrix::Store store>
+std::unique_ptr<PackedLinear> pack(const LinearProblem& problem, const WeightMatrix& weight) {
+  return std::make_unique<SpmmLinear>(*name, *isa, problem, weight, store);
+}
+
+constexpr std::string_view kAvx512Spmm = "avx512::spmm_csr_f32_n64";
+constexpr std::string_view kAvx512SpmmBlocks = "avx512::spmm_bsr4_f32_n64";
+constexpr std::string_view kAvx512Dense = "avx512::dense_f32_n64";
+constexpr std::string_view kAvx2Spmm = "avx2::spmm_csr_f32_n64";
+constexpr std::string_view kAvx2SpmmBlocks = "avx2::spmm_bsr4_f32_n64";
+constexpr std::string_view kAvx2Dense = "avx2::dense_f32_n64";
 
 }  // namespace
 
-extern const LinearKernel avx512_spmm_f32 = {
-    .name = kAvx512,
-    .help = "unstructured f32, 64 tokens in four registers, rows in pairs",
-    .sparse = true,
-    .break_even = 0.45,
-    .accepts = [](const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) { return accepts("avx512", false, problem, tokens, cpu); },
-    .pack = [](const LinearProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedLinear> {
-      return std::make_unique<SpmmLinear>(kAvx512, kSpmmF32Avx512, problem, weight, 1);
-    }};
-
-extern const LinearKernel avx2_spmm_f32 = {
-    .name = kAvx2,
-    .help = "unstructured f32, 64 tokens in eight registers",
-    .sparse = true,
-    .break_even = 0.45,
-    .accepts = [](const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) { return accepts("avx2", false, problem, tokens, cpu); },
-    .pack = [](const LinearProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedLinear> {
-      return std::make_unique<SpmmLinear>(kAvx2, kSpmmF32Avx2, problem, weight, 1);
-    }};
-
-extern const LinearKernel avx512_spmm_blocks_f32 = {
-    .name = kAvx512Blocks,
-    .help = "f32 in blocks of four rows that share their loads",
-    .sparse = true,
-    .break_even = 0.2,
-    .accepts = [](const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) { return accepts("avx512", true, problem, tokens, cpu); },
-    .pack = [](const LinearProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedLinear> {
-      return std::make_unique<SpmmLinear>(kAvx512Blocks, kSpmmF32Avx512, problem, weight, kBlockRows);
-    }};
-
-extern const LinearKernel avx2_spmm_blocks_f32 = {
-    .name = kAvx2Blocks,
-    .help = "f32 in blocks of four rows that share their loads",
-    .sparse = true,
-    .break_even = 0.2,
-    .accepts = [](const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) { return accepts("avx2", true, problem, tokens, cpu); },
-    .pack = [](const LinearProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedLinear> {
-      return std::make_unique<SpmmLinear>(kAvx2Blocks, kSpmmF32Avx2, problem, weight, kBlockRows);
-    }};
+extern const LinearKernel avx512_spmm_f32 = {.name = kAvx512Spmm,
+                                             .help = "unstructured f32, 64 tokens side by side",
+                                             .sparse = true,
+                                             .break_even = 0.45,
+                                             .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kUnstructured>,
+                                             .pack = pack<&kSpmmF32Avx512, &kAvx512Spmm, SpmmMatrix::Store::kSingle>};
+extern const LinearKernel avx512_spmm_blocks_f32 = {.name = kAvx512SpmmBlocks,
+                                                    .help = "f32 in blocks of four rows that share their loads",
+                                                    .sparse = true,
+                                                    .break_even = 0.2,
+                                                    .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kBlocks>,
+                                                    .pack = pack<&kSpmmF32Avx512, &kAvx512SpmmBlocks, SpmmMatrix::Store::kRowBlocks>};
+extern const LinearKernel avx512_dense_f32 = {.name = kAvx512Dense,
+                                              .help = "dense f32 in blocks of four rows",
+                                              .sparse = false,
+                                              .break_even = 0,
+                                              .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kDense>,
+                                              .pack = pack<&kSpmmF32Avx512, &kAvx512Dense, SpmmMatrix::Store::kDense>};
+extern const LinearKernel avx2_spmm_f32 = {.name = kAvx2Spmm,
+                                           .help = "unstructured f32, 64 tokens side by side",
+                                           .sparse = true,
+                                           .break_even = 0.45,
+                                           .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kUnstructured>,
+                                           .pack = pack<&kSpmmF32Avx2, &kAvx2Spmm, SpmmMatrix::Store::kSingle>};
+extern const LinearKernel avx2_spmm_blocks_f32 = {.name = kAvx2SpmmBlocks,
+                                                  .help = "f32 in blocks of four rows that share their loads",
+                                                  .sparse = true,
+                                                  .break_even = 0.2,
+                                                  .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kBlocks>,
+                                                  .pack = pack<&kSpmmF32Avx2, &kAvx2SpmmBlocks, SpmmMatrix::Store::kRowBlocks>};
+extern const LinearKernel avx2_dense_f32 = {.name = kAvx2Dense,
+                                            .help = "dense f32 in blocks of four rows",
+                                            .sparse = false,
+                                            .break_even = 0,
+                                            .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kDense>,
+                                            .pack = pack<&kSpmmF32Avx2, &kAvx2Dense, SpmmMatrix::Store::kDense>};
 
 }  // namespace lacuna::kernels

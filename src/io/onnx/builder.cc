@@ -111,14 +111,10 @@ void OpContext::copy(Attributes& into, std::initializer_list<const char*> names)
   }
 }
 
-const SymShape* OpContext::shape(ValueId value) const {
-  if (value == kNoValue) return nullptr;
-  auto& shape = builder_.fact(value).shape;
-  return shape ? &*shape : nullptr;
-}
+std::optional<SymShape> OpContext::shape(ValueId value) const { return value == kNoValue ? std::nullopt : builder_.fact(value).shape; }
 
 std::optional<int64_t> OpContext::rank(ValueId value) const {
-  auto* known = shape(value);
+  auto known = shape(value);
   return known ? std::optional(int64_t(known->size())) : std::nullopt;
 }
 

@@ -22,7 +22,7 @@ namespace lacuna::onnx {
 namespace {
 
 constexpr ValueId kPoison = -2;
-constexpr int kOldestOpset = 7, kNewestOpset = 25;
+constexpr int kOldestOpset = 1, kNewestOpset = 25;
 constexpr int kMaxNesting = 32, kMaxNodes = 1000000;
 
 std::string domain_of(const std::string& domain) { return domain == "ai.onnx" ? "" : domain; }

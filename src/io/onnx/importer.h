@@ -90,7 +90,7 @@ class OpContext {
 
   // What is known before the run.
   DType dtype(ValueId value) const { return builder_.fact(value).dtype; }
-  const SymShape* shape(ValueId value) const;
+  std::optional<SymShape> shape(ValueId value) const;
   std::optional<int64_t> rank(ValueId value) const;
   int64_t required_rank(ValueId value) const;  // unsupported() if unknown
   std::optional<std::vector<int64_t>> integers_of(ValueId value) const;

@@ -132,7 +132,7 @@ void group_scaled(const Lane16Call& c, int64_t first_token) {
 template <class S, int kSlots, int kTokens>
 void n16(const Lane16Call& c, int64_t first_token) {
   using Vec = typename S::Vec;
-  constexpr int kChains = kTokens <= 2 ? 2 : 1;
+  constexpr int kChains = kTokens * S::kVectors <= 2 ? 2 : 1;
   constexpr int kBytes = 64 / S::kVectors;
   constexpr int kPairs = kSlots / 2;  // of steps in a unit: kSlots slots x 4 groups / 4 slots per step / 2
   Vec acc[kChains][kTokens][S::kVectors];
@@ -165,32 +165,36 @@ void n16(const Lane16Call& c, int64_t first_token) {
     }
 }
 
+// Always inlined: a call that is inlined late leaves the accumulators on the stack (gcc 12).
+template <class S, int kWindow, int kTokens>
+[[gnu::always_inline]] inline void window_step(typename S::Vec (&acc)[kTokens][S::kVectors], const uint8_t* p, const uint8_t* x, const uint8_t* x_xor,
+                                               int64_t x_stride) {
+  constexpr int kBytes = 64 / S::kVectors;
+  LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+    typename S::Vec index = S::load(p + kBytes * v);
+    typename S::Gathered w(p + 64 + kBytes * v);
+    typename S::Vec gathered[kTokens];
+    S::template lookup_window<kWindow, kTokens>(x, x_xor, x_stride, index, gathered);
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) w.dot(acc[t][v], gathered[t]);
+  }
+}
+
 template <class S, int kWindow, int kTokens>
 void window(const Lane16Call& c, int64_t first_token) {
   using Vec = typename S::Vec;
-  constexpr int kChains = kTokens <= 2 ? 2 : 1;
-  constexpr int kBytes = 64 / S::kVectors;
+  constexpr int kChains = kTokens * S::kVectors <= 2 ? 2 : 1;
   Vec acc[kChains][kTokens][S::kVectors];
   LACUNA_UNROLL for (int k = 0; k < kChains; k++)
     LACUNA_UNROLL for (int t = 0; t < kTokens; t++) start<S>(acc[k][t], 0);
-  const uint8_t* p = c.stream;
-  const uint8_t* base = c.x + first_token * c.x_stride;
-  const uint8_t* base_xor = c.x_xor + first_token * c.x_stride;
-  auto step = [&](int64_t s, int chain) {
-    int64_t offset = c.offsets[s];
-    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
-      Vec index = S::load(p + kBytes * v);
-      typename S::Gathered w(p + 64 + kBytes * v);
-      LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-        w.dot(acc[chain][t][v], S::template lookup_window<kWindow>(base + t * c.x_stride + offset, base_xor + t * c.x_stride + offset, index));
-    }
-    p += 128;
-  };
-  int64_t s = 0;
-  for (; s + kChains <= c.units; s += kChains)
-    LACUNA_UNROLL for (int k = 0; k < kChains; k++) step(s + k, k);
+  const uint8_t *p = c.stream, *x = c.x + first_token * c.x_stride, *x_xor = c.x_xor + first_token * c.x_stride;
+  const int32_t* offset = c.offsets;
+  int64_t stride = c.x_stride, steps = c.units;
+  for (; steps >= kChains; steps -= kChains, offset += kChains, p += 128 * kChains) {
+    window_step<S, kWindow, kTokens>(acc[0], p, x + offset[0], x_xor + offset[0], stride);
+    if constexpr (kChains == 2) window_step<S, kWindow, kTokens>(acc[1], p + 128, x + offset[1], x_xor + offset[1], stride);
+  }
   if constexpr (kChains == 2)
-    if (s < c.units) step(s, 0);
+    if (steps > 0) window_step<S, kWindow, kTokens>(acc[0], p, x + offset[0], x_xor + offset[0], stride);
   LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
     LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
       Vec sum = acc[0][t][v];
@@ -256,10 +260,13 @@ void output(const Lane16Output& o) {
 template <class S>
 float largest(const float* x, int64_t n) {
   constexpr int kPerVector = 16 / S::kVectors;
-  typename S::Floats most = S::set1_float(0);
+  typename S::Floats most[4];  // four chains hide the latency
+  LACUNA_UNROLL for (int k = 0; k < 4; k++) most[k] = S::set1_float(0);
   int64_t i = 0;
-  for (; i + kPerVector <= n; i += kPerVector) most = S::max(S::abs_float(S::load_floats(x + i)), most);
-  float out = S::largest_lane(most);
+  for (; i + 4 * kPerVector <= n; i += 4 * kPerVector)
+    LACUNA_UNROLL for (int k = 0; k < 4; k++) most[k] = S::max(S::abs_float(S::load_floats(x + i + k * kPerVector)), most[k]);
+  for (; i + kPerVector <= n; i += kPerVector) most[0] = S::max(S::abs_float(S::load_floats(x + i)), most[0]);
+  float out = S::largest_lane(S::max(S::max(most[0], most[1]), S::max(most[2], most[3])));
   for (; i < n; i++) {
     float v = x[i] < 0 ? -x[i] : x[i];
     out = out < v ? v : out;
@@ -270,6 +277,7 @@ float largest(const float* x, int64_t n) {
 template <class S>
 void quantize(const float* x, int64_t n, float inverse, uint8_t flip, uint8_t* out) {
   int64_t i = 0;
+  for (; i + 64 <= n; i += 64) S::quantize64(x + i, inverse, flip, out + i);
   for (; i + 16 <= n; i += 16) S::quantize16(x + i, inverse, flip, out + i);
   if (i == n) return;
   float rest[16] = {};

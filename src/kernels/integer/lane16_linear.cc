@@ -126,6 +126,7 @@ std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Fo
   if (problem.group % kUnitCols != 0) return cat("takes scale groups of a multiple of ", kUnitCols, " columns, not ", problem.group);
   if (problem.minima && bits == 8) return "takes no minima";
   if (format == Lane16Format::kN16 && n16_slots(problem.pattern) == 0) return cat("takes N:M with M dividing 16, not ", problem.pattern);
+  if (format == Lane16Format::kDense && problem.minima && problem.pattern != "dense") return "would add minima where weights were removed";
   if (format != Lane16Format::kDense && problem.pattern == "dense") return "is for sparse weights";
   return std::nullopt;
 }

@@ -74,17 +74,57 @@ struct Simd {
     }
   };
 
+  // Four codes that meet four columns of each token.
+  struct Broadcast {
+    Vec codes;
+    explicit Broadcast(const uint8_t* p) : codes(_mm256_set1_epi32(*reinterpret_cast<const int*>(p))) {}
+    void dot(Vec& acc, Vec x) const {
+#ifdef __AVXVNNI__
+      __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(codes));
+#else
+      acc = add_pairs(acc, _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes)));
+#endif
+    }
+  };
+  static Vec unpack_low8(Vec a, Vec b) { return _mm256_unpacklo_epi8(a, b); }
+  static Vec unpack_high8(Vec a, Vec b) { return _mm256_unpackhi_epi8(a, b); }
+  static Vec unpack_low16(Vec a, Vec b) { return _mm256_unpacklo_epi16(a, b); }
+  static Vec unpack_high16(Vec a, Vec b) { return _mm256_unpackhi_epi16(a, b); }
+  // Lane block / 2 of registers 0 and 1 in memory, or of 2 and 3.
+  static Vec load_lanes(const int32_t* p, int block) {
+    p += 16 * (block % 2) + 4 * (block / 2);
+    auto lane = [](const int32_t* q) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(q)); };
+    return _mm256_inserti128_si256(_mm256_castsi128_si256(lane(p)), lane(p + 8), 1);
+  }
+  static void store_lanes(uint8_t* p, int64_t stride, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + stride), _mm256_extracti128_si256(v, 1));
+  }
+  [[gnu::always_inline]] static void transpose(Floats (&tile)[8]) {
+    Floats u[8];
+    LACUNA_UNROLL for (int i = 0; i < 8; i += 2)
+      u[i] = _mm256_unpacklo_ps(tile[i], tile[i + 1]), u[i + 1] = _mm256_unpackhi_ps(tile[i], tile[i + 1]);
+    LACUNA_UNROLL for (int i = 0; i < 8; i += 4) {
+      tile[i] = _mm256_shuffle_ps(u[i], u[i + 2], 0x44), tile[i + 1] = _mm256_shuffle_ps(u[i], u[i + 2], 0xee);
+      tile[i + 2] = _mm256_shuffle_ps(u[i + 1], u[i + 3], 0x44), tile[i + 3] = _mm256_shuffle_ps(u[i + 1], u[i + 3], 0xee);
+    }
+    LACUNA_UNROLL for (int i = 0; i < 4; i++) {
+      u[i] = _mm256_permute2f128_ps(tile[i], tile[i + 4], 0x20), u[i + 4] = _mm256_permute2f128_ps(tile[i], tile[i + 4], 0x31);
+    }
+    LACUNA_UNROLL for (int i = 0; i < 8; i++) tile[i] = u[i];
+  }
+
   static Vec lookup16(const uint8_t* x, Vec index) { return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load128(x)), index); }
   static Vec lookup16_pair(const uint8_t* x, Vec index) { return _mm256_blend_epi16(lookup16(x, index), lookup16(x + 16, index), 0xaa); }
-  // vpshufb gives 0 where the index is negative, so a sum (xor) of differences leaves the entry of the right sixteen.
-  template <int kWindow>
-  static Vec lookup_window(const uint8_t* x, const uint8_t* x_xor, Vec index) {
-    Vec out = lookup16(x, index);
+  // out[t] = x[t * stride + index]
+  template <int kWindow, int kTokens>
+  [[gnu::always_inline]] static void lookup_window(const uint8_t* x, const uint8_t* x_xor, int64_t stride, Vec index, Vec (&out)[kTokens]) {
+    // vpshufb gives 0 where the index is negative, so a sum (xor) of differences leaves the entry of the right sixteen.
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = lookup16(x + t * stride, index);
     LACUNA_UNROLL for (int i = 16; i < kWindow; i += 16) {
       index = _mm256_sub_epi8(index, _mm256_set1_epi8(16));
-      out = _mm256_xor_si256(out, lookup16(x_xor + i, index));
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = _mm256_xor_si256(out[t], lookup16(x_xor + t * stride + i, index));
     }
-    return out;
   }
 
   static Floats to_float(Vec v) { return _mm256_cvtepi32_ps(v); }
@@ -105,14 +145,23 @@ struct Simd {
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
   }
 
+  static Vec rounded(const float* x, float inverse) {
+    __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x), _mm256_set1_ps(inverse));
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-127)), _mm256_set1_ps(127)));
+  }
   static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
-    auto rounded = [&](const float* p) {
-      __m256 v = _mm256_mul_ps(_mm256_loadu_ps(p), _mm256_set1_ps(inverse));
-      return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-127)), _mm256_set1_ps(127)));
-    };
-    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(rounded(x), rounded(x + 8)), 0xd8);
+    Vec words = _mm256_permute4x64_epi64(_mm256_packs_epi32(rounded(x, inverse), rounded(x + 8, inverse)), 0xd8);
     __m128i codes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(codes, _mm_set1_epi8(char(flip))));
+  }
+  static void quantize64(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+    const Vec order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);  // packs works within 128-bit lanes
+    for (int i = 0; i < 64; i += 32) {
+      Vec low = _mm256_packs_epi32(rounded(x + i, inverse), rounded(x + i + 8, inverse));
+      Vec high = _mm256_packs_epi32(rounded(x + i + 16, inverse), rounded(x + i + 24, inverse));
+      Vec codes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm256_xor_si256(codes, _mm256_set1_epi8(char(flip))));
+    }
   }
   static void group_sums(const int8_t* codes, int64_t group, int64_t groups, int32_t* sums) {
     for (int64_t g = 0; g < groups; g++) {

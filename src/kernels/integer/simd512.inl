@@ -103,25 +103,88 @@ struct Simd {
 #endif
   };
 
+  // Four codes that meet four columns of each token.
+  struct Broadcast {
+#ifdef __AVX512VNNI__
+    Vec codes;
+    explicit Broadcast(const uint8_t* p) : codes(_mm512_set1_epi32(*reinterpret_cast<const int*>(p))) {}
+    void dot(Vec& acc, Vec x) const { __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(codes)); }
+#else
+    Vec magnitudes;
+    __mmask64 negative;
+    explicit Broadcast(const uint8_t* p) {
+      Vec codes = _mm512_set1_epi32(*reinterpret_cast<const int*>(p));
+      magnitudes = _mm512_abs_epi8(codes), negative = _mm512_movepi8_mask(codes);
+    }
+    void dot(Vec& acc, Vec x) const {
+      acc = add_pairs(acc, _mm512_maddubs_epi16(magnitudes, _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x)));
+    }
+#endif
+  };
+  static Vec unpack_low8(Vec a, Vec b) { return _mm512_unpacklo_epi8(a, b); }
+  static Vec unpack_high8(Vec a, Vec b) { return _mm512_unpackhi_epi8(a, b); }
+  static Vec unpack_low16(Vec a, Vec b) { return _mm512_unpacklo_epi16(a, b); }
+  static Vec unpack_high16(Vec a, Vec b) { return _mm512_unpackhi_epi16(a, b); }
+  // Lane `block` of each of four registers in memory.
+  static Vec load_lanes(const int32_t* p, int block) {
+    auto lane = [&](int i) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + 16 * i + 4 * block)); };
+    Vec v = _mm512_broadcast_i32x4(lane(0));
+    v = _mm512_mask_broadcast_i32x4(v, 0x00f0, lane(1));
+    v = _mm512_mask_broadcast_i32x4(v, 0x0f00, lane(2));
+    return _mm512_mask_broadcast_i32x4(v, 0xf000, lane(3));
+  }
+  static void store_lanes(uint8_t* p, int64_t stride, Vec v) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_castsi512_si128(v));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + stride), _mm512_extracti32x4_epi32(v, 1));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 2 * stride), _mm512_extracti32x4_epi32(v, 2));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 3 * stride), _mm512_extracti32x4_epi32(v, 3));
+  }
+  [[gnu::always_inline]] static void transpose(Floats (&tile)[16]) {
+    Floats u[16];
+    LACUNA_UNROLL for (int i = 0; i < 16; i += 2)
+      u[i] = _mm512_unpacklo_ps(tile[i], tile[i + 1]), u[i + 1] = _mm512_unpackhi_ps(tile[i], tile[i + 1]);
+    LACUNA_UNROLL for (int i = 0; i < 16; i += 4) {
+      auto pair = [](Floats a, Floats b, bool high) {
+        __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
+        return _mm512_castpd_ps(high ? _mm512_unpackhi_pd(x, y) : _mm512_unpacklo_pd(x, y));
+      };
+      tile[i] = pair(u[i], u[i + 2], false), tile[i + 1] = pair(u[i], u[i + 2], true);
+      tile[i + 2] = pair(u[i + 1], u[i + 3], false), tile[i + 3] = pair(u[i + 1], u[i + 3], true);
+    }
+    LACUNA_UNROLL for (int i = 0; i < 4; i++) {
+      Floats a = _mm512_shuffle_f32x4(tile[i], tile[i + 4], 0x88), b = _mm512_shuffle_f32x4(tile[i + 8], tile[i + 12], 0x88);
+      Floats d = _mm512_shuffle_f32x4(tile[i], tile[i + 4], 0xdd), e = _mm512_shuffle_f32x4(tile[i + 8], tile[i + 12], 0xdd);
+      u[i] = _mm512_shuffle_f32x4(a, b, 0x88), u[i + 8] = _mm512_shuffle_f32x4(a, b, 0xdd);
+      u[i + 4] = _mm512_shuffle_f32x4(d, e, 0x88), u[i + 12] = _mm512_shuffle_f32x4(d, e, 0xdd);
+    }
+    LACUNA_UNROLL for (int i = 0; i < 16; i++) tile[i] = u[i];
+  }
+
   static Vec lookup16(const uint8_t* x, Vec index) { return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load128(x)), index); }
   static Vec lookup16_pair(const uint8_t* x, Vec index) {
     return _mm512_mask_shuffle_epi8(lookup16(x, index), 0xcccccccccccccccc, _mm512_broadcast_i32x4(load128(x + 16)), index);
   }
-  template <int kWindow>
-  static Vec lookup_window(const uint8_t* x, [[maybe_unused]] const uint8_t* x_xor, Vec index) {
+  // out[t] = x[t * stride + index]
+  template <int kWindow, int kTokens>
+  [[gnu::always_inline]] static void lookup_window(const uint8_t* x, [[maybe_unused]] const uint8_t* x_xor, int64_t stride, Vec index,
+                                                   Vec (&out)[kTokens]) {
 #ifdef __AVX512VBMI2__
-    if constexpr (kWindow == 64) return _mm512_permutexvar_epi8(index, load(x));
-    if constexpr (kWindow == 128) return _mm512_permutex2var_epi8(load(x), index, load(x + 64));
-    Vec low = _mm512_permutex2var_epi8(load(x), index, load(x + 64)), high = _mm512_permutex2var_epi8(load(x + 128), index, load(x + 192));
-    return _mm512_mask_mov_epi8(low, _mm512_movepi8_mask(index), high);
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++, x += stride) {
+      if constexpr (kWindow == 64) {
+        out[t] = _mm512_permutexvar_epi8(index, load(x));
+      } else {
+        out[t] = _mm512_permutex2var_epi8(load(x), index, load(x + 64));
+        if constexpr (kWindow == 256)
+          out[t] = _mm512_mask_mov_epi8(out[t], _mm512_movepi8_mask(index), _mm512_permutex2var_epi8(load(x + 128), index, load(x + 192)));
+      }
+    }
 #else
     // vpshufb gives 0 where the index is negative, so a sum (xor) of differences leaves the entry of the right sixteen.
-    Vec out = lookup16(x, index);
+    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = lookup16(x + t * stride, index);
     LACUNA_UNROLL for (int i = 16; i < kWindow; i += 16) {
       index = _mm512_sub_epi8(index, _mm512_set1_epi8(16));
-      out = _mm512_xor_si512(out, lookup16(x_xor + i, index));
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t++) out[t] = _mm512_xor_si512(out[t], lookup16(x_xor + t * stride + i, index));
     }
-    return out;
 #endif
   }
 
@@ -139,11 +202,20 @@ struct Simd {
   static Floats abs_float(Floats a) { return _mm512_abs_ps(a); }
   static float largest_lane(Floats a) { return _mm512_reduce_max_ps(a); }
 
-  static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+  static Vec rounded(const float* x, float inverse) {
     __m512 v = _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_set1_ps(inverse));
-    v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-127)), _mm512_set1_ps(127));
-    __m128i codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-127)), _mm512_set1_ps(127)));
+  }
+  static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+    __m128i codes = _mm512_cvtepi32_epi8(rounded(x, inverse));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(codes, _mm_set1_epi8(char(flip))));
+  }
+  static void quantize64(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+    Vec low = _mm512_packs_epi32(rounded(x, inverse), rounded(x + 16, inverse));
+    Vec high = _mm512_packs_epi32(rounded(x + 32, inverse), rounded(x + 48, inverse));
+    const Vec order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);  // packs works within 128-bit lanes
+    Vec codes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+    _mm512_storeu_si512(out, _mm512_xor_si512(codes, _mm512_set1_epi8(char(flip))));
   }
   static void group_sums(const int8_t* codes, int64_t group, int64_t groups, int32_t* sums) {
     const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);

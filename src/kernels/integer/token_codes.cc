@@ -1,6 +1,7 @@
 #include "kernels/integer/token_codes.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/parallel.h"
@@ -17,11 +18,16 @@ int64_t row_stride(int64_t cols, int64_t group) {
   return stride % 1024 == 0 ? stride + 64 : stride;
 }
 
+int64_t padded(int64_t tokens, int64_t multiple) {
+  if (multiple != 0) return round_up(tokens, multiple);
+  return tokens < kTokenBlock ? int64_t(std::bit_ceil(uint64_t(tokens))) : round_up(tokens, kTokenBlock);
+}
+
 }  // namespace
 
 TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa) {
   TokenCodes out = {};
-  int64_t padded_tokens = round_up(tokens, kTokenBlock), group = wanted.group ? wanted.group : round_up(std::max<int64_t>(cols, 1), 32);
+  int64_t padded_tokens = padded(tokens, wanted.token_multiple), group = wanted.group ? wanted.group : round_up(std::max<int64_t>(cols, 1), 32);
   out.stride = row_stride(cols, wanted.group);
   out.groups = std::max<int64_t>((cols + group - 1) / group, 1);
   size_t plane = size_t(padded_tokens * out.stride + kStreamSpare);

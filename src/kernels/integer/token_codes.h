@@ -7,7 +7,7 @@
 namespace lacuna::kernels {
 
 struct TokenCodes {
-  uint8_t* codes;  // [tokens rounded up to 8][stride], columns beyond cols hold the code of 0
+  uint8_t* codes;  // [padded tokens][stride], columns beyond cols hold the code of 0
   uint8_t* xored;  // codes[c] ^ codes[c - 16], or nullptr
   int64_t stride;
   float* scales;   // [tokens]
@@ -17,6 +17,7 @@ struct TokenCodes {
 
 struct TokenCodesWanted {
   uint8_t flip = 0;        // 0x80: codes are x + 128
+  int64_t token_multiple = 0;  // tokens are padded to it with zeros; 0: to 1, 2, 4 or a multiple of 8
   bool xored = false;
   bool sums = false;
   int64_t group = 0;       // a multiple of 32; 0: all columns

@@ -17,20 +17,21 @@ struct AxisTaps {
   std::vector<std::vector<Tap>> taps;  // empty taps: outside, the extrapolation value
 };
 
-double source_position(const OpCall& call, const std::string& mode, double x, double scale, int64_t in, int64_t out, double output_size,
-                       double roi_start, double roi_end) {
-  if (mode == "half_pixel") return (x + 0.5) / scale - 0.5;
+// In f32, as ONNX Runtime computes it: rounding decides ties.
+double source_position(const OpCall& call, const std::string& mode, int64_t index, float scale, int64_t in, int64_t out, float output_size,
+                       float roi_start, float roi_end) {
+  float x = float(index), last = float(in - 1);
+  if (mode == "half_pixel") return (x + 0.5f) / scale - 0.5f;
   if (mode == "half_pixel_symmetric") {
-    double adjustment = double(out) / output_size, center = double(in) / 2, offset = center * (1 - adjustment);
-    return offset + (x + 0.5) / scale - 0.5;
+    float adjustment = float(out) / output_size, center = float(in) / 2, offset = center * (1 - adjustment);
+    return offset + (x + 0.5f) / scale - 0.5f;
   }
-  if (mode == "pytorch_half_pixel") return out > 1 ? (x + 0.5) / scale - 0.5 : 0;
-  if (mode == "align_corners") return out == 1 ? 0 : x * double(in - 1) / double(out - 1);
+  if (mode == "pytorch_half_pixel") return out > 1 ? (x + 0.5f) / scale - 0.5f : 0;
+  if (mode == "align_corners") return out == 1 ? 0 : x * last / float(out - 1);
   if (mode == "asymmetric") return x / scale;
-  if (mode == "tf_half_pixel_for_nn") return (x + 0.5) / scale;
+  if (mode == "tf_half_pixel_for_nn") return (x + 0.5f) / scale;
   if (mode == "tf_crop_and_resize")
-    return out > 1 ? roi_start * double(in - 1) + x * (roi_end - roi_start) * double(in - 1) / double(out - 1)
-                   : 0.5 * (roi_start + roi_end) * double(in - 1);
+    return out > 1 ? roi_start * last + x * (roi_end - roi_start) * last / float(out - 1) : 0.5f * (roi_start + roi_end) * last;
   call.fail(cat("coordinate_transformation_mode '", mode, "' is not known"));
 }
 
@@ -133,7 +134,7 @@ void resize(const OpCall& call) {
     int64_t in = x.shape()[d], out = shape[d];
     if (out > 0 && in == 0) call.fail("resizes an empty axis");
     for (int64_t o = 0; o < out; o++) {
-      double position = source_position(call, transform, double(o), scales[d], in, out, output_sizes[d], roi[d], roi[rank + d]);
+      double position = source_position(call, transform, o, float(scales[d]), in, out, float(output_sizes[d]), float(roi[d]), float(roi[rank + d]));
       bool unchanged = in == out && scales[d] == 1 && transform != "tf_crop_and_resize";
       std::vector<Tap> taps;
       double stretch = antialias && scales[d] < 1 ? 1 / scales[d] : 1;
@@ -144,9 +145,9 @@ void resize(const OpCall& call) {
       else if (mode == "nearest")
         taps = {{std::clamp<int64_t>(nearest(call, nearest_mode, position), 0, in - 1), 1}};
       else if (mode == "linear")
-        taps = filter_taps(position, in, 1, stretch, exclude || stretch != 1, triangle);
+        taps = filter_taps(position, in, 1, stretch, exclude, triangle);
       else if (mode == "cubic")
-        taps = filter_taps(position, in, 2, stretch, exclude || stretch != 1, [&](double t) { return cubic(t, cubic_a); });
+        taps = filter_taps(position, in, 2, stretch, exclude, [&](double t) { return cubic(t, cubic_a); });
       else
         call.fail(cat("mode is '", mode, "', known are nearest, linear, cubic"));
       plan[d].taps.push_back(taps);

@@ -11,7 +11,7 @@ Attributes conv_attributes(OpContext& context, ValueId weight) {
   std::string auto_pad = context.text("auto_pad", "NOTSET");
   if (auto_pad != "NOTSET" && !auto_pad.empty()) attributes.set("auto_pad", auto_pad);
   auto kernel = context.integers("kernel_shape");
-  if (const SymShape* shape = context.shape(weight); shape && !kernel.empty()) {
+  if (auto shape = context.shape(weight); shape && !kernel.empty()) {
     bool fits = shape->size() == kernel.size() + 2;
     for (size_t i = 0; fits && i < kernel.size(); i++) fits = !(*shape)[i + 2].is_constant() || (*shape)[i + 2].value() == kernel[i];
     if (!fits) context.invalid(cat("kernel_shape ", kernel, " does not fit the weight's shape ", to_string(*shape)));

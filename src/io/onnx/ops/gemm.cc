@@ -15,8 +15,8 @@ ValueId add_gemm(OpContext& context, const GemmOperands& g, std::string_view suf
   ValueId a = g.a;
   std::string stem = suffix.empty() ? "" : std::string(suffix) + "_";
   if (g.transpose_a) a = context.add(Op::transpose, {a}, with({{"perm", std::vector<int64_t>{1, 0}}}), stem + "a");
-  const SymShape* bias = context.shape(g.c);
-  const SymShape* b = context.shape(g.b);
+  auto bias = context.shape(g.c);
+  auto b = context.shape(g.b);
   bool has_c = g.c != kNoValue && g.beta != 0;
   bool linear = is_constant_matrix(context, g.b) && context.claim(g.b, g.transpose_b ? MatrixLayout::kOutIn : MatrixLayout::kInOut);
   bool fused_bias = linear && has_c && g.alpha == 1 && g.beta == 1 && bias && bias->size() == 1 && (*bias)[0] == (*b)[g.transpose_b ? 0 : 1];

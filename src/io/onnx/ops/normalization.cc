@@ -26,7 +26,7 @@ void group_normalization(OpContext& context) {
   int64_t groups = context.integer("num_groups", 0);
   if (groups < 1) context.invalid(cat("num_groups is ", groups));
   if (context.version() < 21) {
-    const SymShape* shape = context.shape(x);
+    auto shape = context.shape(x);
     if (!shape || shape->size() < 2 || !(*shape)[1].is_constant()) context.unsupported("a number of channels that is not known before the run");
     int64_t channels = (*shape)[1].value();
     auto per_channel = [&](ValueId v, const char* name) {

@@ -10,7 +10,7 @@ namespace lacuna::onnx {
 
 ValueId dequantized(OpContext& context, ValueId x, ValueId scale, ValueId zero_point, int64_t axis, std::string_view suffix) {
   Attributes attributes;
-  const SymShape* shape = context.shape(scale);
+  auto shape = context.shape(scale);
   if (!shape || (!shape->empty() && shape->back() != Dim(1))) attributes.set("axis", axis);
   return context.add(Op::dequantize, {x, scale, zero_point}, attributes, suffix);
 }
@@ -20,7 +20,7 @@ ValueId quantized(OpContext& context, ValueId y, ValueId scale, ValueId zero_poi
 }
 
 ValueId integer_value(OpContext& context, ValueId x, ValueId zero_point, int64_t axis, std::string_view suffix) {
-  const SymShape* shape = context.shape(zero_point);
+  auto shape = context.shape(zero_point);
   std::string name(suffix);
   if (shape && !shape->empty()) {
     if (shape->size() != 1 || !(*shape)[0].is_constant()) context.unsupported(cat("zero points of shape ", to_string(*shape)));

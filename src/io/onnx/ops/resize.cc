@@ -8,7 +8,7 @@ namespace lacuna::onnx::import {
 namespace {
 
 bool is_empty(OpContext& context, ValueId value) {
-  const SymShape* shape = context.shape(value);
+  auto shape = context.shape(value);
   return value == kNoValue || (shape && shape->size() == 1 && (*shape)[0] == Dim(0));
 }
 

@@ -26,7 +26,7 @@ void hardmax(OpContext& context) {
     axis = 1, rank = 2;
   }
   if (axis < 0) axis += rank;
-  const SymShape* shape = context.shape(x);
+  auto shape = context.shape(x);
   if (axis < 0 || axis >= int64_t(shape->size()) || !(*shape)[size_t(axis)].is_constant())
     context.unsupported("a length of the axis that is not known before the run");
   ValueId index = context.add(Op::arg_max, {x}, with({{"axis", axis}, {"keepdims", int64_t(0)}}), "index");

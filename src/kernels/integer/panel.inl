@@ -1,0 +1,133 @@
+// The inner loops of integer/panel.h over a vector type S; see lane16.inl, which is included first.
+
+template <class S>
+constexpr int kPanelTokens = 4 * 16 / S::kVectors;
+
+// sums += code * x for all row groups of a tile.
+template <class S, int kRows, bool kAligned>
+void panel(const PanelCall& c) {
+  using Vec = typename S::Vec;
+  constexpr int kPer = 16 / S::kVectors;
+  constexpr int kPass = kRows * 4 * S::kVectors > 16 ? 4 / S::kVectors : kRows;  // rows whose sums fit the registers
+  constexpr int kIndices = kAligned ? 1 : 4;
+  constexpr int64_t kQuadBytes = 2 * kIndices + 4 * kRows;
+  const uint8_t* stream = c.stream;
+  int32_t* sums = c.sums;
+  for (int64_t g = 0; g < c.row_groups; g++, sums += kRows * 4 * kPer) {
+    int64_t quads = c.quads[g];
+    for (int first = 0; first < kRows; first += kPass) {
+      Vec acc[kPass][4];
+      LACUNA_UNROLL for (int r = 0; r < kPass; r++)
+        LACUNA_UNROLL for (int i = 0; i < 4; i++) acc[r][i] = c.accumulate ? S::load(sums + ((first + r) * 4 + i) * kPer) : S::set1(0);
+      const uint8_t* p = stream;
+      for (int64_t q = 0; q < quads; q++, p += kQuadBytes) {
+        const uint16_t* offsets = reinterpret_cast<const uint16_t*>(p);
+        Vec x[4];
+        if constexpr (kAligned) {
+          LACUNA_UNROLL for (int i = 0; i < 4; i++) x[i] = S::load(c.panel + offsets[0] + i * 4 * kPer);
+        } else {
+          Vec a = S::load(c.panel + offsets[0]), b = S::load(c.panel + offsets[1]);
+          Vec d = S::load(c.panel + offsets[2]), e = S::load(c.panel + offsets[3]);
+          Vec low_ab = S::unpack_low8(a, b), high_ab = S::unpack_high8(a, b), low_de = S::unpack_low8(d, e), high_de = S::unpack_high8(d, e);
+          x[0] = S::unpack_low16(low_ab, low_de), x[1] = S::unpack_high16(low_ab, low_de);
+          x[2] = S::unpack_low16(high_ab, high_de), x[3] = S::unpack_high16(high_ab, high_de);
+        }
+        LACUNA_UNROLL for (int r = 0; r < kPass; r++) {
+          typename S::Broadcast w(p + 2 * kIndices + 4 * (first + r));
+          LACUNA_UNROLL for (int i = 0; i < 4; i++) w.dot(acc[r][i], x[i]);
+        }
+      }
+      LACUNA_UNROLL for (int r = 0; r < kPass; r++)
+        LACUNA_UNROLL for (int i = 0; i < 4; i++) S::store(sums + ((first + r) * 4 + i) * kPer, acc[r][i]);
+    }
+    stream += quads * kQuadBytes;
+  }
+}
+
+// The sums of a register's worth of consecutive tokens, block by block.
+template <class S>
+[[gnu::always_inline]] inline typename S::Vec token_block(const int32_t* sums, int block, bool interleaved) {
+  return interleaved ? S::load_lanes(sums, block) : S::load(sums + block * (16 / S::kVectors));
+}
+
+template <class S>
+void output_token_major(const PanelOutput& o) {
+  using Floats = typename S::Floats;
+  constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
+  for (int block = 0; block < kTokens / kPer; block++)
+    for (int64_t first = 0; first < o.rows; first += kPer) {
+      Floats tile[kPer];
+      Floats x_scale = S::load_floats(o.x_scales + block * kPer);
+      LACUNA_UNROLL for (int r = 0; r < kPer; r++) {
+        typename S::Vec sum = token_block<S>(o.sums + (first + r) * kTokens, block, o.interleaved);
+        if (o.excess) sum = S::sub(sum, S::set1(o.excess[first + r]));
+        tile[r] = S::mul(S::mul(S::to_float(sum), S::set1_float(o.scales[first + r])), x_scale);
+      }
+      S::transpose(tile);
+      LACUNA_UNROLL for (int t = 0; t < kPer; t++) {
+        int64_t token = block * kPer + t;
+        Floats v = tile[t];
+        if (o.bias) v = S::add_float(v, S::load_floats(o.bias + first));
+        if (o.residual) v = S::add_float(v, S::load_floats(o.residual + token * o.residual_stride + first));
+        if (o.relu) v = S::max(v, S::set1_float(0));
+        S::store_floats(o.y + token * o.y_stride + first, v);
+      }
+    }
+}
+
+template <class S>
+void output_channel_major(const PanelOutput& o) {
+  using Floats = typename S::Floats;
+  constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
+  for (int64_t r = 0; r < o.rows; r++)
+    LACUNA_UNROLL for (int block = 0; block < kTokens / kPer; block++) {
+      typename S::Vec sum = token_block<S>(o.sums + r * kTokens, block, o.interleaved);
+      if (o.excess) sum = S::sub(sum, S::set1(o.excess[r]));
+      Floats v = S::mul(S::mul(S::to_float(sum), S::set1_float(o.scales[r])), S::load_floats(o.x_scales + block * kPer));
+      if (o.bias) v = S::add_float(v, S::set1_float(o.bias[r]));
+      if (o.residual) v = S::add_float(v, S::load_floats(o.residual + r * o.residual_stride + block * kPer));
+      if (o.relu) v = S::max(v, S::set1_float(0));
+      S::store_floats(o.y + r * o.y_stride + block * kPer, v);
+    }
+}
+
+// [16 tokens][cols] bytes to [cols][panel tokens].
+template <class S>
+void interleave_bytes(const uint8_t* codes, int64_t stride, int64_t cols, uint8_t* out) {
+  using Vec = typename S::Vec;
+  constexpr int kBytes = 64 / S::kVectors;
+  for (int64_t col = 0; col < cols; col += kBytes) {
+    Vec v[16], u[16];
+    LACUNA_UNROLL for (int t = 0; t < 16; t++) v[t] = S::load(codes + t * stride + col);
+    LACUNA_UNROLL for (int t = 0; t < 8; t++) u[2 * t] = S::unpack_low8(v[t], v[t + 8]), u[2 * t + 1] = S::unpack_high8(v[t], v[t + 8]);
+    LACUNA_UNROLL for (int t = 0; t < 8; t++) v[2 * t] = S::unpack_low8(u[t], u[t + 8]), v[2 * t + 1] = S::unpack_high8(u[t], u[t + 8]);
+    LACUNA_UNROLL for (int t = 0; t < 8; t++) u[2 * t] = S::unpack_low8(v[t], v[t + 8]), u[2 * t + 1] = S::unpack_high8(v[t], v[t + 8]);
+    LACUNA_UNROLL for (int t = 0; t < 8; t++) v[2 * t] = S::unpack_low8(u[t], u[t + 8]), v[2 * t + 1] = S::unpack_high8(u[t], u[t + 8]);
+    LACUNA_UNROLL for (int c = 0; c < 16; c++) S::store_lanes(out + (col + c) * kPanelTokens<S>, 16 * kPanelTokens<S>, v[c]);
+  }
+}
+
+// [16 tokens][cols] bytes to [cols / 4][panel tokens][4].
+template <class S>
+void interleave_quads(const uint8_t* codes, int64_t stride, int64_t cols, uint8_t* out) {
+  constexpr int kPer = 16 / S::kVectors;
+  for (int64_t col = 0; col < cols; col += 4 * kPer)
+    for (int first = 0; first < 16; first += kPer) {
+      typename S::Floats tile[kPer];
+      LACUNA_UNROLL for (int t = 0; t < kPer; t++) tile[t] = S::load_floats(reinterpret_cast<const float*>(codes + (first + t) * stride + col));
+      S::transpose(tile);
+      LACUNA_UNROLL for (int q = 0; q < kPer; q++)
+        S::store_floats(reinterpret_cast<float*>(out + (col / 4 + q) * 4 * kPanelTokens<S> + 4 * first), tile[q]);
+    }
+}
+
+template <class S>
+constexpr PanelIsa panel_table() {
+  return {.tokens = kPanelTokens<S>,
+          .unsigned_x = S::kUnsignedGather,
+          .run = {{panel<S, 1, false>, panel<S, 1, true>}, {panel<S, 4, false>, panel<S, 4, true>}},
+          .output_token_major = output_token_major<S>,
+          .output_channel_major = output_channel_major<S>,
+          .interleave_bytes = interleave_bytes<S>,
+          .interleave_quads = interleave_quads<S>};
+}
