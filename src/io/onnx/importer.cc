@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/cat.h"
+#include "graph/passes/passes.h"
 #include "io/model.h"
 #include "io/onnx/claim_weights.h"
 #include "io/onnx/interface.h"
@@ -389,7 +390,7 @@ namespace lacuna {
 
 std::shared_ptr<Graph> read_onnx(const std::filesystem::path& path) {
   auto graph = onnx::import_model(onnx::open_model(path));
-  infer_shapes(*graph);
+  run_passes(*graph, import_passes());
   return graph;
 }
 
