@@ -22,12 +22,15 @@ constexpr std::string_view kParts[] = {".compressed", ".bitmask", ".shape", ".ro
 // The parts of one weight, each a tensor of the checkpoint.
 struct Parts {
   std::optional<Weight> compressed, bitmask, shape, row_offsets;
-  std::optional<Weight>& named(std::string_view part) { return part == ".compressed" ? compressed : part == ".bitmask" ? bitmask : part == ".shape" ? shape : row_offsets; }
+  std::optional<Weight>& named(std::string_view part) {
+    return part == ".compressed" ? compressed : part == ".bitmask" ? bitmask : part == ".shape" ? shape : row_offsets;
+  }
 };
 
 class BitmaskSource : public WeightSource {
  public:
-  BitmaskSource(std::string name, Shape shape, bool two_four, Parts parts) : name_(std::move(name)), shape_(std::move(shape)), two_four_(two_four), parts_(std::move(parts)) {}
+  BitmaskSource(std::string name, Shape shape, bool two_four, Parts parts)
+      : name_(std::move(name)), shape_(std::move(shape)), two_four_(two_four), parts_(std::move(parts)) {}
 
   WeightData load() const override {
     Tensor kept = parts_.compressed->load().values, bits = parts_.bitmask->load().values;
@@ -58,7 +61,8 @@ class BitmaskSource : public WeightSource {
     int64_t row_bytes = (cols + 7) / 8;
     for (int64_t r = 0; r < rows; r++) {
       const std::byte* in = bits.raw() + r * row_bytes;
-      if (cols % 8 && (uint8_t(in[row_bytes - 1]) >> (cols % 8))) throw InvalidData(cat(name_, ": the bitmask of row ", r, " has bits beyond column ", cols));
+      if (cols % 8 && (uint8_t(in[row_bytes - 1]) >> (cols % 8)))
+        throw InvalidData(cat(name_, ": the bitmask of row ", r, " has bits beyond column ", cols));
       // Words are little-endian runs of the same bits.
       std::memcpy(mask.mutable_row(r).data(), in, size_t(row_bytes));
     }
@@ -69,7 +73,8 @@ class BitmaskSource : public WeightSource {
     Tensor offsets = parts_.row_offsets->load().values;
     int64_t at = 0;
     for (int64_t r = 0; r < mask.rows(); r++) {
-      if (offsets.data<int64_t>()[size_t(r)] != at) throw InvalidData(cat(name_, ": row ", r, " is stated to start at value ", offsets.data<int64_t>()[size_t(r)], ", the bitmask says ", at));
+      if (offsets.data<int64_t>()[size_t(r)] != at)
+        throw InvalidData(cat(name_, ": row ", r, " is stated to start at value ", offsets.data<int64_t>()[size_t(r)], ", the bitmask says ", at));
       at += mask.count_kept(r);
     }
   }
@@ -82,7 +87,8 @@ class BitmaskSource : public WeightSource {
       std::byte* row = out.mutable_raw() + size_t(r * mask.cols()) * width;
       auto words = mask.row(r);
       for (size_t w = 0; w < words.size(); w++)
-        for (uint64_t word = words[w]; word; word &= word - 1, next += width) std::memcpy(row + (w * 64 + size_t(std::countr_zero(word))) * width, next, width);
+        for (uint64_t word = words[w]; word; word &= word - 1, next += width)
+          std::memcpy(row + (w * 64 + size_t(std::countr_zero(word))) * width, next, width);
     }
     return out;
   }
@@ -107,13 +113,16 @@ std::optional<Compression> read_compression(const Config& config) {
     bool quantized = false;
     if (auto groups = outer->object("config_groups")) quantized = !groups->keys().empty();
     std::string format = outer->text("format", "dense");
-    if (quantized) throw Unsupported(cat(outer->source(), ": the weights are quantized (format ", format, "); of compressed-tensors, sparse-bitmask and sparse-24-bitmask without quantization are read"));
+    if (quantized)
+      throw Unsupported(cat(outer->source(), ": the weights are quantized (format ", format,
+                            "); of compressed-tensors, sparse-bitmask and sparse-24-bitmask without quantization are read"));
     if (outer->has("sparsity_config")) sparsity = outer->object("sparsity_config");
   }
   if (!sparsity) return std::nullopt;
   std::string format = sparsity->text("format", "dense"), structure = sparsity->text("sparsity_structure", "unstructured");
   if (format == "dense") return Compression{false, ""};
-  if (format != kBitmask && format != k24) throw Unsupported(cat(sparsity->source(), ": format is '", format, "', known are dense, ", kBitmask, ", ", k24));
+  if (format != kBitmask && format != k24)
+    throw Unsupported(cat(sparsity->source(), ": format is '", format, "', known are dense, ", kBitmask, ", ", k24));
   if (structure == "0:0") structure = "unstructured";
   return Compression{format == k24, format == k24 ? "2:4" : structure};
 }
@@ -123,7 +132,8 @@ std::string check_parts(const Parts& parts, bool two_four, Shape& shape) {
   for (auto [part, name] : {std::pair(&parts.compressed, "compressed"), {&parts.bitmask, "bitmask"}, {&parts.shape, "shape"}})
     if (!*part) return cat("has no ", name);
   if (!two_four && !parts.row_offsets) return "has no row_offsets";
-  if (parts.shape->encoding.values != DType::kS64 || parts.shape->size() < 1 || parts.shape->size() > 2) return cat("states its shape as ", name_of(parts.shape->encoding.values), " ", to_string(parts.shape->shape));
+  if (parts.shape->encoding.values != DType::kS64 || parts.shape->size() < 1 || parts.shape->size() > 2)
+    return cat("states its shape as ", name_of(parts.shape->encoding.values), " ", to_string(parts.shape->shape));
   Tensor stated = parts.shape->load().values;
   shape.assign(stated.data<int64_t>().begin(), stated.data<int64_t>().end());
   for (int64_t d : shape)
@@ -131,11 +141,16 @@ std::string check_parts(const Parts& parts, bool two_four, Shape& shape) {
   Shape bitmask = shape, kept = shape;
   bitmask.back() = (shape.back() + 7) / 8;
   kept.back() /= 2;
-  if (parts.bitmask->encoding.values != DType::kU8 || parts.bitmask->shape != bitmask) return cat("has a bitmask of shape ", to_string(parts.bitmask->shape), ", u8 ", to_string(bitmask), " wanted");
-  if (two_four && (shape.size() != 2 || shape[1] % 4 != 0)) return cat("has shape ", to_string(shape), ", a matrix whose columns are a multiple of 4 wanted");
-  if (two_four && parts.compressed->shape != kept) return cat("has values of shape ", to_string(parts.compressed->shape), ", ", to_string(kept), " wanted");
-  if (!two_four && parts.compressed->shape.size() != 1) return cat("has values of shape ", to_string(parts.compressed->shape), ", one dimension wanted");
-  if (!two_four && (parts.row_offsets->encoding.values != DType::kS64 || parts.row_offsets->size() != (shape.size() == 2 ? shape[0] : 1))) return "has row_offsets that do not fit its rows";
+  if (parts.bitmask->encoding.values != DType::kU8 || parts.bitmask->shape != bitmask)
+    return cat("has a bitmask of shape ", to_string(parts.bitmask->shape), ", u8 ", to_string(bitmask), " wanted");
+  if (two_four && (shape.size() != 2 || shape[1] % 4 != 0))
+    return cat("has shape ", to_string(shape), ", a matrix whose columns are a multiple of 4 wanted");
+  if (two_four && parts.compressed->shape != kept)
+    return cat("has values of shape ", to_string(parts.compressed->shape), ", ", to_string(kept), " wanted");
+  if (!two_four && parts.compressed->shape.size() != 1)
+    return cat("has values of shape ", to_string(parts.compressed->shape), ", one dimension wanted");
+  if (!two_four && (parts.row_offsets->encoding.values != DType::kS64 || parts.row_offsets->size() != (shape.size() == 2 ? shape[0] : 1)))
+    return "has row_offsets that do not fit its rows";
   return "";
 }
 

@@ -35,7 +35,10 @@ fs::path module_folder(const fs::path& directory, const Config& module) {
 std::string read_pooling(const fs::path& folder) {
   Config config = read_json(folder / "config.json");
   std::vector<std::string> modes;
-  const std::map<std::string, std::string> known = {{"pooling_mode_mean_tokens", "mean"}, {"pooling_mode_cls_token", "cls"}, {"pooling_mode_max_tokens", "max"}, {"pooling_mode_lasttoken", "last"}};
+  const std::map<std::string, std::string> known = {{"pooling_mode_mean_tokens", "mean"},
+                                                    {"pooling_mode_cls_token", "cls"},
+                                                    {"pooling_mode_max_tokens", "max"},
+                                                    {"pooling_mode_lasttoken", "last"}};
   for (auto& key : config.keys()) {
     if (!key.starts_with("pooling_mode_") || !config.flag(key)) continue;
     auto it = known.find(key);
@@ -70,7 +73,8 @@ SentenceTransformer read_modules(const fs::path& directory) {
     else
       unknown.push_back(type);
   }
-  if (!unknown.empty()) throw Unsupported(cat(path, ": has modules that Lacuna does not run: ", join(unknown), "; known are Transformer, Pooling, Normalize"));
+  if (!unknown.empty())
+    throw Unsupported(cat(path, ": has modules that Lacuna does not run: ", join(unknown), "; known are Transformer, Pooling, Normalize"));
   return out;
 }
 
@@ -90,7 +94,8 @@ std::shared_ptr<Graph> read_huggingface(const fs::path& directory) {
   std::string text = read_text_file(config_path, kMaxJson);
   Checkpoint checkpoint{.config = Config::parse(text, config_path.string())};
   auto types = known_model_types();
-  if (std::find(types.begin(), types.end(), checkpoint.config.text("model_type", "")) != types.end()) checkpoint.tensors = read_safetensors_directory(parts.encoder);
+  if (std::find(types.begin(), types.end(), checkpoint.config.text("model_type", "")) != types.end())
+    checkpoint.tensors = read_safetensors_directory(parts.encoder);
   checkpoint = decompress(std::move(checkpoint));
   auto graph = build_model(std::move(checkpoint), parts.head);
   graph->metadata["config.json"] = text;
@@ -114,7 +119,8 @@ std::vector<fs::path> model_assets(const fs::path& directory) {
     if (it->is_directory() && (it.depth() >= 1 || it->path().filename().string().starts_with("."))) it.disable_recursion_pending();
     // Folders hold assets only where they are modules of sentence-transformers, "1_Pooling".
     bool in_module = it.depth() == 0 || std::isdigit(static_cast<unsigned char>(it->path().parent_path().filename().string()[0]));
-    if (in_module && it->is_regular_file() && it->file_size() <= (size_t(256) << 20) && is_asset(it->path())) out.push_back(it->path().lexically_relative(directory));
+    if (in_module && it->is_regular_file() && it->file_size() <= (size_t(256) << 20) && is_asset(it->path()))
+      out.push_back(it->path().lexically_relative(directory));
   }
   std::sort(out.begin(), out.end());
   return out;
@@ -148,7 +154,8 @@ struct Shard {
 
 void write_huggingface(const Graph& graph, const fs::path& source_directory, const fs::path& out, Progress* progress, bool force) {
   auto config = graph.metadata.find("config.json");
-  if (config == graph.metadata.end()) throw Unsupported(cat(out, ": this ", graph.family, " model did not come from a Hugging Face directory and has no config.json"));
+  if (config == graph.metadata.end())
+    throw Unsupported(cat(out, ": this ", graph.family, " model did not come from a Hugging Face directory and has no config.json"));
   DType coded = stated_type(graph);
   auto type_of = [&](const Weight& w) { return w.encoding.granularity == Encoding::Granularity::kNone ? w.encoding.values : coded; };
   std::vector<Shard> shards(1);

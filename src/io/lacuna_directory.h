@@ -42,6 +42,8 @@ class LacunaWriter {
   // `data` in the encoding that the Graph states for the weight. A mask is kept exactly, kept zeros too. Throws IoError (the disk is
   // full: finished shards stay for a resume).
   Stored add_weight(WeightId id, const WeightData& data, std::string_view pattern);
+  // Requires has_weight(id).
+  Stored stored(WeightId id) const;
   // Every weight that was not added yet, as its source has it.
   void add_rest(Progress* progress = nullptr);
 

@@ -18,7 +18,8 @@ constexpr size_t kMaxJson = size_t(1) << 30;
 // A weight in its parts; decoded on load.
 class StoredSource : public WeightSource {
  public:
-  StoredSource(std::shared_ptr<const SafetensorsFile> file, WeightRecord record, std::string where) : file_(std::move(file)), record_(std::move(record)), where_(std::move(where)) {}
+  StoredSource(std::shared_ptr<const SafetensorsFile> file, WeightRecord record, std::string where)
+      : file_(std::move(file)), record_(std::move(record)), where_(std::move(where)) {}
 
   WeightData load() const override {
     WeightData data;
@@ -31,7 +32,8 @@ class StoredSource : public WeightSource {
     }
     const Format& format = format_named(record_.format);
     MatrixView view(record_.layout, record_.shape);
-    EncodedMatrix encoded{.format = record_.format, .type = record_.encoding.values, .rows = view.rows, .cols = view.cols, .parameters = record_.parameters};
+    EncodedMatrix encoded{
+        .format = record_.format, .type = record_.encoding.values, .rows = view.rows, .cols = view.cols, .parameters = record_.parameters};
     for (auto& [name, p] : record_.parts)
       if (!is_scale_part(name)) encoded.parts[name] = part(name);
     if (!valid_.load()) {
@@ -76,7 +78,9 @@ class StoredSource : public WeightSource {
   mutable std::atomic<bool> valid_ = false;
 };
 
-bool is_plain_name(const std::string& name) { return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != ".."; }
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != "..";
+}
 
 // Does the part that carries scales or the like have the shape that the encoding asks for?
 void check_scales(const WeightRecord& w, const std::string& where) {
@@ -96,7 +100,8 @@ void check_scales(const WeightRecord& w, const std::string& where) {
     }
     if (it == w.parts.end()) throw InvalidData(cat(where, ": has no part '", name, "', its encoding has"));
     if (it->second.dtype != dtype || it->second.shape != wanted) {
-      throw InvalidData(cat(where, ": part '", name, "' is ", name_of(it->second.dtype), " ", to_string(it->second.shape), ", ", name_of(dtype), " ", to_string(wanted), " wanted"));
+      throw InvalidData(cat(where, ": part '", name, "' is ", name_of(it->second.dtype), " ", to_string(it->second.shape), ", ", name_of(dtype), " ",
+                            to_string(wanted), " wanted"));
     }
   };
   check("scales", e.granularity != kNone, e.scales);
@@ -111,14 +116,16 @@ void check_parts(const WeightRecord& w, const SafetensorsFile& file, const std::
     const SafetensorsEntry* entry = file.find(cat(w.name, ".", name));
     if (!entry) throw InvalidData(cat(where, ": ", w.file, " holds no '", w.name, ".", name, "'"));
     if (entry->dtype != part_file_dtype(part.dtype) || entry->shape != part_file_shape(part)) {
-      throw InvalidData(cat(where, ": part '", name, "' is ", name_of(entry->dtype), " ", to_string(entry->shape), " in ", w.file, ", ", name_of(part_file_dtype(part.dtype)), " ", to_string(part_file_shape(part)), " wanted"));
+      throw InvalidData(cat(where, ": part '", name, "' is ", name_of(entry->dtype), " ", to_string(entry->shape), " in ", w.file, ", ",
+                            name_of(part_file_dtype(part.dtype)), " ", to_string(part_file_shape(part)), " wanted"));
     }
   }
   if (w.masked) return;
   auto values = w.parts.find("values");
   bool plain = values != w.parts.end() && values->second.dtype == w.encoding.values && values->second.shape == w.shape;
   bool others = std::any_of(w.parts.begin(), w.parts.end(), [](auto& p) { return p.first != "values" && !StoredSource::is_scale_part(p.first); });
-  if (!plain || others) throw InvalidData(cat(where, ": is not masked; one part 'values' of ", name_of(w.encoding.values), " ", to_string(w.shape), " wanted"));
+  if (!plain || others)
+    throw InvalidData(cat(where, ": is not masked; one part 'values' of ", name_of(w.encoding.values), " ", to_string(w.shape), " wanted"));
 }
 
 ModelKind kind_named(const std::string& name, const fs::path& file) {
@@ -129,7 +136,8 @@ ModelKind kind_named(const std::string& name, const fs::path& file) {
 
 // A listed file below the directory; nullopt if the name leads out of it.
 std::optional<fs::path> listed_path(const fs::path& directory, const fs::path& name) {
-  if (name.empty() || name.is_absolute() || std::any_of(name.begin(), name.end(), [](const fs::path& part) { return part == ".."; })) return std::nullopt;
+  if (name.empty() || name.is_absolute() || std::any_of(name.begin(), name.end(), [](const fs::path& part) { return part == ".."; }))
+    return std::nullopt;
   return directory / name;
 }
 

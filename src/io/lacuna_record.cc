@@ -77,7 +77,8 @@ class Object {
  private:
   int64_t integer(const Json& value, const char* name, int64_t low) const {
     constexpr int64_t kHigh = int64_t(1) << 48;
-    if (!value.is_number_integer() || value.get<double>() < double(low) || value.get<double>() > double(kHigh)) fail(cat("'", name, "' is ", value.dump().substr(0, 40), ", an integer from ", low, " wanted"));
+    if (!value.is_number_integer() || value.get<double>() < double(low) || value.get<double>() > double(kHigh))
+      fail(cat("'", name, "' is ", value.dump().substr(0, 40), ", an integer from ", low, " wanted"));
     return value.get<int64_t>();
   }
   const Json& json_;
@@ -116,13 +117,16 @@ Encoding encoding_from(const Object& o) {
   if (e.granularity == Encoding::Granularity::kGroup) e.group = o.integer("group", 1);
   e.scales = o.dtype("scales");
   if (!is_float(e.scales)) o.fail("'scales' must be a float type");
-  if (is_float(e.values) || bits_of(e.values) > 8) o.fail(cat("'values' is ", name_of(e.values), ", codes of at most 8 bits wanted where there are scales"));
+  if (is_float(e.values) || bits_of(e.values) > 8)
+    o.fail(cat("'values' is ", name_of(e.values), ", codes of at most 8 bits wanted where there are scales"));
   e.has_zero_points = o.flag("zero_points");
   e.has_minima = o.flag("minima");
   return e;
 }
 
-Json to_json(const FormatParameters& p) { return {{"n", p.n}, {"m", p.m}, {"inner", p.inner}, {"block_rows", p.block_rows}, {"block_cols", p.block_cols}}; }
+Json to_json(const FormatParameters& p) {
+  return {{"n", p.n}, {"m", p.m}, {"inner", p.inner}, {"block_rows", p.block_rows}, {"block_cols", p.block_cols}};
+}
 
 Json to_json(const WeightRecord& w) {
   Json out = {{"name", w.name}, {"shape", w.shape}, {"layout", kLayouts[size_t(w.layout)]}, {"encoding", to_json(w.encoding)}};
@@ -141,10 +145,12 @@ Json to_json(const WeightRecord& w) {
 
 void check_shape(const Object& o, const WeightRecord& w) {
   checked_element_count(w.shape, w.encoding.values, o.where());
-  if (w.layout != MatrixLayout::kNone && (w.shape.size() < 2 || (w.layout == MatrixLayout::kInOut && w.shape.size() != 2))) o.fail(cat("shape ", to_string(w.shape), " does not fit the layout ", name_of(w.layout)));
+  if (w.layout != MatrixLayout::kNone && (w.shape.size() < 2 || (w.layout == MatrixLayout::kInOut && w.shape.size() != 2)))
+    o.fail(cat("shape ", to_string(w.shape), " does not fit the layout ", name_of(w.layout)));
   if (w.layout == MatrixLayout::kNone && w.masked) o.fail("is masked, but not a matrix");
   using enum Encoding::Granularity;
-  if (w.layout == MatrixLayout::kNone && (w.encoding.granularity == kRow || w.encoding.granularity == kGroup)) o.fail("has scales per row, but is not a matrix");
+  if (w.layout == MatrixLayout::kNone && (w.encoding.granularity == kRow || w.encoding.granularity == kGroup))
+    o.fail("has scales per row, but is not a matrix");
   if (w.masked && element_count(w.shape) == 0) o.fail("is masked, but empty");
 }
 
@@ -161,7 +167,11 @@ WeightRecord weight_from(const Json& json, const std::string& place) {
   if (w.masked) {
     w.format = named.text("format");
     Object p(named.at("parameters"), named.where() + " parameters");
-    w.parameters = {.n = p.integer_or("n", 0), .m = p.integer_or("m", 0), .inner = p.integer_or("inner", 0), .block_rows = p.integer_or("block_rows", 0), .block_cols = p.integer_or("block_cols", 0)};
+    w.parameters = {.n = p.integer_or("n", 0),
+                    .m = p.integer_or("m", 0),
+                    .inner = p.integer_or("inner", 0),
+                    .block_rows = p.integer_or("block_rows", 0),
+                    .block_cols = p.integer_or("block_cols", 0)};
     bool known = std::any_of(formats().begin(), formats().end(), [&](const Format& f) { return f.name == w.format; });
     if (!known) throw Unsupported(cat(named.where(), ": storage format '", w.format, "' is unknown to this version"));
   }
@@ -210,7 +220,8 @@ int64_t part_bytes(const PartRecord& part) {
 std::string json_text(const std::string& text) { return Json(text).dump(); }
 
 std::string to_text(const LacunaJson& json) {
-  std::string out = cat("{\n\"format\": \"lacuna\",\n\"version\": ", kLacunaVersion, ",\n\"source_kind\": ", json_text(json.source_kind), ",\n\"graph\": ", json.graph, ",\n\"weights\": [");
+  std::string out = cat("{\n\"format\": \"lacuna\",\n\"version\": ", kLacunaVersion, ",\n\"source_kind\": ", json_text(json.source_kind),
+                        ",\n\"graph\": ", json.graph, ",\n\"weights\": [");
   for (size_t i = 0; i < json.weights.size(); i++) out += cat(i ? ",\n" : "\n", to_json(json.weights[i]).dump());
   out += "\n],\n\"files\": {";
   bool first = true;

@@ -27,7 +27,7 @@ struct WeightRecord {
   MatrixLayout layout = MatrixLayout::kNone;
   Encoding encoding;
   std::string pattern, file;
-  bool masked = false;         // false: part "values" in source order; true: the parts of `format`, in matrix order
+  bool masked = false;  // false: part "values" in source order; true: the parts of `format`, in matrix order
   std::string format = "dense";
   FormatParameters parameters;
   std::map<std::string, PartRecord> parts;

@@ -27,7 +27,8 @@ std::string unit_of(const std::string& block) {
   size_t at = 0;
   while (at < block.size()) {
     size_t end = std::min(block.find('.', at), block.size());
-    if (end > at && std::all_of(block.begin() + long(at), block.begin() + long(end), [](unsigned char c) { return std::isdigit(c); })) return block.substr(0, end);
+    if (end > at && std::all_of(block.begin() + long(at), block.begin() + long(end), [](unsigned char c) { return std::isdigit(c); }))
+      return block.substr(0, end);
     at = end + 1;
   }
   return block;
@@ -89,7 +90,12 @@ struct EncodedWeight {
 
 EncodedWeight encode_weight(const Weight& weight, const WeightData& data, std::string_view pattern, const std::string& file) {
   LACUNA_ASSERT(data.values.shape() == weight.shape && data.values.dtype() == weight.encoding.values);
-  EncodedWeight out{.record = {.name = weight.name, .shape = weight.shape, .layout = weight.layout, .encoding = weight.encoding, .pattern = std::string(pattern), .file = file}};
+  EncodedWeight out{.record = {.name = weight.name,
+                               .shape = weight.shape,
+                               .layout = weight.layout,
+                               .encoding = weight.encoding,
+                               .pattern = std::string(pattern),
+                               .file = file}};
   WeightRecord& record = out.record;
   record.masked = data.mask && data.mask->count_kept() < weight.size();
   if (record.masked) {
@@ -125,7 +131,12 @@ struct LacunaWriter::Impl {
   std::map<std::string, FileRecord> files;
 
   Impl(const fs::path& out, const Graph& g, ModelKind kind, bool force, std::string_view job_key)
-      : graph(g), source_kind(kind), plan(plan_shards(g)), shard_of(size_t(g.weights.size())), directory(out, force, job_key.empty() ? "" : cat(job_key, " ", plan_hash())), resumable(!job_key.empty()) {
+      : graph(g),
+        source_kind(kind),
+        plan(plan_shards(g)),
+        shard_of(size_t(g.weights.size())),
+        directory(out, force, job_key.empty() ? "" : cat(job_key, " ", plan_hash())),
+        resumable(!job_key.empty()) {
     for (size_t s = 0; s < plan.size(); s++)
       for (WeightId id : plan[s]) shard_of[size_t(id)] = s;
     if (directory.resumed()) resume();
@@ -150,7 +161,9 @@ struct LacunaWriter::Impl {
         finished.clear();
       }
     }
-    std::erase_if(finished, [&](auto& item) { return !fs::exists(directory.partial() / item.first) || hash_file(directory.partial() / item.first) != item.second.file.hash; });
+    std::erase_if(finished, [&](auto& item) {
+      return !fs::exists(directory.partial() / item.first) || hash_file(directory.partial() / item.first) != item.second.file.hash;
+    });
     for (auto& [name, shard] : finished)
       for (auto& w : shard.weights) finished_weights.insert(w.name);
     for (auto& entry : fs::directory_iterator(directory.partial())) {
@@ -166,7 +179,8 @@ struct LacunaWriter::Impl {
     ShardRecord shard;
     for (WeightId id : plan[index]) {
       const EncodedWeight& w = weights.at(id);
-      for (auto& [part, record] : w.record.parts) declarations.push_back({cat(w.record.name, ".", part), part_file_dtype(record.dtype), part_file_shape(record)});
+      for (auto& [part, record] : w.record.parts)
+        declarations.push_back({cat(w.record.name, ".", part), part_file_dtype(record.dtype), part_file_shape(record)});
       shard.weights.push_back(w.record);
     }
     SafetensorsWriter writer(directory.partial() / name, declarations);
@@ -207,7 +221,8 @@ struct LacunaWriter::Impl {
   }
 };
 
-LacunaWriter::LacunaWriter(const fs::path& out, const Graph& graph, ModelKind source_kind, bool force, std::string_view job_key) : impl_(std::make_unique<Impl>(out, graph, source_kind, force, job_key)) {}
+LacunaWriter::LacunaWriter(const fs::path& out, const Graph& graph, ModelKind source_kind, bool force, std::string_view job_key)
+    : impl_(std::make_unique<Impl>(out, graph, source_kind, force, job_key)) {}
 LacunaWriter::~LacunaWriter() = default;
 
 bool LacunaWriter::has_weight(WeightId id) const { return impl_->finished_weights.contains(impl_->graph.weights[id].name); }
@@ -227,6 +242,18 @@ LacunaWriter::Stored LacunaWriter::add_weight(WeightId id, const WeightData& dat
   pending.emplace(id, std::move(encoded));
   if (pending.size() == impl_->plan[shard].size()) impl_->write_shard(shard);
   return stored;
+}
+
+LacunaWriter::Stored LacunaWriter::stored(WeightId id) const {
+  const std::string& name = impl_->graph.weights[id].name;
+  for (auto& [file, shard] : impl_->finished)
+    for (auto& w : shard.weights)
+      if (w.name == name) {
+        Stored stored{w.format, 0};
+        for (auto& [part, record] : w.parts) stored.bytes += part_bytes(record);
+        return stored;
+      }
+  throw NotFound(cat("weight '", name, "' is in no finished shard"));
 }
 
 void LacunaWriter::add_rest(Progress* progress) {

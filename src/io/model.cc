@@ -22,7 +22,8 @@ std::string_view name_of(ModelKind kind) noexcept {
 
 namespace {
 
-constexpr const char* kRead = "a model is a .onnx file, a .gguf file, a Hugging Face directory (config.json with safetensors), or a Lacuna directory (lacuna.json)";
+constexpr const char* kRead =
+    "a model is a .onnx file, a .gguf file, a Hugging Face directory (config.json with safetensors), or a Lacuna directory (lacuna.json)";
 
 ModelKind detect_directory(const fs::path& path) {
   if (fs::exists(path / "lacuna.json")) return ModelKind::kLacuna;
@@ -30,7 +31,8 @@ ModelKind detect_directory(const fs::path& path) {
   std::vector<std::string> found;
   for (auto& entry : fs::directory_iterator(path)) found.push_back(entry.path().filename().string());
   std::sort(found.begin(), found.end());
-  throw Unsupported(cat(path, ": has neither lacuna.json nor config.json; it holds ", found.empty() ? "nothing" : join(found, ", ", 20), "; ", kRead));
+  throw Unsupported(
+      cat(path, ": has neither lacuna.json nor config.json; it holds ", found.empty() ? "nothing" : join(found, ", ", 20), "; ", kRead));
 }
 
 }  // namespace
@@ -46,7 +48,8 @@ ModelKind detect_model(const fs::path& path) {
   std::string extension = path.extension().string();
   if (extension == ".gguf") throw InvalidData(cat(path, ": does not start with GGUF"));
   if (extension == ".onnx") return ModelKind::kOnnx;
-  if (extension == ".safetensors" || path.filename() == "config.json" || path.filename() == "lacuna.json") throw Unsupported(cat(path, ": give the directory it is in"));
+  if (extension == ".safetensors" || path.filename() == "config.json" || path.filename() == "lacuna.json")
+    throw Unsupported(cat(path, ": give the directory it is in"));
   throw Unsupported(cat(path, ": is not a model file that Lacuna knows; ", kRead));
 }
 

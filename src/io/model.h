@@ -16,9 +16,9 @@ std::string_view name_of(ModelKind kind) noexcept;  // "onnx", "huggingface", "g
 
 struct Model {
   ModelKind kind;
-  std::filesystem::path path;       // as given
+  std::filesystem::path path;  // as given
   std::shared_ptr<Graph> graph;
-  ModelKind source_kind;            // what it came from originally (a Lacuna directory remembers)
+  ModelKind source_kind;  // what it came from originally (a Lacuna directory remembers)
 };
 
 // Looks at the path (extension and content). Throws NotFound, or Unsupported saying what it found and what is read.
@@ -35,7 +35,8 @@ std::shared_ptr<Graph> read_gguf(const std::filesystem::path& path);
 void write_onnx(const Graph& graph, const std::filesystem::path& path, Progress* progress = nullptr);
 // config.json out of the Graph's metadata, tokenizer and other small files as they are in `source_directory` (a Hugging Face or
 // Lacuna directory), weights as safetensors in their own float type (coded ones in the type that the configuration states).
-void write_huggingface(const Graph& graph, const std::filesystem::path& source_directory, const std::filesystem::path& out, Progress* progress = nullptr, bool force = false);
+void write_huggingface(const Graph& graph, const std::filesystem::path& source_directory, const std::filesystem::path& out,
+                       Progress* progress = nullptr, bool force = false);
 // `encoding` of the multiplied weights: "f16" | "q8_0" | "q4_0".
 void write_gguf(const Graph& graph, const std::filesystem::path& path, std::string_view encoding, Progress* progress = nullptr, bool force = false);
 

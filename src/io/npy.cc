@@ -21,8 +21,9 @@ struct Description {
   std::string_view text;
   DType dtype;
 };
-constexpr Description kTypes[] = {{"f8", DType::kF64}, {"f4", DType::kF32}, {"f2", DType::kF16}, {"i8", DType::kS64}, {"i4", DType::kS32}, {"i2", DType::kS16},
-                                  {"i1", DType::kS8},  {"u8", DType::kU64}, {"u4", DType::kU32}, {"u2", DType::kU16}, {"u1", DType::kU8},  {"b1", DType::kBool}};
+constexpr Description kTypes[] = {{"f8", DType::kF64}, {"f4", DType::kF32}, {"f2", DType::kF16}, {"i8", DType::kS64},
+                                  {"i4", DType::kS32}, {"i2", DType::kS16}, {"i1", DType::kS8},  {"u8", DType::kU64},
+                                  {"u4", DType::kU32}, {"u2", DType::kU16}, {"u1", DType::kU8},  {"b1", DType::kBool}};
 
 struct Header {
   std::optional<std::string> descr;
@@ -112,7 +113,8 @@ class HeaderParser {
 
 DType parse_descr(std::string_view descr, const std::string& name) {
   auto it = std::find_if(std::begin(kTypes), std::end(kTypes), [&](const Description& d) { return descr.size() == 3 && descr.substr(1) == d.text; });
-  if (it == std::end(kTypes)) throw Unsupported(cat(name, ": elements are '", descr.substr(0, 40), "', read are f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1"));
+  if (it == std::end(kTypes))
+    throw Unsupported(cat(name, ": elements are '", descr.substr(0, 40), "', read are f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1"));
   bool one_byte = bits_of(it->dtype) == 8;
   if (descr[0] != '<' && !(one_byte && (descr[0] == '|' || descr[0] == '>'))) {
     throw Unsupported(cat(name, ": elements are '", descr, "', little-endian '<", it->text, "' wanted (numpy: a.astype(a.dtype.newbyteorder('<')))"));
@@ -143,7 +145,8 @@ Tensor from_fortran(const Tensor& stored, const Shape& shape) {
 
 Tensor parse_npy(std::span<const std::byte> file, const std::string& name) {
   const char* chars = reinterpret_cast<const char*>(file.data());
-  if (file.size() < 10 || std::memcmp(chars, "\x93NUMPY", 6) != 0) throw InvalidData(cat(name, ": is not a .npy file (it does not start with \\x93NUMPY)"));
+  if (file.size() < 10 || std::memcmp(chars, "\x93NUMPY", 6) != 0)
+    throw InvalidData(cat(name, ": is not a .npy file (it does not start with \\x93NUMPY)"));
   int version = int(file[6]);
   if (version < 1 || version > 3) throw Unsupported(cat(name, ": is a .npy file of version ", version, ", 1 to 3 are read"));
   size_t start = version == 1 ? 10 : 12;
@@ -175,7 +178,8 @@ void write_npy(const std::filesystem::path& path, const Tensor& given) {
   for (int64_t d : tensor.shape()) shape += cat(d, ", ");
   if (shape.size() > 2 && tensor.rank() > 1) shape.resize(shape.size() - 2);
   if (tensor.rank() == 1) shape.resize(shape.size() - 1);
-  std::string header = cat("{'descr': '", bits_of(tensor.dtype()) == 8 ? "|" : "<", type->text, "', 'fortran_order': False, 'shape': (", shape, "), }");
+  std::string header =
+      cat("{'descr': '", bits_of(tensor.dtype()) == 8 ? "|" : "<", type->text, "', 'fortran_order': False, 'shape': (", shape, "), }");
   header.resize((10 + header.size() + 1 + 63) / 64 * 64 - 10 - 1, ' ');
   header += '\n';
   uint16_t length = uint16_t(header.size());

@@ -22,7 +22,8 @@ std::string refusal(const std::string& file) {
 
 TEST(Npy, ReadsWhatItWritesForEveryType) {
   TemporaryDirectory dir;
-  for (DType type : {DType::kF64, DType::kF32, DType::kF16, DType::kS64, DType::kS32, DType::kS16, DType::kS8, DType::kU64, DType::kU32, DType::kU16, DType::kU8, DType::kBool}) {
+  for (DType type : {DType::kF64, DType::kF32, DType::kF16, DType::kS64, DType::kS32, DType::kS16, DType::kS8, DType::kU64, DType::kU32, DType::kU16,
+                     DType::kU8, DType::kBool}) {
     for (Shape shape : {Shape{}, Shape{5}, Shape{2, 3}, Shape{2, 0, 3}}) {
       Tensor t(type, shape);
       for (int64_t i = 0; i < t.size(); i++) t.mutable_raw()[size_t(i * bits_of(type) / 8)] = std::byte(type == DType::kBool ? i % 2 : i);
@@ -43,7 +44,8 @@ TEST(Npy, TransposesFortranOrder) {
 
 TEST(Npy, NamesWhatIsWrong) {
   EXPECT_TRUE(contains(refusal("hello, world"), "not a .npy file"));
-  EXPECT_TRUE(contains(refusal(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "1234")), "<f4 [2] needs 8 bytes of data, the file has 4"));
+  EXPECT_TRUE(
+      contains(refusal(npy("{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "1234")), "<f4 [2] needs 8 bytes of data, the file has 4"));
   EXPECT_TRUE(contains(refusal(npy("{'descr': '>f4', 'fortran_order': False, 'shape': (1,), }", "1234")), "little-endian"));
   EXPECT_TRUE(contains(refusal(npy("{'descr': '<c8', 'fortran_order': False, 'shape': (1,), }", "12345678")), "elements are '<c8'"));
   EXPECT_TRUE(contains(refusal(npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }", "1234")), "structured"));

@@ -43,7 +43,8 @@ void check_replaceable(const fs::path& out, bool force) {
   throw InvalidArgument(cat(out, ": is neither a regular file nor a directory with a lacuna.json; --force does not replace it"));
 }
 
-OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key) : out_(without_slash(out)), partial_(out_.string() + ".partial"), resumable_(!job_key.empty()) {
+OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
+    : out_(without_slash(out)), partial_(out_.string() + ".partial"), resumable_(!job_key.empty()) {
   check_replaceable(out_, force);
   std::error_code error;
   bool there = fs::exists(fs::symlink_status(partial_, error));
@@ -90,7 +91,8 @@ void OutputDirectory::commit() {
   done_ = true;
   if (fs::exists(fs::symlink_status(out_, error))) {
     // At every moment OUT is either the old model or the new one.
-    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0) throw IoError(cat(out_, ": cannot exchange with ", partial_, ": ", std::strerror(errno)));
+    if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0)
+      throw IoError(cat(out_, ": cannot exchange with ", partial_, ": ", std::strerror(errno)));
     sync_directory(out_.parent_path());
     remove_tree(partial_);
   } else {

@@ -30,7 +30,8 @@ void OutputFile::write_at(int64_t offset, std::span<const std::byte> bytes) {
     ssize_t n = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, offset + int64_t(done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
-      throw IoError(cat(path_, ": cannot write ", bytes.size(), " bytes at byte ", offset, " (", done, " were written): ", n < 0 ? std::strerror(errno) : "no progress"));
+      throw IoError(cat(path_, ": cannot write ", bytes.size(), " bytes at byte ", offset, " (", done,
+                        " were written): ", n < 0 ? std::strerror(errno) : "no progress"));
     }
     done += size_t(n);
   }

@@ -21,8 +21,8 @@ struct TypeName {
   std::string_view name;
   DType dtype;
 };
-constexpr TypeName kTypes[] = {{"F64", DType::kF64}, {"F32", DType::kF32}, {"F16", DType::kF16}, {"BF16", DType::kBF16}, {"I64", DType::kS64},
-                               {"I32", DType::kS32}, {"I16", DType::kS16}, {"I8", DType::kS8},   {"U64", DType::kU64},   {"U32", DType::kU32},
+constexpr TypeName kTypes[] = {{"F64", DType::kF64}, {"F32", DType::kF32}, {"F16", DType::kF16},  {"BF16", DType::kBF16}, {"I64", DType::kS64},
+                               {"I32", DType::kS32}, {"I16", DType::kS16}, {"I8", DType::kS8},    {"U64", DType::kU64},   {"U32", DType::kU32},
                                {"U16", DType::kU16}, {"U8", DType::kU8},   {"BOOL", DType::kBool}};
 
 // Reads exactly the header's shape of JSON, without building a document: nothing in it can grow beyond its text.
@@ -39,7 +39,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
   bool number_unsigned(number_unsigned_t value) override {
     if (!in_array_) unexpected("a number");
     if (field_ == "shape") {
-      if (value > uint64_t(INT64_MAX) || entry_.shape.size() == kMaxRank) unexpected(cat("dimension ", value, " as number ", entry_.shape.size() + 1));
+      if (value > uint64_t(INT64_MAX) || entry_.shape.size() == kMaxRank)
+        unexpected(cat("dimension ", value, " as number ", entry_.shape.size() + 1));
       entry_.shape.push_back(int64_t(value));
     } else {
       if (offsets_ == 2) unexpected("a third data offset");
@@ -75,7 +76,8 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
       offsets_ = 0;
     } else {
       if (!fields_.insert(value).second) fail(cat("'", entry_.name, "' states ", value, " twice"));
-      if (!metadata_ && value != "dtype" && value != "shape" && value != "data_offsets") fail(cat("tensor '", entry_.name, "' has an unknown field '", value, "'"));
+      if (!metadata_ && value != "dtype" && value != "shape" && value != "data_offsets")
+        fail(cat("tensor '", entry_.name, "' has an unknown field '", value, "'"));
     }
     field_ = value;
     return true;
@@ -97,7 +99,9 @@ class HeaderReader : public nlohmann::json_sax<nlohmann::json> {
     in_array_ = false;
     return true;
   }
-  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override { fail(cat("the header is not JSON at its byte ", position)); }
+  bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception&) override {
+    fail(cat("the header is not JSON at its byte ", position));
+  }
 
  private:
   [[noreturn]] void fail(const std::string& message) { throw InvalidData(cat(file_, ": ", message)); }
@@ -120,13 +124,17 @@ void check_entries(SafetensorsHeader& header, size_t data_size, const std::strin
     if (entry.end > data_size) throw InvalidData(cat(what, " ends at byte ", entry.end, " of the data, the file has ", data_size));
     int64_t wanted = checked_element_count(entry.shape, entry.dtype, what) * (bits_of(entry.dtype) / 8);
     if (int64_t(entry.end - entry.begin) != wanted) {
-      throw InvalidData(cat(what, " has ", entry.end - entry.begin, " bytes, ", name_of(entry.dtype), " ", to_string(entry.shape), " needs ", wanted));
+      throw InvalidData(
+          cat(what, " has ", entry.end - entry.begin, " bytes, ", name_of(entry.dtype), " ", to_string(entry.shape), " needs ", wanted));
     }
   }
-  std::stable_sort(header.entries.begin(), header.entries.end(), [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
+  std::stable_sort(header.entries.begin(), header.entries.end(),
+                   [](auto& a, auto& b) { return std::pair(a.begin, a.end) < std::pair(b.begin, b.end); });
   size_t at = 0;
   for (auto& entry : header.entries) {
-    if (entry.begin != at) throw InvalidData(cat(file, ": tensor '", entry.name, "' starts at byte ", entry.begin, " of the data, ", at, entry.begin < at ? " is where the one before it ends: they overlap" : " wanted: there is a gap"));
+    if (entry.begin != at)
+      throw InvalidData(cat(file, ": tensor '", entry.name, "' starts at byte ", entry.begin, " of the data, ", at,
+                            entry.begin < at ? " is where the one before it ends: they overlap" : " wanted: there is a gap"));
     at = entry.end;
   }
   if (at != data_size) throw InvalidData(cat(file, ": the tensors end at byte ", at, " of the data, the file has ", data_size));
@@ -147,7 +155,8 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, cons
   uint64_t length = 0;
   std::memcpy(&length, file.data(), 8);
   if (length > kMaxHeader) throw InvalidData(cat(name, ": states a header of ", length, " bytes, at most ", kMaxHeader, " are allowed"));
-  if (length > file.size() - 8) throw InvalidData(cat(name, ": states a header of ", length, " bytes, the file has ", file.size() - 8, " after the length"));
+  if (length > file.size() - 8)
+    throw InvalidData(cat(name, ": states a header of ", length, " bytes, the file has ", file.size() - 8, " after the length"));
   std::string_view text(reinterpret_cast<const char*>(file.data()) + 8, length);
   if (!text.starts_with('{')) throw InvalidData(cat(name, ": the header does not start with '{': this is not a safetensors file"));
   SafetensorsHeader header;
@@ -159,7 +168,8 @@ SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, cons
   return header;
 }
 
-SafetensorsFile::SafetensorsFile(const std::filesystem::path& path) : name_(path.string()), bytes_(map_file(path)), header_(parse_safetensors_header(bytes_.span(), name_)) {
+SafetensorsFile::SafetensorsFile(const std::filesystem::path& path)
+    : name_(path.string()), bytes_(map_file(path)), header_(parse_safetensors_header(bytes_.span(), name_)) {
   for (size_t i = 0; i < header_.entries.size(); i++) index_[header_.entries[i].name] = i;
 }
 
@@ -168,7 +178,9 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const {
   return it == index_.end() ? nullptr : &header_.entries[it->second];
 }
 
-Bytes SafetensorsFile::bytes_entry(const SafetensorsEntry& entry) const { return bytes_.slice(header_.data_begin + entry.begin, entry.end - entry.begin); }
+Bytes SafetensorsFile::bytes_entry(const SafetensorsEntry& entry) const {
+  return bytes_.slice(header_.data_begin + entry.begin, entry.end - entry.begin);
+}
 
 Tensor SafetensorsFile::tensor(const SafetensorsEntry& entry) const {
   Bytes bytes = bytes_entry(entry);
@@ -184,7 +196,9 @@ Tensor SafetensorsFile::tensor(const SafetensorsEntry& entry) const {
 
 void SafetensorsFile::drop(const SafetensorsEntry& entry) const noexcept { drop_pages(bytes_entry(entry)); }
 
-SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> declarations, const std::map<std::string, std::string>& metadata) : file_(path) {
+SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> declarations,
+                                     const std::map<std::string, std::string>& metadata)
+    : file_(path) {
   // Wide types first, so that every tensor is aligned without gaps.
   std::stable_sort(declarations.begin(), declarations.end(), [](auto& a, auto& b) { return bits_of(a.dtype) > bits_of(b.dtype); });
   nlohmann::ordered_json header = nlohmann::ordered_json::object();

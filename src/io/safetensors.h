@@ -60,7 +60,8 @@ class SafetensorsWriter {
     DType dtype;  // 4-bit types have no name in the format: declare them as u8 bytes
     Shape shape;
   };
-  SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> declarations, const std::map<std::string, std::string>& metadata = {});
+  SafetensorsWriter(const std::filesystem::path& path, std::vector<Declaration> declarations,
+                    const std::map<std::string, std::string>& metadata = {});
   // The bytes of a declared tensor (exactly its size), each once.
   void write(std::string_view name, std::span<const std::byte> bytes);
   // Requires that every tensor was written. Syncs and renames.

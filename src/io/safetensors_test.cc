@@ -27,7 +27,8 @@ TEST(Safetensors, ReadsWhatItWrites) {
   Tensor a = Tensor::of<float>({2, 3}, std::vector<float>{1, 2, 3, 4, 5, 6});
   Tensor b = Tensor::of<uint8_t>({3}, std::vector<uint8_t>{7, 8, 9});
   Tensor scalar = Tensor::of<int64_t>({}, std::vector<int64_t>{-5});
-  SafetensorsWriter writer(dir / "m.safetensors", {{"b", b.dtype(), b.shape()}, {"a", a.dtype(), a.shape()}, {"s", scalar.dtype(), {}}, {"none", DType::kF16, {0, 4}}},
+  SafetensorsWriter writer(dir / "m.safetensors",
+                           {{"b", b.dtype(), b.shape()}, {"a", a.dtype(), a.shape()}, {"s", scalar.dtype(), {}}, {"none", DType::kF16, {0, 4}}},
                            {{"format", "pt"}});
   writer.write("a", a.bytes().span());
   writer.write("s", scalar.bytes().span());
@@ -47,7 +48,8 @@ TEST(Safetensors, ReadsWhatItWrites) {
 
 TEST(Safetensors, CopiesTensorsThatAreNotAligned) {
   TemporaryDirectory dir;
-  put_file(dir / "m.safetensors", file_with(R"({"p":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"q":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})", 9));
+  put_file(dir / "m.safetensors",
+           file_with(R"({"p":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"q":{"dtype":"F32","shape":[2],"data_offsets":[1,9]}})", 9));
   SafetensorsFile file(dir / "m.safetensors");
   Tensor q = file.tensor(*file.find("q"));
   EXPECT_EQ(reinterpret_cast<uintptr_t>(q.raw()) % 4, 0u);
@@ -60,13 +62,20 @@ TEST(Safetensors, NamesWhatIsWrongWithAHeader) {
   EXPECT_TRUE(contains(refusal(std::string("\x90\0\0\0\0\0\0\0{}", 10)), "states a header of 144 bytes, the file has 2"));
   EXPECT_TRUE(contains(refusal(file_with("[1]", 0)), "does not start with '{'"));
   EXPECT_TRUE(contains(refusal(file_with("{\"a\":", 0)), "not JSON"));
-  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", 8)), "tensor 'a' ends at byte 24 of the data, the file has 8"));
+  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}})", 8)),
+                       "tensor 'a' ends at byte 24 of the data, the file has 8"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}})", 4)), "'a' has 4 bytes, f32 [2] needs 8"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[4,0]}})", 8)), "starts at byte 4 and ends at byte 0"));
-  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6)), "overlap"));
-  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3)), "gap"));
-  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 3)), "end at byte 1 of the data, the file has 3"));
-  EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", 0)), "'a' occurs twice"));
+  EXPECT_TRUE(
+      contains(refusal(file_with(R"({"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"b":{"dtype":"U8","shape":[4],"data_offsets":[2,6]}})", 6)),
+               "overlap"));
+  EXPECT_TRUE(contains(
+      refusal(file_with(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[2,3]}})", 3)), "gap"));
+  EXPECT_TRUE(
+      contains(refusal(file_with(R"({"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}})", 3)), "end at byte 1 of the data, the file has 3"));
+  EXPECT_TRUE(
+      contains(refusal(file_with(R"({"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}})", 0)),
+               "'a' occurs twice"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,0]}})", 0)), "overflows"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","shape":[-1],"data_offsets":[0,0]}})", 0)), "negative number"));
   EXPECT_TRUE(contains(refusal(file_with(R"({"a":{"dtype":"F32","data_offsets":[0,0]}})", 0)), "must state dtype, shape and data_offsets"));
@@ -76,13 +85,15 @@ TEST(Safetensors, NamesWhatIsWrongWithAHeader) {
 }
 
 TEST(Safetensors, ListsEveryTensorOfAnUnknownType) {
-  std::string message = refusal(
-      file_with(R"({"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"c":{"dtype":"C64","shape":[0],"data_offsets":[2,2]}})", 2));
+  std::string message = refusal(file_with(
+      R"({"a":{"dtype":"F8_E4M3","shape":[1],"data_offsets":[0,1]},"b":{"dtype":"U8","shape":[1],"data_offsets":[1,2]},"c":{"dtype":"C64","shape":[0],"data_offsets":[2,2]}})",
+      2));
   EXPECT_TRUE(contains(message, "'a' (F8_E4M3), 'c' (C64)"));
 }
 
 TEST(Safetensors, SurvivesFlippedBitsAndTruncation) {
-  std::string good = file_with(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BOOL","shape":[2],"data_offsets":[24,26]}})", 26);
+  std::string good =
+      file_with(R"({"a":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]},"b":{"dtype":"BOOL","shape":[2],"data_offsets":[24,26]}})", 26);
   Rng rng(1);
   for (int i = 0; i < 20000; i++) {
     std::string bad = good;

@@ -24,7 +24,9 @@ class SafetensorsSource : public WeightSource {
   SafetensorsEntry entry_;
 };
 
-bool is_plain_name(const std::string& name) { return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != ".."; }
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != "..";
+}
 
 std::vector<Weight> read_shards(const fs::path& directory, const fs::path& index_path) {
   Config index = Config::parse(read_text_file(index_path, size_t(256) << 20), index_path.string());
@@ -35,7 +37,8 @@ std::vector<Weight> read_shards(const fs::path& directory, const fs::path& index
   std::vector<std::string> absent;
   for (auto& name : map->keys()) {
     std::string file_name = map->text(name);
-    if (!is_plain_name(file_name)) throw InvalidData(cat(index_path, ": puts '", name, "' into the file '", file_name, "', a name without folders wanted"));
+    if (!is_plain_name(file_name))
+      throw InvalidData(cat(index_path, ": puts '", name, "' into the file '", file_name, "', a name without folders wanted"));
     auto& file = files[file_name];
     if (!file) file = std::make_shared<const SafetensorsFile>(directory / file_name);
     if (const SafetensorsEntry* entry = file->find(name))
@@ -59,19 +62,26 @@ std::vector<Weight> read_shards(const fs::path& directory, const fs::path& index
   if (torch) {
     std::string model = "AutoModel";
     if (fs::exists(directory / "config.json")) {
-      auto names = Config::parse(read_text_file(directory / "config.json", size_t(64) << 20), (directory / "config.json").string()).texts("architectures");
+      auto names =
+          Config::parse(read_text_file(directory / "config.json", size_t(64) << 20), (directory / "config.json").string()).texts("architectures");
       if (!names.empty()) model = names.front();
     }
-    throw Unsupported(cat(directory, ": holds its weights as pytorch_model.bin, which can run code when it is read. Convert it with\n  python -c \"from transformers import ", model, " as M; M.from_pretrained('",
-                          directory, "').save_pretrained('", directory, "', safe_serialization=True)\""));
+    throw Unsupported(
+        cat(directory,
+            ": holds its weights as pytorch_model.bin, which can run code when it is read. Convert it with\n  python -c \"from transformers import ",
+            model, " as M; M.from_pretrained('", directory, "').save_pretrained('", directory, "', safe_serialization=True)\""));
   }
-  throw NotFound(cat(directory, ": has neither model.safetensors nor model.safetensors.index.json; it holds ", found.empty() ? "nothing" : join(found, ", ", 20)));
+  throw NotFound(cat(directory, ": has neither model.safetensors nor model.safetensors.index.json; it holds ",
+                     found.empty() ? "nothing" : join(found, ", ", 20)));
 }
 
 }  // namespace
 
 Weight safetensors_weight(std::shared_ptr<const SafetensorsFile> file, const SafetensorsEntry& entry) {
-  return {.name = entry.name, .shape = entry.shape, .encoding = {.values = entry.dtype}, .source = std::make_shared<SafetensorsSource>(std::move(file), entry)};
+  return {.name = entry.name,
+          .shape = entry.shape,
+          .encoding = {.values = entry.dtype},
+          .source = std::make_shared<SafetensorsSource>(std::move(file), entry)};
 }
 
 std::vector<Weight> read_safetensors_directory(const fs::path& directory) {

@@ -84,10 +84,10 @@ struct GroupSource final : PanelSource {
 class SpmmConv final : public PackedConv {
  public:
   SpmmConv(std::string_view name, const SpmmF32Isa& isa, PackPixels pack_pixels, const ConvProblem& problem, const WeightMatrix& weight,
-           int64_t block_rows)
+           SpmmMatrix::Store store)
       : name_(name), problem_(problem), isa_(isa), pack_pixels_(pack_pixels) {
     int64_t rows = weight.rows / problem.groups;
-    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, weight.values + g * rows * weight.cols, block_rows);
+    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, weight.values + g * rows * weight.cols, store);
   }
 
   std::string_view kernel() const override { return name_; }
@@ -131,9 +131,10 @@ std::optional<std::string> accepts(std::string_view isa, bool sparse, const Conv
   return std::nullopt;
 }
 
-int64_t block_rows_of(const ConvProblem& problem) {
+SpmmMatrix::Store store_of(const ConvProblem& problem) {
   const std::string& pattern = problem.pattern;
-  return pattern == "block:4x1" || pattern == "block:4x4" || pattern.starts_with("block:8x") ? kBlockRows : 1;
+  bool blocks = pattern == "block:4x1" || pattern == "block:4x4" || pattern.starts_with("block:8x");
+  return blocks ? SpmmMatrix::Store::kRowBlocks : SpmmMatrix::Store::kSingle;
 }
 
 constexpr std::string_view kAvx512Sparse = "avx512::conv_csr_f32_n64", kAvx2Sparse = "avx2::conv_csr_f32_n64";
@@ -148,7 +149,7 @@ extern const ConvKernel avx512_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, block_rows_of(problem));
+      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx2_conv_f32 = {
@@ -158,7 +159,7 @@ extern const ConvKernel avx2_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, block_rows_of(problem));
+      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx512_conv_dense_f32 = {
@@ -168,7 +169,7 @@ extern const ConvKernel avx512_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, kBlockRows);
+      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, SpmmMatrix::Store::kDense);
     }};
 
 extern const ConvKernel avx2_conv_dense_f32 = {
@@ -178,7 +179,7 @@ extern const ConvKernel avx2_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, kBlockRows);
+      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, SpmmMatrix::Store::kDense);
     }};
 
 }  // namespace lacuna::kernels

@@ -55,8 +55,8 @@ struct ChannelMajor final : PanelSource {
 
 class SpmmLinear final : public PackedLinear {
  public:
-  SpmmLinear(std::string_view name, const SpmmF32Isa& isa, const LinearProblem& problem, const WeightMatrix& weight, int64_t block_rows)
-      : name_(name), matrix_(isa, weight.rows, weight.cols, rounded(problem, weight).data(), block_rows) {}
+  SpmmLinear(std::string_view name, const SpmmF32Isa& isa, const LinearProblem& problem, const WeightMatrix& weight, SpmmMatrix::Store store)
+      : name_(name), matrix_(isa, weight.rows, weight.cols, rounded(problem, weight).data(), store) {}
 
   std::string_view kernel() const override { return name_; }
   int64_t size_bytes() const override { return matrix_.size_bytes(); }
@@ -101,9 +101,9 @@ std::optional<std::string> accepts_kind(const LinearProblem& problem, int64_t to
   return accepts(isa->name, kind, problem, tokens, cpu);
 }
 
-template <const SpmmF32Isa* isa, const std::string_view* name, int64_t block_rows>
+template <const SpmmF32Isa* isa, const std::string_view* name, SpmmMatrix::Store store>
 std::unique_ptr<PackedLinear> pack(const LinearProblem& problem, const WeightMatrix& weight) {
-  return std::make_unique<SpmmLinear>(*name, *isa, problem, weight, block_rows);
+  return std::make_unique<SpmmLinear>(*name, *isa, problem, weight, store);
 }
 
 constexpr std::string_view kAvx512Spmm = "avx512::spmm_csr_f32_n64";
@@ -120,36 +120,36 @@ extern const LinearKernel avx512_spmm_f32 = {.name = kAvx512Spmm,
                                              .sparse = true,
                                              .break_even = 0.45,
                                              .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kUnstructured>,
-                                             .pack = pack<&kSpmmF32Avx512, &kAvx512Spmm, 1>};
+                                             .pack = pack<&kSpmmF32Avx512, &kAvx512Spmm, SpmmMatrix::Store::kSingle>};
 extern const LinearKernel avx512_spmm_blocks_f32 = {.name = kAvx512SpmmBlocks,
                                                     .help = "f32 in blocks of four rows that share their loads",
                                                     .sparse = true,
                                                     .break_even = 0.2,
                                                     .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kBlocks>,
-                                                    .pack = pack<&kSpmmF32Avx512, &kAvx512SpmmBlocks, kBlockRows>};
+                                                    .pack = pack<&kSpmmF32Avx512, &kAvx512SpmmBlocks, SpmmMatrix::Store::kRowBlocks>};
 extern const LinearKernel avx512_dense_f32 = {.name = kAvx512Dense,
                                               .help = "dense f32 in blocks of four rows",
                                               .sparse = false,
                                               .break_even = 0,
                                               .accepts = accepts_kind<&kSpmmF32Avx512, Kind::kDense>,
-                                              .pack = pack<&kSpmmF32Avx512, &kAvx512Dense, kBlockRows>};
+                                              .pack = pack<&kSpmmF32Avx512, &kAvx512Dense, SpmmMatrix::Store::kDense>};
 extern const LinearKernel avx2_spmm_f32 = {.name = kAvx2Spmm,
                                            .help = "unstructured f32, 64 tokens side by side",
                                            .sparse = true,
                                            .break_even = 0.45,
                                            .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kUnstructured>,
-                                           .pack = pack<&kSpmmF32Avx2, &kAvx2Spmm, 1>};
+                                           .pack = pack<&kSpmmF32Avx2, &kAvx2Spmm, SpmmMatrix::Store::kSingle>};
 extern const LinearKernel avx2_spmm_blocks_f32 = {.name = kAvx2SpmmBlocks,
                                                   .help = "f32 in blocks of four rows that share their loads",
                                                   .sparse = true,
                                                   .break_even = 0.2,
                                                   .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kBlocks>,
-                                                  .pack = pack<&kSpmmF32Avx2, &kAvx2SpmmBlocks, kBlockRows>};
+                                                  .pack = pack<&kSpmmF32Avx2, &kAvx2SpmmBlocks, SpmmMatrix::Store::kRowBlocks>};
 extern const LinearKernel avx2_dense_f32 = {.name = kAvx2Dense,
                                             .help = "dense f32 in blocks of four rows",
                                             .sparse = false,
                                             .break_even = 0,
                                             .accepts = accepts_kind<&kSpmmF32Avx2, Kind::kDense>,
-                                            .pack = pack<&kSpmmF32Avx2, &kAvx2Dense, kBlockRows>};
+                                            .pack = pack<&kSpmmF32Avx2, &kAvx2Dense, SpmmMatrix::Store::kDense>};
 
 }  // namespace lacuna::kernels

@@ -35,8 +35,7 @@ struct RowInTile {
 
 }  // namespace
 
-SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, int64_t block_rows)
-    : isa_(isa), rows_(rows), cols_(cols) {
+SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, Store store) : isa_(isa), rows_(rows), cols_(cols) {
   constexpr int64_t kUnit = 16;
   std::vector<int64_t> work(size_t((rows + kUnit - 1) / kUnit));
   int64_t total = 0;
@@ -53,19 +52,19 @@ SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const 
   for (const RowGroup& group : groups_)
     for (int64_t t = 0; t < tiles(); t++) {
       starts_.push_back({int64_t(runs_.size()), int64_t(meta_.size()), int64_t(values_.size())});
-      pack_tile(group, t * tile_cols_, std::min(tile_cols_, cols - t * tile_cols_), values, block_rows);
+      pack_tile(group, t * tile_cols_, std::min(tile_cols_, cols - t * tile_cols_), values, store);
     }
   starts_.push_back({int64_t(runs_.size()), int64_t(meta_.size()), int64_t(values_.size())});
 }
 
-void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, int64_t block_rows) {
+void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, Store store) {
   auto value = [&](int64_t row, int64_t col) { return values[(group.first_row + row) * cols_ + first_col + col]; };
   std::vector<RowInTile> units;
-  int64_t blocked = block_rows == kBlockRows ? group.rows / kBlockRows * kBlockRows : 0;  // the rows after them are packed one by one
+  int64_t blocked = store != Store::kSingle ? group.rows / kBlockRows * kBlockRows : 0;  // the rows after them are packed one by one
   auto add_unit = [&](int64_t row, int64_t rows) {
     RowInTile unit = {row, {}};
     for (int64_t c = 0; c < cols; c++) {
-      bool any = false;
+      bool any = store == Store::kDense;
       for (int64_t i = 0; i < rows; i++) any |= value(row + i, c) != 0;
       if (any) unit.cols.push_back(c);
     }

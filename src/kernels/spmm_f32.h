@@ -21,9 +21,13 @@ extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512;
 
 class SpmmMatrix {
  public:
-  // `values` [rows, cols]: what is zero is not stored. `block_rows`: 1, or kBlockRows to store blocks of four rows that share columns
-  // (a column is stored for all four if any of them is not zero).
-  SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, int64_t block_rows);
+  // `values` [rows, cols]: what is zero is not stored.
+  enum class Store {
+    kSingle,     // each row has its own columns
+    kRowBlocks,  // four rows share columns: a column is stored for all four if any of them is not zero
+    kDense,      // four rows share all columns
+  };
+  SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, Store store);
 
   struct RowGroup {
     int64_t first_row, rows;
@@ -38,7 +42,7 @@ class SpmmMatrix {
   int64_t size_bytes() const;
 
  private:
-  void pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, int64_t block_rows);
+  void pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, Store store);
 
   const SpmmF32Isa& isa_;
   int64_t rows_, cols_, tile_cols_ = 0;

@@ -6,7 +6,8 @@
 namespace lacuna {
 namespace {
 
-constexpr EncoderNames kNames = {"attention.self.query", "attention.self.key", "attention.self.value", "attention.output.dense", "attention.output.LayerNorm", "intermediate.dense", "output.dense", "output.LayerNorm"};
+constexpr EncoderNames kNames = {"attention.self.query",       "attention.self.key", "attention.self.value", "attention.output.dense",
+                                 "attention.output.LayerNorm", "intermediate.dense", "output.dense",         "output.LayerNorm"};
 
 struct Bert {
   Builder& b;
@@ -77,7 +78,11 @@ void build(Builder& b, bool roberta, const std::string& prefix) {
   c.require("position_embedding_type", "\"absolute\"");
   c.require("is_decoder", "false");
   c.require("add_cross_attention", "false");
-  EncoderShapes s{.width = c.integer("hidden_size"), .inner = c.integer("intermediate_size"), .heads = c.integer("num_attention_heads"), .epsilon = c.number("layer_norm_eps", 1e-12), .activation = c.text("hidden_act", "gelu")};
+  EncoderShapes s{.width = c.integer("hidden_size"),
+                  .inner = c.integer("intermediate_size"),
+                  .heads = c.integer("num_attention_heads"),
+                  .epsilon = c.number("layer_norm_eps", 1e-12),
+                  .activation = c.text("hidden_act", "gelu")};
   b.require_divides("hidden_size", s.width, "num_attention_heads", s.heads);
   Bert bert{b, roberta, b.prefix_if_used(prefix), s, c.integer("vocab_size")};
   b.ignore_suffix("embeddings.position_ids");

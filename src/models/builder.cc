@@ -14,9 +14,17 @@ struct Activation {
   Op op;
   bool tanh_approximation = false;
 };
-constexpr Activation kActivations[] = {
-    {"silu", Op::silu}, {"swish", Op::silu},   {"gelu", Op::gelu},     {"gelu_python", Op::gelu}, {"gelu_new", Op::gelu, true}, {"gelu_pytorch_tanh", Op::gelu, true}, {"gelu_fast", Op::gelu, true},
-    {"relu", Op::relu}, {"tanh", Op::tanh},    {"sigmoid", Op::sigmoid}, {"mish", Op::mish}};
+constexpr Activation kActivations[] = {{"silu", Op::silu},
+                                       {"swish", Op::silu},
+                                       {"gelu", Op::gelu},
+                                       {"gelu_python", Op::gelu},
+                                       {"gelu_new", Op::gelu, true},
+                                       {"gelu_pytorch_tanh", Op::gelu, true},
+                                       {"gelu_fast", Op::gelu, true},
+                                       {"relu", Op::relu},
+                                       {"tanh", Op::tanh},
+                                       {"sigmoid", Op::sigmoid},
+                                       {"mish", Op::mish}};
 
 bool fits(const Shape& shape, const Shape& wanted) {
   if (shape.size() != wanted.size()) return false;
@@ -41,13 +49,19 @@ std::string Builder::architecture(std::string_view fallback) const {
   return names.empty() ? std::string(fallback) : names.front();
 }
 
+bool Builder::is_headless() const {
+  std::string name = architecture("");
+  return name.ends_with("Model") && !name.ends_with("LMHeadModel");
+}
+
 void Builder::unknown_architecture(std::initializer_list<std::string_view> known) const {
   throw Unsupported(cat(config().source(), ": architectures names '", architecture("nothing"), "', known for this family are ", known_list(known)));
 }
 
 int64_t Builder::layer_count(std::string_view key) const {
   int64_t layers = config().integer(key);
-  if (layers > int64_t(tensors_.size())) throw InvalidData(cat(config().source(), ": ", key, " is ", layers, ", the checkpoint has only ", tensors_.size(), " tensors"));
+  if (layers > int64_t(tensors_.size()))
+    throw InvalidData(cat(config().source(), ": ", key, " is ", layers, ", the checkpoint has only ", tensors_.size(), " tensors"));
   return layers;
 }
 
@@ -79,7 +93,8 @@ ValueId Builder::weight(const std::string& name, const Shape& wanted, MatrixLayo
   } else if (Weight& tensor = checkpoint_.tensors[it->second]; !fits(tensor.shape, wanted)) {
     misshapen_.push_back(cat("'", source, "' is ", to_string(tensor.shape), ", ", to_string(wanted), " wanted"));
   } else {
-    if (!tensor.pattern.empty() && layout == MatrixLayout::kInOut) throw Unsupported(cat(config().source(), ": '", source, "' is a compressed [in, out] matrix; [out, in] is read"));
+    if (!tensor.pattern.empty() && layout == MatrixLayout::kInOut)
+      throw Unsupported(cat(config().source(), ": '", source, "' is a compressed [in, out] matrix; [out, in] is read"));
     Weight copy = tensor;
     copy.layout = layout;
     value = graph_->add_weight(graph_->weights.add(std::move(copy)));
@@ -151,7 +166,8 @@ ValueId Builder::layer_norm(ValueId x, const std::string& name, int64_t width, d
   Attributes a;
   a.set("axis", int64_t(-1));
   a.set("epsilon", epsilon);
-  return add(Op::layer_norm, {x, weight(name + (old ? ".gamma" : ".weight"), {width}), weight(name + (old ? ".beta" : ".bias"), {width})}, name, std::move(a));
+  return add(Op::layer_norm, {x, weight(name + (old ? ".gamma" : ".weight"), {width}), weight(name + (old ? ".beta" : ".bias"), {width})}, name,
+             std::move(a));
 }
 
 ValueId Builder::rms_norm(ValueId x, const std::string& name, int64_t width, double epsilon, double scale_offset) {
@@ -198,7 +214,8 @@ ValueId Builder::attention(ValueId q, ValueId k, ValueId v, ValueId mask, const 
   if (layer >= 0) {
     inputs.push_back(mask);
     for (const char* which : {"k", "v"})
-      inputs.push_back(graph_->add_state(cat("layers.", layer, ".", which), DType::kF32, {Dim::symbol("batch"), Dim(shape.kv_heads), Dim::symbol("capacity"), Dim(shape.head_dim)}));
+      inputs.push_back(graph_->add_state(cat("layers.", layer, ".", which), DType::kF32,
+                                         {Dim::symbol("batch"), Dim(shape.kv_heads), Dim::symbol("capacity"), Dim(shape.head_dim)}));
   } else if (mask != kNoValue) {
     inputs.push_back(mask);
   }
@@ -213,8 +230,9 @@ ValueId Builder::attention(ValueId q, ValueId k, ValueId v, ValueId mask, const 
   return add(Op::attention, std::move(inputs), name, std::move(a));
 }
 
-void Builder::language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied, bool bias) {
-  if (architecture("").ends_with("Model")) return encoder_outputs(hidden, kNoValue);
+void Builder::language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied,
+                                     bool bias) {
+  if (is_headless()) return encoder_outputs(hidden, kNoValue);
   std::vector<ValueId> inputs = {hidden, weight((tied ? embedding : head) + ".weight", {vocab, width}, MatrixLayout::kOutIn)};
   if (bias) inputs.push_back(weight(head + ".bias", {vocab}));
   if (tied) ignore_prefix(head + ".weight");

@@ -36,6 +36,8 @@ class Builder {
   Graph& graph() { return *graph_; }
   // The class that `architectures` names ("BertForMaskedLM"), or `fallback`.
   std::string architecture(std::string_view fallback) const;
+  // Has the architecture no head? "LlamaModel", but not "GPT2LMHeadModel".
+  bool is_headless() const;
   // Throws Unsupported listing `known`.
   [[noreturn]] void unknown_architecture(std::initializer_list<std::string_view> known) const;
   // A count out of the configuration that loops run over: no checkpoint has more layers than tensors. Throws InvalidData.
@@ -82,7 +84,8 @@ class Builder {
 
   // Output logits = head(hidden): `head` shares the table `embedding` if the configuration ties them.
   // An architecture that ends in "Model" has no head; its output is last_hidden_state.
-  void language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied, bool bias = false);
+  void language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied,
+                              bool bias = false);
   // Output last_hidden_state and, if there is one, the sentence head's.
   void encoder_outputs(ValueId hidden, ValueId mask);
 

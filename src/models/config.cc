@@ -75,7 +75,8 @@ int64_t Config::integer(std::string_view key, std::optional<int64_t> fallback, i
   if (!value && fallback) return *fallback;
   if (!value) missing(key);
   double as_double = value->is_number() ? value->get<double>() : NAN;
-  if (!(as_double >= double(low) && as_double <= double(high)) || std::floor(as_double) != as_double) wrong_type(key, cat("an integer from ", low, " to ", high));
+  if (!(as_double >= double(low) && as_double <= double(high)) || std::floor(as_double) != as_double)
+    wrong_type(key, cat("an integer from ", low, " to ", high));
   return value->is_number_float() ? int64_t(as_double) : value->get<int64_t>();
 }
 
@@ -154,7 +155,8 @@ std::string Config::dump(std::string_view key) const {
 
 void Config::require(std::string_view key, std::string_view accepted) const {
   const nlohmann::json* value = json_->find(key);
-  if (value && brief(*value) != accepted) throw Unsupported(cat(source_, ": '", key, "' is ", brief(*value), "; Lacuna runs this family with ", accepted, " only"));
+  if (value && brief(*value) != accepted)
+    throw Unsupported(cat(source_, ": '", key, "' is ", brief(*value), "; Lacuna runs this family with ", accepted, " only"));
 }
 
 }  // namespace lacuna

@@ -29,10 +29,10 @@ class Config {
   std::string text(std::string_view key, std::optional<std::string> fallback = {}) const;
   // An integer or an array of them (eos_token_id); empty if absent.
   std::vector<int64_t> integers(std::string_view key) const;
-  std::vector<double> numbers(std::string_view key) const;      // empty if absent
-  std::vector<std::string> texts(std::string_view key) const;   // empty if absent
-  std::optional<Config> object(std::string_view key) const;     // nullopt if absent
-  std::string dump(std::string_view key) const;                 // the value as JSON text, for messages
+  std::vector<double> numbers(std::string_view key) const;     // empty if absent
+  std::vector<std::string> texts(std::string_view key) const;  // empty if absent
+  std::optional<Config> object(std::string_view key) const;    // nullopt if absent
+  std::string dump(std::string_view key) const;                // the value as JSON text, for messages
 
   // Refuses a feature that no builder knows: throws Unsupported unless `key` is absent, null, or equals `accepted` (JSON text).
   void require(std::string_view key, std::string_view accepted) const;

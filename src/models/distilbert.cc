@@ -4,13 +4,18 @@
 
 namespace lacuna {
 namespace {
-constexpr EncoderNames kNames = {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "sa_layer_norm", "ffn.lin1", "ffn.lin2", "output_layer_norm"};
+constexpr EncoderNames kNames = {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin",
+                                 "sa_layer_norm",   "ffn.lin1",        "ffn.lin2",        "output_layer_norm"};
 constexpr double kEpsilon = 1e-12;  // fixed in the model, not in its configuration
 }  // namespace
 
 void build_distilbert(Builder& b) {
   const Config& c = b.config();
-  EncoderShapes s{.width = c.integer("dim"), .inner = c.integer("hidden_dim"), .heads = c.integer("n_heads"), .epsilon = kEpsilon, .activation = c.text("activation", "gelu")};
+  EncoderShapes s{.width = c.integer("dim"),
+                  .inner = c.integer("hidden_dim"),
+                  .heads = c.integer("n_heads"),
+                  .epsilon = kEpsilon,
+                  .activation = c.text("activation", "gelu")};
   b.require_divides("dim", s.width, "n_heads", s.heads);
   int64_t vocab = c.integer("vocab_size");
   std::string root = b.prefix_if_used("distilbert.");
@@ -21,7 +26,8 @@ void build_distilbert(Builder& b) {
   ValueId ids = b.input_ids();
   ValueId x = b.embedding(ids, root + "embeddings.word_embeddings", vocab, s.width);
   ValueId positions = b.add(Op::positions, {ids}, "positions");
-  x = b.add(Op::add, {x, b.embedding(positions, root + "embeddings.position_embeddings", c.integer("max_position_embeddings", 512), s.width)}, root + "embeddings.sum");
+  x = b.add(Op::add, {x, b.embedding(positions, root + "embeddings.position_embeddings", c.integer("max_position_embeddings", 512), s.width)},
+            root + "embeddings.sum");
   x = b.layer_norm(x, root + "embeddings.LayerNorm", s.width, kEpsilon);
   int64_t layers = b.layer_count("n_layers");
   for (int64_t i = 0; i < layers; i++) x = encoder_layer(b, kNames, s, x, mask, i, cat(root, "transformer.layer.", i));

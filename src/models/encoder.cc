@@ -6,7 +6,8 @@
 
 namespace lacuna {
 
-ValueId encoder_layer(Builder& b, const EncoderNames& names, const EncoderShapes& s, ValueId x, ValueId mask, int64_t index, const std::string& layer) {
+ValueId encoder_layer(Builder& b, const EncoderNames& names, const EncoderShapes& s, ValueId x, ValueId mask, int64_t index,
+                      const std::string& layer) {
   auto named = [&](const char* name) { return cat(layer, ".", name); };
   int64_t head_dim = s.width / s.heads;
   b.set_block(cat("layers.", index, ".self_attn"));

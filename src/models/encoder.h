@@ -19,6 +19,7 @@ struct EncoderShapes {
 };
 
 //   x = norm(x + output(attention(query(x), key(x), value(x), mask)));  x = norm(x + outer(act(inner(x))))
-ValueId encoder_layer(Builder& b, const EncoderNames& names, const EncoderShapes& s, ValueId x, ValueId mask, int64_t index, const std::string& layer);
+ValueId encoder_layer(Builder& b, const EncoderNames& names, const EncoderShapes& s, ValueId x, ValueId mask, int64_t index,
+                      const std::string& layer);
 
 }  // namespace lacuna

@@ -34,7 +34,8 @@ std::shared_ptr<Graph> build_model(Checkpoint checkpoint, std::optional<Sentence
   for (auto& family : kFamilies) {
     if (family.model_type != type) continue;
     if (config.has("quantization_config") && !checkpoint.compression_read) {
-      throw Unsupported(cat(config.source(), ": has a quantization_config (", config.dump("quantization_config"), "); Lacuna reads dense weights, GGUF, and sparse-bitmask or sparse-24-bitmask of compressed-tensors"));
+      throw Unsupported(cat(config.source(), ": has a quantization_config (", config.dump("quantization_config"),
+                            "); Lacuna reads dense weights, GGUF, and sparse-bitmask or sparse-24-bitmask of compressed-tensors"));
     }
     Builder builder(std::move(checkpoint), std::move(sentence));
     family.build(builder);

@@ -20,9 +20,9 @@ struct Checkpoint {
   std::vector<Weight> tensors;  // layout kNone; shapes as stored
   // The name a tensor has in this checkpoint, from its Hugging Face name; empty function: the same.
   std::function<std::string(std::string_view)> rename;
-  bool compression_read = false;          // the reader has dealt with what quantization_config describes
-  bool interleaved_rope = false;          // q and k rows are in the order that rotates neighbours (GGUF of the Llama architecture)
-  std::optional<Tensor> rope_factors;     // divides the inverse frequencies (GGUF rope_freqs.weight), f32 [rotary_dim / 2]
+  bool compression_read = false;       // the reader has dealt with what quantization_config describes
+  bool interleaved_rope = false;       // q and k rows are in the order that rotates neighbours (GGUF of the Llama architecture)
+  std::optional<Tensor> rope_factors;  // divides the inverse frequencies (GGUF rope_freqs.weight), f32 [rotary_dim / 2]
 };
 
 // Sentence-transformers modules that follow the encoder.

@@ -41,7 +41,8 @@ void build_gpt2(Builder& b) {
     b.set_block(cat("layers.", i, ".mlp"));
     name = layer + ".mlp";
     n = b.layer_norm(x, layer + ".ln_2", width, epsilon);
-    ValueId hidden = b.activation(b.linear(n, name + ".c_fc", width, inner, true, MatrixLayout::kInOut), c.text("activation_function", "gelu_new"), name + ".act");
+    ValueId hidden =
+        b.activation(b.linear(n, name + ".c_fc", width, inner, true, MatrixLayout::kInOut), c.text("activation_function", "gelu_new"), name + ".act");
     x = b.residual(x, b.linear(hidden, name + ".c_proj", inner, width, true, MatrixLayout::kInOut), name);
   }
   b.set_block("head");

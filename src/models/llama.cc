@@ -82,9 +82,11 @@ Shapes read_shapes(const Builder& b) {
   s.rope = read_rope(c, s.head_dim);
   if (b.checkpoint().rope_factors) {
     auto factors = b.checkpoint().rope_factors->data<float>();
-    if (int64_t(factors.size()) * 2 != s.rope.rotary_dim) throw InvalidData(cat(c.source(), ": there are ", factors.size(), " rope factors, ", s.rope.rotary_dim / 2, " wanted"));
+    if (int64_t(factors.size()) * 2 != s.rope.rotary_dim)
+      throw InvalidData(cat(c.source(), ": there are ", factors.size(), " rope factors, ", s.rope.rotary_dim / 2, " wanted"));
     s.rope.inv_freq.clear();
-    for (size_t i = 0; i < factors.size(); i++) s.rope.inv_freq.push_back(double(std::pow(float(s.rope.theta), -float(2 * i) / float(s.rope.rotary_dim)) / factors[i]));
+    for (size_t i = 0; i < factors.size(); i++)
+      s.rope.inv_freq.push_back(double(std::pow(float(s.rope.theta), -float(2 * i) / float(s.rope.rotary_dim)) / factors[i]));
   }
   return s;
 }
@@ -102,7 +104,12 @@ ValueId self_attention(Builder& b, const Shapes& s, ValueId x, ValueId positions
   }
   q = b.rope(q, positions, s.rope, s.heads, s.head_dim, name + ".q_rope");
   k = b.rope(k, positions, s.rope, s.kv_heads, s.head_dim, name + ".k_rope");
-  AttentionShape shape{.heads = s.heads, .kv_heads = s.kv_heads, .head_dim = s.head_dim, .scale = 1 / std::sqrt(double(s.head_dim)), .causal = true, .window = s.windows[size_t(i)]};
+  AttentionShape shape{.heads = s.heads,
+                       .kv_heads = s.kv_heads,
+                       .head_dim = s.head_dim,
+                       .scale = 1 / std::sqrt(double(s.head_dim)),
+                       .causal = true,
+                       .window = s.windows[size_t(i)]};
   ValueId a = b.attention(q, k, v, kNoValue, shape, i, name);
   return b.residual(x, b.linear(a, name + ".o_proj", s.heads * s.head_dim, s.width, s.output_bias), name);
 }

@@ -27,7 +27,8 @@ Parameters read_parameters(const Config& config, const RopeDefaults& defaults) {
   p.max_positions = p.original_max_positions = config.integer("max_position_embeddings", 2048);
   if (p.scaling) {
     for (const char* layer_type : {"full_attention", "sliding_attention"}) {
-      if (p.scaling->has(layer_type)) throw Unsupported(cat(p.scaling->source(), ": states other rotations for layers of type '", layer_type, "'; one for all layers is read"));
+      if (p.scaling->has(layer_type))
+        throw Unsupported(cat(p.scaling->source(), ": states other rotations for layers of type '", layer_type, "'; one for all layers is read"));
     }
     p.type = p.scaling->text("rope_type", p.scaling->text("type", "default"));
     p.theta = p.scaling->number("rope_theta", p.theta);
@@ -53,7 +54,9 @@ void yarn(Rope& rope, const Parameters& p, std::vector<float>& frequencies) {
   rope.attention_factor = s.number("attention_factor", m != 0 && m_all != 0 ? mscale(factor, m) / mscale(factor, m_all) : mscale(factor, 1));
   auto or_default = [&](const char* key, double fallback) { return s.number(key, 0) != 0 ? s.number(key) : fallback; };
   double dim = double(rope.rotary_dim);
-  auto correction = [&](double rotations) { return dim * std::log(double(p.original_max_positions) / (rotations * 2 * std::numbers::pi)) / (2 * std::log(p.theta)); };
+  auto correction = [&](double rotations) {
+    return dim * std::log(double(p.original_max_positions) / (rotations * 2 * std::numbers::pi)) / (2 * std::log(p.theta));
+  };
   double low = correction(or_default("beta_fast", 32)), high = correction(or_default("beta_slow", 1));
   if (s.flag("truncate", true)) low = std::floor(low), high = std::ceil(high);
   low = std::max(low, 0.0), high = std::min(high, dim - 1);
@@ -67,7 +70,8 @@ void yarn(Rope& rope, const Parameters& p, std::vector<float>& frequencies) {
 
 void llama3(const Parameters& p, std::vector<float>& frequencies) {
   const Config& s = *p.scaling;
-  double factor = s.number("factor"), low = s.number("low_freq_factor"), high = s.number("high_freq_factor"), context = double(p.original_max_positions);
+  double factor = s.number("factor"), low = s.number("low_freq_factor"), high = s.number("high_freq_factor"),
+         context = double(p.original_max_positions);
   if (!(high > low)) throw InvalidData(cat(s.source(), ": high_freq_factor is ", high, ", more than low_freq_factor ", low, " wanted"));
   for (float& f : frequencies) {
     float wavelength = float(2 * std::numbers::pi) / f;
@@ -84,21 +88,27 @@ void llama3(const Parameters& p, std::vector<float>& frequencies) {
 void longrope(Rope& rope, const Parameters& p, std::vector<float>& frequencies) {
   const Config& s = *p.scaling;
   auto factors = s.numbers("short_factor");
-  if (factors.size() != frequencies.size()) throw InvalidData(cat(s.source(), ": short_factor has ", factors.size(), " entries, ", frequencies.size(), " wanted"));
+  if (factors.size() != frequencies.size())
+    throw InvalidData(cat(s.source(), ": short_factor has ", factors.size(), " entries, ", frequencies.size(), " wanted"));
   double factor = s.number("factor", double(p.max_positions) / double(p.original_max_positions));
-  rope.attention_factor = s.number("attention_factor", factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(double(p.original_max_positions))));
-  for (size_t i = 0; i < frequencies.size(); i++) frequencies[i] = 1.0f / (float(factors[i]) * std::pow(float(p.theta), float(2 * i) / float(rope.rotary_dim)));
+  rope.attention_factor =
+      s.number("attention_factor", factor <= 1 ? 1.0 : std::sqrt(1 + std::log(factor) / std::log(double(p.original_max_positions))));
+  for (size_t i = 0; i < frequencies.size(); i++)
+    frequencies[i] = 1.0f / (float(factors[i]) * std::pow(float(p.theta), float(2 * i) / float(rope.rotary_dim)));
 }
 
 }  // namespace
 
 Rope read_rope(const Config& config, int64_t head_dim, RopeDefaults defaults) {
   Parameters p = read_parameters(config, defaults);
-  if (!defaults.allow_partial && p.partial != 1) throw Unsupported(cat(config.source(), ": partial_rotary_factor is ", p.partial, "; Lacuna runs this family with 1 only"));
-  if (!(p.partial > 0 && p.partial <= 1)) throw InvalidData(cat(config.source(), ": partial_rotary_factor is ", p.partial, ", more than 0 and at most 1 wanted"));
+  if (!defaults.allow_partial && p.partial != 1)
+    throw Unsupported(cat(config.source(), ": partial_rotary_factor is ", p.partial, "; Lacuna runs this family with 1 only"));
+  if (!(p.partial > 0 && p.partial <= 1))
+    throw InvalidData(cat(config.source(), ": partial_rotary_factor is ", p.partial, ", more than 0 and at most 1 wanted"));
   if (!(p.theta > 1)) throw InvalidData(cat(config.source(), ": rope_theta is ", p.theta, ", more than 1 wanted"));
   Rope rope{.rotary_dim = int64_t(double(head_dim) * p.partial), .theta = p.theta};
-  if (rope.rotary_dim < 2 || rope.rotary_dim % 2 != 0) throw InvalidData(cat(config.source(), ": ", rope.rotary_dim, " dimensions of a head rotate, an even number from 2 wanted"));
+  if (rope.rotary_dim < 2 || rope.rotary_dim % 2 != 0)
+    throw InvalidData(cat(config.source(), ": ", rope.rotary_dim, " dimensions of a head rotate, an even number from 2 wanted"));
   if (p.type == "default" || p.type == "dynamic") return rope;
   std::vector<float> frequencies = default_frequencies(p.theta, rope.rotary_dim);
   if (p.type == "linear") {

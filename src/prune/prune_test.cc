@@ -82,6 +82,25 @@ TEST(Criteria, LampIsItsFormula) {
   }
 }
 
+TEST(Criteria, LampOfALargeTensorKeepsTheOrderAndNearlyTheValue) {
+  constexpr int64_t kCount = (int64_t(1) << 22) + 4096;
+  Tensor weight = random_values({kCount / 4096, 4096}, int64_t(1) << 23, 3);
+  Tensor scores = criterion_named("lamp").score(ref(weight), {});
+  std::vector<size_t> order(size_t(kCount), 0);
+  std::iota(order.begin(), order.end(), size_t(0));
+  auto w = weight.data<float>(), s = scores.data<float>();
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return std::abs(w[a]) > std::abs(w[b]); });
+  double sum = 0;
+  for (size_t k = 0; k < order.size(); k++) {
+    double square = double(w[order[k]]) * double(w[order[k]]);
+    sum += square;
+    if (k == 0) continue;
+    ASSERT_GE(s[order[k - 1]], s[order[k]]);
+    // A bucket holds about 512 of these weights: where k are larger, it is at most that share of their sum.
+    ASSERT_NEAR(s[order[k]], square / sum, square / sum * (1e-6 + 600.0 / double(k))) << k;
+  }
+}
+
 TEST(Criteria, RandomDrawsFromAStreamPerWeight) {
   Tensor weight(DType::kF32, {40, 50});
   auto draw = [&](std::string_view name, uint64_t seed) { return criterion_named("random").score(ref(weight), {.weight_name = name, .seed = seed}); };

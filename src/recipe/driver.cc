@@ -97,22 +97,20 @@ class Driver {
       const Weight& weight = graph_.weights[id];
       if (progress_) progress_->update("pruning", done, total);
       auto it = plan_.find(id);
-      if (!writer.has_weight(id)) {
-        std::string pattern = it == plan_.end() ? weight.pattern : it->second.back().line->pattern->name();
-        WeightData data = weight.load();
-        if (it != plan_.end()) data = after_steps(weight, std::move(data), it->second);
-        writer.add_weight(id, data, pattern);
-        weight.source->drop();
-      }
-      StoredWeight stored = writer.stored(id);
+      WeightData data = weight.load();
+      if (it != plan_.end()) data = after_steps(weight, std::move(data), it->second);
+      int64_t zeros = data.mask ? weight.size() - data.mask->count_kept() : 0;
+      // A weight that an interrupted run has stored is only counted again.
+      LacunaWriter::Stored stored = writer.has_weight(id) ? writer.stored(id) : writer.add_weight(id, data, it == plan_.end() ? weight.pattern : it->second.back().line->pattern->name());
+      weight.source->drop();
       report_.total_parameters += weight.size();
-      report_.total_zeros += stored.zeros;
+      report_.total_zeros += zeros;
       report_.bytes_before += weight.source->stored_bytes();
       report_.bytes_after += stored.bytes;
       if (it != plan_.end()) {
         PrunedWeight w = describe(id, it->second);
-        w.zeros = stored.zeros;
-        w.sparsity = double(stored.zeros) / double(std::max<int64_t>(1, w.parameters));
+        w.zeros = zeros;
+        w.sparsity = double(zeros) / double(std::max<int64_t>(1, w.parameters));
         w.format = stored.format;
         w.bytes_after = stored.bytes;
         report_.claimed_parameters += w.parameters;
@@ -219,12 +217,16 @@ PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, co
     return report;
   }
   std::string yaml = to_yaml(recipe);
-  LacunaWriter writer(output, model, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), "\n", hash_hex(yaml)));
+  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml)));
   driver.write(writer);
-  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  writer.add_text("recipe.yaml", yaml);
-  writer.add_text("report.json", to_json(report));
+  for (auto& asset : model_assets(path)) writer.copy_file(path / asset, asset);
+  writer.add_file("recipe.yaml", yaml);
+  // The same request writes the same bytes, so the file says neither where nor how long.
+  PruneReport lasting = report;
+  lasting.output.clear();
+  writer.add_file("report.json", to_json(lasting));
   writer.finish();
+  report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return report;
 }
 

@@ -6,9 +6,10 @@
 namespace lacuna {
 
 std::string to_json(const PruneReport& r) {
-  nlohmann::ordered_json out = {{"model", r.model}, {"output", r.output}, {"dry_run", r.dry_run}, {"sparsity", r.sparsity()}, {"claimed_parameters", r.claimed_parameters}, {"claimed_zeros", r.claimed_zeros},
-              {"total_parameters", r.total_parameters}, {"total_zeros", r.total_zeros}, {"bytes_before", r.bytes_before}, {"bytes_after", r.bytes_after}, {"seconds", r.seconds},
-              {"needs_attention", r.needs_attention}, {"weights", nlohmann::ordered_json::array()}};
+  nlohmann::ordered_json out = {{"model", r.model}, {"dry_run", r.dry_run}, {"sparsity", r.sparsity()}, {"claimed_parameters", r.claimed_parameters}, {"claimed_zeros", r.claimed_zeros},
+              {"total_parameters", r.total_parameters}, {"total_zeros", r.total_zeros}, {"bytes_before", r.bytes_before}, {"bytes_after", r.bytes_after}, {"needs_attention", r.needs_attention}, {"weights", nlohmann::ordered_json::array()}};
+  if (!r.output.empty()) out["output"] = r.output;
+  if (r.seconds > 0) out["seconds"] = r.seconds;
   for (auto& w : r.weights)
     out["weights"].push_back({{"name", w.name}, {"layer", w.layer}, {"op", w.op}, {"line", w.line}, {"shape", w.shape}, {"parameters", w.parameters}, {"zeros", w.zeros}, {"sparsity", w.sparsity},
                               {"pattern", w.pattern}, {"format", w.format}, {"bytes_before", w.bytes_before}, {"bytes_after", w.bytes_after}});

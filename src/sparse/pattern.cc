@@ -69,8 +69,7 @@ std::string recognise_pattern(const Mask& mask, int64_t inner) {
   if (kept == 0) return "unstructured";
   Mask head = first_rows(mask, 64);  // a multiple of all block heights: most candidates fail here already
   for (const auto& pattern : candidates) {
-    FormatParameters p = pattern->format_parameters(inner);
-    if (pattern->refuses(mask.rows(), mask.cols(), inner) || mask.rows() < p.block_rows || inner < p.block_cols) continue;
+    if (pattern->refuses(mask.rows(), mask.cols(), inner)) continue;
     if (pattern->violations(head, inner) == 0 && pattern->violations(mask, inner) == 0) return pattern->name();
   }
   return "unstructured";

@@ -23,7 +23,7 @@ class Pattern {
   virtual std::string name() const = 0;  // canonical spelling
   // N:M fixes the sparsity of a matrix; nullopt where the caller chooses it.
   virtual std::optional<double> fixed_sparsity() const { return std::nullopt; }
-  // Why this matrix cannot carry the pattern: narrower than M; nullopt: it can.
+  // Why this matrix cannot carry the pattern: narrower than M or than a block; nullopt: it can.
   virtual std::optional<std::string> refuses(int64_t rows, int64_t cols, int64_t inner) const = 0;
 
   // Units are what is kept or removed as one: weights, or blocks. A block over the last rows, or the last columns of an

@@ -171,6 +171,12 @@ TEST(Patterns, NOfMRefusesNarrowInputs) {
   EXPECT_EQ(parse_pattern("2:4")->refuses(16, 36, 4), std::nullopt);
 }
 
+TEST(Patterns, BlocksRefuseMatricesSmallerThanOne) {
+  EXPECT_EQ(parse_pattern("block:1x4")->refuses(16, 27, 3), "its input dimension of 3 is narrower than the 4 columns of block:1x4");
+  EXPECT_EQ(parse_pattern("block:4x1")->refuses(3, 64, 64), "its 3 rows are fewer than the 4 of block:4x1");
+  EXPECT_EQ(parse_pattern("block:4x4")->refuses(5, 6, 6), std::nullopt);  // the last blocks are cut off
+}
+
 TEST(RecognisePattern, NamesTheStrictest) {
   auto recognised = [](const char* name, int64_t cols, int64_t inner, double density) {
     Scores scores = random_scores(64, cols, int64_t(1) << 40, 6);

@@ -260,10 +260,13 @@ void output(const Lane16Output& o) {
 template <class S>
 float largest(const float* x, int64_t n) {
   constexpr int kPerVector = 16 / S::kVectors;
-  typename S::Floats most = S::set1_float(0);
+  typename S::Floats most[4];  // four chains hide the latency
+  LACUNA_UNROLL for (int k = 0; k < 4; k++) most[k] = S::set1_float(0);
   int64_t i = 0;
-  for (; i + kPerVector <= n; i += kPerVector) most = S::max(S::abs_float(S::load_floats(x + i)), most);
-  float out = S::largest_lane(most);
+  for (; i + 4 * kPerVector <= n; i += 4 * kPerVector)
+    LACUNA_UNROLL for (int k = 0; k < 4; k++) most[k] = S::max(S::abs_float(S::load_floats(x + i + k * kPerVector)), most[k]);
+  for (; i + kPerVector <= n; i += kPerVector) most[0] = S::max(S::abs_float(S::load_floats(x + i)), most[0]);
+  float out = S::largest_lane(S::max(S::max(most[0], most[1]), S::max(most[2], most[3])));
   for (; i < n; i++) {
     float v = x[i] < 0 ? -x[i] : x[i];
     out = out < v ? v : out;
@@ -274,6 +277,7 @@ float largest(const float* x, int64_t n) {
 template <class S>
 void quantize(const float* x, int64_t n, float inverse, uint8_t flip, uint8_t* out) {
   int64_t i = 0;
+  for (; i + 64 <= n; i += 64) S::quantize64(x + i, inverse, flip, out + i);
   for (; i + 16 <= n; i += 16) S::quantize16(x + i, inverse, flip, out + i);
   if (i == n) return;
   float rest[16] = {};

@@ -28,16 +28,17 @@ using PanelRun = void (*)(const PanelCall& call);
 
 // v = (sum - excess) * scale * x_scale; then bias, residual and ReLU.
 struct PanelOutput {
-  const int32_t* sums;      // [16][panel tokens]
+  const int32_t* sums;      // [rows][panel tokens]
+  int64_t rows;             // a multiple of 16
   bool interleaved;         // sums of gathered quads
-  const int32_t* excess;    // [16] or nullptr
-  const float* scales;      // [16]
+  const int32_t* excess;    // [rows] or nullptr
+  const float* scales;      // [rows]
   const float* x_scales;    // [panel tokens]
-  const float* bias;        // [16] or nullptr
+  const float* bias;        // [rows] or nullptr
   const float* residual;    // in the layout of y, or nullptr
   int64_t residual_stride;
   bool relu;
-  float* y;                 // token-major: [panel tokens][y_stride], 16 rows; channel-major: [16][y_stride]
+  float* y;                 // token-major: [panel tokens][y_stride]; channel-major: [rows][y_stride]
   int64_t y_stride;
 };
 

@@ -55,7 +55,7 @@ void output_token_major(const PanelOutput& o) {
   using Floats = typename S::Floats;
   constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
   for (int block = 0; block < kTokens / kPer; block++)
-    for (int first = 0; first < 16; first += kPer) {
+    for (int64_t first = 0; first < o.rows; first += kPer) {
       Floats tile[kPer];
       Floats x_scale = S::load_floats(o.x_scales + block * kPer);
       LACUNA_UNROLL for (int r = 0; r < kPer; r++) {
@@ -79,7 +79,7 @@ template <class S>
 void output_channel_major(const PanelOutput& o) {
   using Floats = typename S::Floats;
   constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
-  for (int r = 0; r < 16; r++)
+  for (int64_t r = 0; r < o.rows; r++)
     LACUNA_UNROLL for (int block = 0; block < kTokens / kPer; block++) {
       typename S::Vec sum = token_block<S>(o.sums + r * kTokens, block, o.interleaved);
       if (o.excess) sum = S::sub(sum, S::set1(o.excess[r]));

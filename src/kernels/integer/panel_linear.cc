@@ -68,15 +68,15 @@ class PanelLinear : public PackedLinear {
       int64_t chunk = i / count, first_token = i % count * isa_.tokens;
       int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTile, weight_.chunk_rows * isa_.tokens);
       for (int64_t tile = 0; tile < weight_.tiles; tile++) run_tile(chunk, tile, panels.data + i % count * panels.stride, sums);
-      for (int64_t row = 0; row < weight_.rows_of_chunk(chunk); row += kOutputRows)
-        store(sums + row * isa_.tokens, panels.scales + first_token,
-              {.sums = nullptr,
-               .sums_stride = isa_.tokens,
-               .first_row = chunk * weight_.chunk_rows + row,
-               .rows = std::min(kOutputRows, weight_.rows - chunk * weight_.chunk_rows - row),
-               .first_token = first_token,
-               .tokens = std::min(isa_.tokens, tokens - first_token)},
-              y, y_stride, epilogue, channel_major);
+      int64_t first_row = chunk * weight_.chunk_rows;
+      store(sums, panels.scales + first_token,
+            {.sums = nullptr,
+             .sums_stride = isa_.tokens,
+             .first_row = first_row,
+             .rows = std::min(weight_.chunk_rows, weight_.rows - first_row),
+             .first_token = first_token,
+             .tokens = std::min(isa_.tokens, tokens - first_token)},
+            y, y_stride, epilogue, channel_major);
     });
   }
 
@@ -90,26 +90,36 @@ class PanelLinear : public PackedLinear {
           .accumulate = tile > 0});
   }
 
-  // Whole tiles with a simple activation are finished in registers, the rest in scratch memory.
+  // Sixteen rows and all tokens of a panel at a time are finished in registers; other activations and rests in scratch memory.
   void store(const int32_t* sums, const float* x_scales, OutputTile tile, float* y, int64_t y_stride, const Epilogue& epilogue, bool channel_major) const {
     bool simple = epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu;
+    int64_t fused_rows = simple && tile.tokens == isa_.tokens ? tile.rows / kOutputRows * kOutputRows : 0;
     PanelOutput out = {};
-    out.sums = sums, out.interleaved = !weight_.options.aligned;
-    if (!weight_.excess.empty()) out.excess = weight_.excess.data() + tile.first_row;
-    out.scales = weight_.scales.data() + tile.first_row, out.x_scales = x_scales;
-    if (simple && tile.rows == kOutputRows && tile.tokens == isa_.tokens) {
+    out.interleaved = !weight_.options.aligned, out.x_scales = x_scales;
+    auto take_rows = [&](int64_t row, int64_t rows) {
+      out.sums = sums + row * isa_.tokens, out.rows = rows;
+      if (!weight_.excess.empty()) out.excess = weight_.excess.data() + tile.first_row + row;
+      out.scales = weight_.scales.data() + tile.first_row + row;
+    };
+    if (fused_rows > 0) {
       auto at = [&](int64_t stride) { return channel_major ? tile.first_row * stride + tile.first_token : tile.first_token * stride + tile.first_row; };
+      take_rows(0, fused_rows);
       out.y = y + at(y_stride), out.y_stride = y_stride;
       if (epilogue.bias) out.bias = epilogue.bias + tile.first_row;
       if (epilogue.residual) out.residual = epilogue.residual + at(epilogue.residual_stride);
       out.residual_stride = epilogue.residual_stride, out.relu = epilogue.activation == Activation::kRelu;
-      return channel_major ? isa_.output_channel_major(out) : isa_.output_token_major(out);
+      channel_major ? isa_.output_channel_major(out) : isa_.output_token_major(out);
+      out = {.interleaved = out.interleaved, .x_scales = x_scales};
     }
-    float* finished = thread_scratch_of<float>(ScratchSlot::kTileSecond, kOutputRows * isa_.tokens);
-    out.y = finished, out.y_stride = isa_.tokens;
-    isa_.output_channel_major(out);
-    tile.sums = finished;
-    channel_major ? store_channel_major(tile, y, y_stride, epilogue) : store_transposed(tile, y, y_stride, epilogue);
+    for (int64_t row = fused_rows; row < tile.rows; row += kOutputRows) {
+      float* finished = thread_scratch_of<float>(ScratchSlot::kTileSecond, kOutputRows * isa_.tokens);
+      take_rows(row, kOutputRows);
+      out.y = finished, out.y_stride = isa_.tokens;
+      isa_.output_channel_major(out);
+      OutputTile rest = tile;
+      rest.sums = finished, rest.first_row += row, rest.rows = std::min(kOutputRows, tile.rows - row);
+      channel_major ? store_channel_major(rest, y, y_stride, epilogue) : store_transposed(rest, y, y_stride, epilogue);
+    }
   }
 
   std::string_view kernel_;

@@ -145,14 +145,23 @@ struct Simd {
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
   }
 
+  static Vec rounded(const float* x, float inverse) {
+    __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x), _mm256_set1_ps(inverse));
+    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-127)), _mm256_set1_ps(127)));
+  }
   static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
-    auto rounded = [&](const float* p) {
-      __m256 v = _mm256_mul_ps(_mm256_loadu_ps(p), _mm256_set1_ps(inverse));
-      return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-127)), _mm256_set1_ps(127)));
-    };
-    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(rounded(x), rounded(x + 8)), 0xd8);
+    Vec words = _mm256_permute4x64_epi64(_mm256_packs_epi32(rounded(x, inverse), rounded(x + 8, inverse)), 0xd8);
     __m128i codes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(codes, _mm_set1_epi8(char(flip))));
+  }
+  static void quantize64(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+    const Vec order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);  // packs works within 128-bit lanes
+    for (int i = 0; i < 64; i += 32) {
+      Vec low = _mm256_packs_epi32(rounded(x + i, inverse), rounded(x + i + 8, inverse));
+      Vec high = _mm256_packs_epi32(rounded(x + i + 16, inverse), rounded(x + i + 24, inverse));
+      Vec codes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm256_xor_si256(codes, _mm256_set1_epi8(char(flip))));
+    }
   }
   static void group_sums(const int8_t* codes, int64_t group, int64_t groups, int32_t* sums) {
     for (int64_t g = 0; g < groups; g++) {

@@ -202,11 +202,20 @@ struct Simd {
   static Floats abs_float(Floats a) { return _mm512_abs_ps(a); }
   static float largest_lane(Floats a) { return _mm512_reduce_max_ps(a); }
 
-  static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+  static Vec rounded(const float* x, float inverse) {
     __m512 v = _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_set1_ps(inverse));
-    v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-127)), _mm512_set1_ps(127));
-    __m128i codes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v));
+    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-127)), _mm512_set1_ps(127)));
+  }
+  static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+    __m128i codes = _mm512_cvtepi32_epi8(rounded(x, inverse));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(codes, _mm_set1_epi8(char(flip))));
+  }
+  static void quantize64(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+    Vec low = _mm512_packs_epi32(rounded(x, inverse), rounded(x + 16, inverse));
+    Vec high = _mm512_packs_epi32(rounded(x + 32, inverse), rounded(x + 48, inverse));
+    const Vec order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);  // packs works within 128-bit lanes
+    Vec codes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+    _mm512_storeu_si512(out, _mm512_xor_si512(codes, _mm512_set1_epi8(char(flip))));
   }
   static void group_sums(const int8_t* codes, int64_t group, int64_t groups, int32_t* sums) {
     const __m256i ones8 = _mm256_set1_epi8(1), ones16 = _mm256_set1_epi16(1);

@@ -20,13 +20,16 @@ using Tag = dnnl::memory::format_tag;
 using Dims = dnnl::memory::dims;
 
 constexpr int64_t kTokenTile = 128;
+// bf16 columns are padded with zeros: oneDNN 2.6.3 raises SIGILL in its AMX kernel at 63 columns.
+constexpr int64_t kPad = 64;
 
 int64_t rows_per_chunk(int64_t rows) { return std::clamp<int64_t>((rows / 4 + 63) / 64 * 64, 64, 512); }
 
 class OneDnnLinear final : public PackedLinear {
  public:
   OneDnnLinear(std::string_view name, Type type, const WeightMatrix& weight)
-      : name_(name), type_(type), rows_(weight.rows), cols_(weight.cols), chunk_(rows_per_chunk(weight.rows)) {
+      : name_(name), type_(type), rows_(weight.rows), cols_(weight.cols), padded_cols_(0), chunk_(rows_per_chunk(weight.rows)) {
+    padded_cols_ = type == Type::bf16 ? (cols_ + kPad - 1) / kPad * kPad : cols_;
     OneDnnThreads one(1);
     for (int64_t first = 0; first < rows_ && cols_ > 0; first += chunk_)
       chunks_.push_back(packed(weight.values + first * cols_, std::min(chunk_, rows_ - first)));
@@ -48,7 +51,7 @@ class OneDnnLinear final : public PackedLinear {
     int64_t source_stride = x_stride;
     if (type_ == Type::bf16) {
       source = to_bf16(x, x_stride, tokens);
-      source_stride = cols_;
+      source_stride = padded_cols_;
     } else {
       source = reinterpret_cast<const std::byte*>(x);
     }
@@ -73,12 +76,15 @@ class OneDnnLinear final : public PackedLinear {
   };
 
   dnnl::memory::desc weights_desc(int64_t rows) const {
-    dnnl::matmul::desc desc({{kTokenTile, cols_}, type_, Tag::ab}, {{cols_, rows}, type_, Tag::any}, {{kTokenTile, rows}, Type::f32, Tag::ab});
+    dnnl::matmul::desc desc({{kTokenTile, padded_cols_}, type_, Tag::ab}, {{padded_cols_, rows}, type_, Tag::any},
+                            {{kTokenTile, rows}, Type::f32, Tag::ab});
     return dnnl::matmul::primitive_desc(desc, onednn_engine()).weights_desc();
   }
 
   dnnl::memory packed(const float* values, int64_t rows) const {
-    dnnl::memory plain({{cols_, rows}, Type::f32, Tag::ba}, onednn_engine(), const_cast<float*>(values)), out(weights_desc(rows), onednn_engine());
+    std::vector<float> padded(size_t(rows * padded_cols_));
+    for (int64_t r = 0; r < rows; r++) std::copy_n(values + r * cols_, cols_, padded.begin() + r * padded_cols_);
+    dnnl::memory plain({{padded_cols_, rows}, Type::f32, Tag::ba}, onednn_engine(), padded.data()), out(weights_desc(rows), onednn_engine());
     dnnl::reorder(plain, out).execute(onednn_stream(), plain, out);
     onednn_stream().wait();
     return out;
@@ -90,7 +96,7 @@ class OneDnnLinear final : public PackedLinear {
     if (!cached) {
       dnnl::primitive_attr attributes;
       attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
-      dnnl::memory::desc source({tokens, cols_}, type_, Dims{source_stride, 1}), sums({tokens, rows}, Type::f32, Tag::ab);
+      dnnl::memory::desc source({tokens, padded_cols_}, type_, Dims{source_stride, 1}), sums({tokens, rows}, Type::f32, Tag::ab);
       dnnl::matmul::primitive_desc desc({source, weights, sums}, attributes, onednn_engine());
       cached = std::make_shared<Primitive>(Primitive{dnnl::matmul(desc), source, weights, sums, desc.scratchpad_desc()});
     }
@@ -111,16 +117,17 @@ class OneDnnLinear final : public PackedLinear {
   }
 
   const std::byte* to_bf16(const float* x, int64_t x_stride, int64_t tokens) const {
-    uint16_t* out = thread_scratch_of<uint16_t>(ScratchSlot::kShared, tokens * cols_);
+    uint16_t* out = thread_scratch_of<uint16_t>(ScratchSlot::kShared, tokens * padded_cols_);
     parallel_for(tokens, [&](int64_t t) {
-      for (int64_t c = 0; c < cols_; c++) out[t * cols_ + c] = f32_to_bf16(x[t * x_stride + c]);
+      for (int64_t c = 0; c < cols_; c++) out[t * padded_cols_ + c] = f32_to_bf16(x[t * x_stride + c]);
+      std::fill(out + t * padded_cols_ + cols_, out + (t + 1) * padded_cols_, uint16_t(0));
     });
     return reinterpret_cast<const std::byte*>(out);
   }
 
   std::string_view name_;
   Type type_;
-  int64_t rows_, cols_, chunk_;
+  int64_t rows_, cols_, padded_cols_, chunk_;
   std::vector<dnnl::memory> chunks_;
   mutable std::mutex mutex_;
   mutable std::map<std::tuple<int64_t, int64_t, int64_t>, std::shared_ptr<const Primitive>> primitives_;

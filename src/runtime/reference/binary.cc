@@ -1,6 +1,7 @@
 // Elementwise ops with several inputs, broadcast as numpy does.
 #include <cmath>
 #include <type_traits>
+#include <utility>
 
 #include "runtime/reference/support.h"
 
@@ -23,7 +24,7 @@ Operands operands_of(const OpCall& call) {
 
 template <class F>
 void combine(const OpCall& call, F&& f) {
-  auto [a, b, shape] = operands_of(call);
+  const auto [a, b, shape] = operands_of(call);
   Tensor& y = call.make(0, a.dtype(), shape);
   with_type(a.dtype(), [&](auto type) {
     using T = decltype(type);
@@ -34,7 +35,7 @@ void combine(const OpCall& call, F&& f) {
 
 template <class F>
 void compare(const OpCall& call, F&& f) {
-  auto [a, b, shape] = operands_of(call);
+  const auto [a, b, shape] = operands_of(call);
   Tensor& y = call.make(0, DType::kBool, shape);
   with_type(a.dtype(), [&](auto type) {
     using T = decltype(type);
@@ -59,7 +60,7 @@ void fold(const OpCall& call, F&& f) {
     with_type(b.dtype(), [&](auto type) {
       using T = decltype(type);
       std::array strides{broadcast_strides(result.shape(), shape), broadcast_strides(b.shape(), shape)};
-      for_each<2>(shape, strides, [&](int64_t i, auto& at) { elements<T>(y)[i] = f(elements<T>(result)[at[0]], elements<T>(b)[at[1]]); });
+      for_each<2>(shape, strides, [&](int64_t i, auto& at) { elements<T>(y)[i] = f(elements<T>(std::as_const(result))[at[0]], elements<T>(b)[at[1]]); });
     });
     result = y;
   }
@@ -189,7 +190,7 @@ void where(const OpCall& call) {
     using T = decltype(type);
     std::array strides{broadcast_strides(condition.shape(), shape), broadcast_strides(x.shape(), shape), broadcast_strides(y.shape(), shape)};
     for_each<3>(shape, strides,
-                [&](int64_t i, auto& at) { elements<T>(out)[i] = elements<bool>(condition)[at[0]] ? elements<T>(x)[at[1]] : elements<T>(y)[at[2]]; });
+                [&](int64_t i, auto& at) { elements<T>(out)[i] = elements<bool>(condition)[at[0]] ? elements<T>(std::as_const(x))[at[1]] : elements<T>(std::as_const(y))[at[2]]; });
   });
 }
 

@@ -23,7 +23,11 @@ class Block : public Pattern {
  public:
   Block(int64_t rows, int64_t cols) : rows_(rows), cols_(cols) {}
   std::string name() const override { return cat("block:", rows_, "x", cols_); }
-  std::optional<std::string> refuses(int64_t, int64_t, int64_t) const override { return std::nullopt; }
+  std::optional<std::string> refuses(int64_t rows, int64_t, int64_t inner) const override {
+    if (inner < cols_) return cat("its input dimension of ", inner, " is narrower than the ", cols_, " columns of ", name());
+    if (rows < rows_) return cat("its ", rows, " rows are fewer than the ", rows_, " of ", name());
+    return std::nullopt;
+  }
   int64_t unit_rows(int64_t rows) const override { return ceil_divide(rows, rows_); }
   int64_t unit_cols(int64_t cols, int64_t inner) const override { return cols ? cols / inner * ceil_divide(inner, cols_) : 0; }
   FormatParameters format_parameters(int64_t inner) const override { return {.inner = inner, .block_rows = rows_, .block_cols = cols_}; }

@@ -1,0 +1,313 @@
+// How a problem is timed.
+// 1. Seeded weight and input; the reference computes a sample of the tokens (all, if they are few); each candidate must agree.
+// 2. Three quick rounds drop contenders that are far behind.
+// 3. `runs` rounds; in each, every contender is timed once over as many repetitions as fill a millisecond. A ratio is taken within a
+//    round, so that drift of the machine cancels.
+// oneDNN and OpenBLAS spin after their work; with more than one thread a pause follows them, or they would take our workers' cores.
+#include "kernels/bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <functional>
+#include <numeric>
+#include <thread>
+
+#include "base/buffer.h"
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "kernels/cases.h"
+#include "kernels/contender.h"
+#include "kernels/machine.h"
+#include "lacuna/error.h"
+
+namespace lacuna::kernels {
+namespace {
+
+constexpr double kBatchSeconds = 1e-3;  // one timing
+constexpr double kFarBehind = 2.0;      // dropped after the quick rounds
+constexpr double kWrongFloat = 1e-4, kWrongInteger = 1e-5;
+
+double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  size_t n = values.size();
+  return n == 0 ? 0 : n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+double smallest(const std::vector<double>& values) { return values.empty() ? 0 : *std::min_element(values.begin(), values.end()); }
+
+double half_quartile_distance(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values.empty() ? 0 : (values[values.size() * 3 / 4] - values[values.size() / 4]) / 2;
+}
+
+struct Entrant {
+  KernelTiming timing;
+  std::function<void()> run;
+  std::shared_ptr<const void> packed;  // keeps what run refers to
+  std::vector<double> seconds;         // one per round
+};
+
+// ".smtx" of the Deep Learning Matrix Collection: "rows, cols, non-zeros", row offsets, column indices.
+Mask read_smtx(const std::string& path) {
+  std::string text = read_text_file(path);
+  const char* p = text.c_str();
+  auto next = [&](int64_t largest) {
+    while (*p == ' ' || *p == ',' || *p == '\n' || *p == '\r') p++;
+    char* end;
+    long long value = std::strtoll(p, &end, 10);
+    if (end == p || value < 0 || value > largest)
+      throw InvalidData(cat(path, ": wanted a number from 0 to ", largest, " at byte ", p - text.c_str()));
+    p = end;
+    return int64_t(value);
+  };
+  int64_t rows = next(1 << 20), cols = next(1 << 20), kept = next(rows * cols);
+  std::vector<int64_t> offsets(size_t(rows) + 1);
+  for (int64_t& offset : offsets) offset = next(kept);
+  if (offsets.front() != 0 || offsets.back() != kept || !std::is_sorted(offsets.begin(), offsets.end()))
+    throw InvalidData(cat(path, ": row offsets must rise from 0 to ", kept));
+  Mask mask(rows, cols, false);
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t i = offsets[size_t(r)]; i < offsets[size_t(r) + 1]; i++) mask.set(r, next(cols - 1), true);
+  return mask;
+}
+
+// ------------------------------------------------------------------------------------------------ the field
+
+struct Field {
+  std::string problem;
+  std::vector<Entrant> entrants;
+  std::vector<std::string> refusals;
+  double sparsity = 0;
+  double kept_operations = 0;  // two per kept weight and use
+  int64_t activation_bytes = 0;
+  PeakKind peak = PeakKind::kF32;
+};
+
+double relative_error_of(std::span<const float> found, std::span<const float> wanted) {
+  double largest = 0, difference = 0;
+  for (size_t i = 0; i < found.size(); i++) {
+    largest = std::max(largest, double(std::fabs(wanted[i])));
+    double d = std::fabs(double(found[i]) - double(wanted[i]));
+    difference = std::isnan(d) ? INFINITY : std::max(difference, d);
+  }
+  return largest > 0 ? difference / largest : difference;
+}
+
+void check(const KernelTiming& timing, bool integer, const std::string& problem) {
+  if (timing.max_error > (integer ? kWrongInteger : kWrongFloat))
+    throw Unsupported(cat(timing.name, " is wrong on '", problem, "': relative error ", timing.max_error, " against the reference"));
+}
+
+PeakKind peak_of(DType weights, DType activations) {
+  return activations == DType::kS8 ? PeakKind::kInt8 : weights == DType::kBF16 && activations == DType::kBF16 ? PeakKind::kBF16 : PeakKind::kF32;
+}
+
+void add_contenders(Field& field, std::vector<Contender> contenders) {
+  for (Contender& contender : contenders) {
+    Entrant entrant;
+    entrant.timing.name = contender.name, entrant.timing.ours = false;
+    entrant.run = std::move(contender.run);
+    field.entrants.push_back(std::move(entrant));
+  }
+}
+
+Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads) {
+  Field field;
+  Mask mask;
+  LinearProblem& problem = c.problem;
+  if (!c.mask_file.empty()) {
+    mask = read_smtx(c.mask_file);
+    problem.rows = mask.rows(), problem.cols = mask.cols(), problem.sparsity = mask.sparsity();
+  }
+  field.problem = problem.to_string(c.tokens);
+  WeightCase weight;
+  fill_weight(weight, problem, options.seed, c.mask_file.empty() ? nullptr : &mask);
+  int64_t kept = weight.dense ? problem.rows * problem.cols : weight.mask.count_kept();
+  field.sparsity = weight.dense ? 0 : weight.mask.sparsity();
+  problem.sparsity = field.sparsity;
+  field.kept_operations = 2.0 * double(kept) * double(c.tokens);
+  field.activation_bytes = c.tokens * (problem.cols + problem.rows) * 4;
+  field.peak = peak_of(problem.weights, problem.activations);
+
+  auto x = std::make_shared<std::vector<float>>(random_floats(c.tokens * problem.cols, options.seed));
+  auto y = std::make_shared<std::vector<float>>(size_t(c.tokens * problem.rows));
+  constexpr int64_t kSample = 8;
+  std::vector<int64_t> sample;
+  for (int64_t i = 0; i < std::min(kSample, c.tokens); i++)
+    sample.push_back(i * (c.tokens - 1) / std::max<int64_t>(std::min(kSample, c.tokens) - 1, 1));
+  std::vector<float> sample_x, wanted(sample.size() * size_t(problem.rows));
+  for (int64_t t : sample) sample_x.insert(sample_x.end(), x->begin() + t * problem.cols, x->begin() + (t + 1) * problem.cols);
+  const LinearKernel& reference = linear_kernel_named("reference::linear");
+  reference.pack(problem, weight.matrix())->run(sample_x.data(), problem.cols, int64_t(sample.size()), wanted.data(), problem.rows, {});
+
+  for (const LinearKernel& kernel : linear_kernels()) {
+    if (kernel.name == reference.name && options.kernel != reference.name && !field.entrants.empty()) continue;  // it is the last
+    if (auto reason = kernel.accepts(problem, c.tokens, cpu_features())) {
+      field.refusals.push_back(cat(kernel.name, ": ", *reason));
+      continue;
+    }
+    std::shared_ptr<PackedLinear> packed = kernel.pack(problem, weight.matrix());
+    Entrant entrant;
+    entrant.timing = {.name = std::string(kernel.name), .sparse = kernel.sparse, .ours = true, .bytes = packed->size_bytes()};
+    entrant.run = [packed, x, y, cols = problem.cols, rows = problem.rows, tokens = c.tokens] {
+      packed->run(x->data(), cols, tokens, y->data(), rows, {});
+    };
+    entrant.run();
+    std::vector<float> found;
+    for (int64_t t : sample) found.insert(found.end(), y->begin() + t * problem.rows, y->begin() + (t + 1) * problem.rows);
+    entrant.timing.max_error = relative_error_of(found, wanted);
+    check(entrant.timing, problem.activations == DType::kS8, field.problem);
+    field.entrants.push_back(std::move(entrant));
+  }
+  add_contenders(field, onednn_contenders(c, threads));
+  add_contenders(field, openblas_contenders(c, threads));
+  return field;
+}
+
+Field conv_field(ConvCase c, const KernelBenchOptions& options, int threads) {
+  Field field;
+  ConvProblem& problem = c.problem;
+  WeightCase weight;
+  fill_weight(weight, problem, options.seed);
+  int64_t pixels = problem.out_h(c.in_h) * problem.out_w(c.in_w);
+  int64_t kept = weight.dense ? weight.rows * weight.cols : weight.mask.count_kept();
+  field.sparsity = weight.dense ? 0 : weight.mask.sparsity();
+  field.problem = problem.to_string(c.batch, c.in_h, c.in_w);
+  problem.sparsity = field.sparsity;
+  field.kept_operations = 2.0 * double(kept) * double(pixels * c.batch);
+  field.activation_bytes = c.batch * (problem.in_channels * c.in_h * c.in_w + problem.out_channels * pixels) * 4;
+  field.peak = peak_of(problem.weights, problem.activations);
+
+  auto x = std::make_shared<std::vector<float>>(random_floats(c.batch * problem.in_channels * c.in_h * c.in_w, options.seed));
+  auto y = std::make_shared<std::vector<float>>(size_t(c.batch * problem.out_channels * pixels));
+  std::vector<float> wanted(std::min<size_t>(y->size(), size_t(problem.out_channels * pixels)));  // the first image
+  const ConvKernel& reference = conv_kernel_named("reference::conv");
+  reference.pack(problem, weight.matrix())->run(x->data(), std::min<int64_t>(c.batch, 1), c.in_h, c.in_w, wanted.data(), {});
+
+  for (const ConvKernel& kernel : conv_kernels()) {
+    if (kernel.name == reference.name && options.kernel != reference.name && !field.entrants.empty()) continue;  // it is the last
+    if (auto reason = kernel.accepts(problem, cpu_features())) {
+      field.refusals.push_back(cat(kernel.name, ": ", *reason));
+      continue;
+    }
+    std::shared_ptr<PackedConv> packed = kernel.pack(problem, weight.matrix());
+    Entrant entrant;
+    entrant.timing = {.name = std::string(kernel.name), .sparse = kernel.sparse, .ours = true, .bytes = packed->size_bytes()};
+    entrant.run = [packed, x, y, c] { packed->run(x->data(), c.batch, c.in_h, c.in_w, y->data(), {}); };
+    entrant.run();
+    entrant.timing.max_error = relative_error_of(std::span(*y).first(wanted.size()), wanted);
+    check(entrant.timing, problem.activations == DType::kS8, field.problem);
+    field.entrants.push_back(std::move(entrant));
+  }
+  add_contenders(field, onednn_contenders(c, threads));
+  return field;
+}
+
+// ------------------------------------------------------------------------------------------------ timing
+
+void rest_after(const Entrant& entrant, int threads) {
+  if (!entrant.timing.ours && threads > 1) std::this_thread::sleep_for(std::chrono::milliseconds(15));
+}
+
+void time_once(Entrant& entrant, int threads) {
+  entrant.run();  // wakes threads, warms caches
+  double start = now_seconds();
+  entrant.run();
+  double single = now_seconds() - start;
+  if (single < kBatchSeconds) {
+    int64_t repetitions = std::clamp<int64_t>(int64_t(kBatchSeconds / std::max(single, 1e-9)), 1, 10000);
+    start = now_seconds();
+    for (int64_t i = 0; i < repetitions; i++) entrant.run();
+    single = (now_seconds() - start) / double(repetitions);
+  }
+  entrant.seconds.push_back(single);
+  rest_after(entrant, threads);
+}
+
+void time_rounds(std::vector<Entrant>& entrants, int rounds, int threads) {
+  for (int round = 0; round < rounds; round++)
+    for (size_t i = 0; i < entrants.size(); i++) time_once(entrants[(i + size_t(round)) % entrants.size()], threads);
+}
+
+// Keeps whatever is not far behind the best of its kind, the wanted kernel and the best of ours.
+void drop_far_behind(std::vector<Entrant>& entrants, const std::string& wanted_kernel) {
+  double best_sparse = INFINITY, best_dense = INFINITY, best_ours = INFINITY;
+  for (const Entrant& e : entrants) {
+    double& best = e.timing.sparse ? best_sparse : best_dense;
+    best = std::min(best, smallest(e.seconds));
+    if (e.timing.ours) best_ours = std::min(best_ours, smallest(e.seconds));
+  }
+  std::erase_if(entrants, [&](const Entrant& e) {
+    double seconds = smallest(e.seconds);
+    bool kept = e.timing.name == wanted_kernel || (e.timing.ours && seconds == best_ours) ||
+                seconds <= kFarBehind * (e.timing.sparse ? best_sparse : best_dense);
+    return !kept;
+  });
+  for (Entrant& e : entrants) e.seconds.clear();
+}
+
+const Entrant& reported(const std::vector<Entrant>& entrants, const KernelBenchOptions& options, const Field& field) {
+  const Entrant* best = nullptr;
+  bool any_sparse = std::any_of(entrants.begin(), entrants.end(), [](const Entrant& e) { return e.timing.sparse; });
+  for (const Entrant& e : entrants) {
+    if (!options.kernel.empty() ? e.timing.name != options.kernel : !e.timing.ours || e.timing.sparse != any_sparse) continue;
+    if (!best || e.timing.median_us < best->timing.median_us) best = &e;
+  }
+  if (best) return *best;
+  std::vector<std::string> names;
+  for (const Entrant& e : entrants) names.push_back(e.timing.name);
+  for (const std::string& refusal : field.refusals)
+    if (refusal.starts_with(options.kernel + ": ")) throw InvalidArgument(cat("kernel ", refusal));
+  throw InvalidArgument(cat("no kernel '", options.kernel, "' for '", field.problem, "'; there are: ", join(names)));
+}
+
+}  // namespace
+
+KernelBenchResult bench_kernel(std::string_view text, const KernelBenchOptions& options) {
+  auto parsed = parse_problem(text);
+  int threads_before = thread_count(), threads = options.threads > 0 ? options.threads : threads_before;
+  struct Restore {
+    int threads;
+    ~Restore() { set_thread_count(threads); }
+  } restore{threads_before};
+  set_thread_count(threads);
+
+  Field field = std::holds_alternative<LinearCase>(parsed) ? linear_field(std::get<LinearCase>(parsed), options, threads)
+                                                           : conv_field(std::get<ConvCase>(parsed), options, threads);
+  time_rounds(field.entrants, 3, threads);
+  drop_far_behind(field.entrants, options.kernel);
+  time_rounds(field.entrants, options.runs, threads);
+  for (Entrant& e : field.entrants) {
+    e.timing.median_us = median(e.seconds) * 1e6, e.timing.best_us = smallest(e.seconds) * 1e6;
+    e.timing.spread_us = half_quartile_distance(e.seconds) * 1e6;
+  }
+  std::stable_sort(field.entrants.begin(), field.entrants.end(),
+                   [](const Entrant& a, const Entrant& b) { return a.timing.median_us < b.timing.median_us; });
+
+  const Entrant& chosen = reported(field.entrants, options, field);
+  KernelBenchResult result = {.problem = field.problem, .cpu = cpu_name(), .kernel = chosen.timing.name, .threads = threads, .runs = options.runs};
+  result.isa = result.kernel.substr(0, result.kernel.find("::"));
+  result.sparsity = field.sparsity;
+  result.median_us = chosen.timing.median_us, result.spread_us = chosen.timing.spread_us, result.best_us = chosen.timing.best_us;
+  result.max_error = chosen.timing.max_error, result.bytes = chosen.timing.bytes;
+  for (const Entrant& e : field.entrants)
+    if (!e.timing.sparse && &e != &chosen) {  // sorted: the first is the fastest
+      result.dense_library = e.timing.name, result.dense_median_us = e.timing.median_us, result.dense_best_us = e.timing.best_us;
+      std::vector<double> ratios;
+      for (size_t i = 0; i < e.seconds.size(); i++) ratios.push_back(e.seconds[i] / chosen.seconds[i]);
+      result.speedup = median(ratios);
+      break;
+    }
+  double bandwidth = measure_read_gb_s(std::max<int64_t>(result.bytes, 4096), threads), peak = measure_peak_gop_s(field.peak, threads);
+  result.floor_us = std::max(double(result.bytes + field.activation_bytes) / bandwidth * 1e-3, peak > 0 ? field.kept_operations / peak * 1e-3 : 0);
+  result.floor_share = result.median_us > 0 ? result.floor_us / result.median_us : 0;
+  for (const Entrant& e : field.entrants) result.all.push_back(e.timing);
+  result.refusals = std::move(field.refusals);
+  return result;
+}
+
+}  // namespace lacuna::kernels
