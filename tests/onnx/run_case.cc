@@ -1,3 +1,5 @@
+#include "run_case.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -7,7 +9,6 @@
 #include "io/model.h"
 #include "io/onnx/tensor_file.h"
 #include "lacuna/error.h"
-#include "run_case.h"
 
 namespace lacuna::testing {
 namespace {
@@ -46,7 +47,8 @@ std::optional<std::string> run_data_set(Session& session, const fs::path& folder
   TensorMap map;
   auto names = session.graph().inputs();
   for (size_t i = 0; i < inputs.size(); i++) {
-    bool named = !inputs[i].name.empty() && std::any_of(names.begin(), names.end(), [&](ValueId v) { return session.graph().value(v).name == inputs[i].name; });
+    bool named = !inputs[i].name.empty() &&
+                 std::any_of(names.begin(), names.end(), [&](ValueId v) { return session.graph().value(v).name == inputs[i].name; });
     if (!named && i >= names.size()) return cat("input ", i, " has no place");
     map[named ? inputs[i].name : session.graph().value(names[i]).name] = inputs[i].values;
   }

@@ -20,6 +20,7 @@ struct CaseTolerance {
 
 // Imports, runs every data set and compares names, types, shapes and values. With `exported`, what is run is the model exported
 // into `scratch` and imported again.
-CaseResult run_case(const std::filesystem::path& directory, Executor executor, const CaseTolerance& tolerance, const std::filesystem::path& scratch = {});
+CaseResult run_case(const std::filesystem::path& directory, Executor executor, const CaseTolerance& tolerance,
+                    const std::filesystem::path& scratch = {});
 
 }  // namespace lacuna::testing

@@ -110,6 +110,10 @@ class Importer {
       problems_.add(cat("tensors of ", type_name_of_code(type.elem_type())), input.name());
       return kPoison;
     }
+    if (bits_of(*dtype) < 8) {
+      problems_.add("4-bit tensors that are not constants", input.name());
+      return kPoison;
+    }
     ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input));
     if (!type.has_shape()) graph_->edit_value(id).shape.reset();
     return id;
@@ -246,6 +250,9 @@ class Importer {
       if (node.outputs[i].empty()) continue;
       if (results[i] == kNoValue) {
         problems_.add(cat(qualified(node.domain, node.type), ": output ", i), node.name);
+        results[i] = kPoison;
+      } else if (bits_of(builder_.fact(results[i]).dtype) < 8 && !graph_->weight_of(results[i])) {
+        problems_.add("4-bit tensors that are not constants", node.name);
         results[i] = kPoison;
       } else if (graph_->value(results[i]).producer >= NodeId(first_new)) {
         graph_->edit_value(results[i]).name = scope.prefix + node.outputs[i];

@@ -40,7 +40,8 @@ void contrib_embed_layer_normalization(OpContext& context) {
     ValueId tokens = context.add(Op::squeeze, {shape}, with({{"axes", std::vector<int64_t>{0}}}), "tokens");
     positions = context.add(Op::range, {context.scalar(0, DType::kS64, "zero"), tokens, context.scalar(1, DType::kS64, "one")}, {}, "positions");
   }
-  ValueId sum = context.add(Op::add, {rows(context.required(2), ids, "word"), rows(context.required(3), positions, "position")}, {}, "word_and_position");
+  ValueId sum =
+      context.add(Op::add, {rows(context.required(2), ids, "word"), rows(context.required(3), positions, "position")}, {}, "word_and_position");
   if (context.has(1) && context.has(4)) sum = context.add(Op::add, {sum, rows(context.input(4), context.input(1), "segment")}, {}, "sum");
   context.set_output(0, context.add(Op::layer_norm, {sum, context.required(5), context.required(6)},
                                     with({{"axis", int64_t(-1)}, {"epsilon", context.number("epsilon", 1e-12f)}})));

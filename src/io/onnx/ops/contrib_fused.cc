@@ -12,7 +12,8 @@ ValueId activated(OpContext& context, ValueId x, const std::string& name, const 
   if (name == "Tanh") return context.add(Op::tanh, {x});
   if (name == "Sigmoid") return context.add(Op::sigmoid, {x});
   if (name == "LeakyRelu") return context.add(Op::leaky_relu, {x}, with({{"alpha", parameter(0, 0.01f)}}));
-  if (name == "Clip") return context.add(Op::clip, {x}, with({{"min", parameter(0, -3.4028234663852886e38)}, {"max", parameter(1, 3.4028234663852886e38)}}));
+  if (name == "Clip")
+    return context.add(Op::clip, {x}, with({{"min", parameter(0, -3.4028234663852886e38)}, {"max", parameter(1, 3.4028234663852886e38)}}));
   if (name == "HardSigmoid") return context.add(Op::hard_sigmoid, {x}, with({{"alpha", parameter(0, 0.2f)}, {"beta", parameter(1, 0.5)}}));
   context.unsupported("activation = " + name);
 }
