@@ -11,18 +11,15 @@
 #include "lacuna/error.h"
 
 namespace lacuna::testing {
-namespace {
-
 namespace fs = std::filesystem;
 
-// nullopt, or how the two differ.
-std::optional<std::string> difference(const Tensor& found, const Tensor& wanted, const CaseTolerance& tolerance) {
+std::optional<std::string> difference(const Tensor& found, const Tensor& wanted, const CaseTolerance& tolerance, bool codes) {
   if (found.dtype() != wanted.dtype()) return cat("is ", name_of(found.dtype()), ", wanted ", name_of(wanted.dtype()));
   if (found.shape() != wanted.shape()) return cat("has shape ", to_string(found.shape()), ", wanted ", to_string(wanted.shape()));
   if (bits_of(found.dtype()) < 8) return std::nullopt;
   bool half = found.dtype() == DType::kF16 || found.dtype() == DType::kBF16;
   double relative = half ? 1e-2 : tolerance.relative, absolute = half ? 1e-2 : tolerance.absolute;
-  if (is_integer(found.dtype())) relative = absolute = 0;
+  if (is_integer(found.dtype())) relative = 0, absolute = codes ? 1 : 0;
   Tensor a = found.to(DType::kF64), b = wanted.to(DType::kF64);
   for (int64_t i = 0; i < a.size(); i++) {
     double x = a.data<double>()[size_t(i)], y = b.data<double>()[size_t(i)];
@@ -31,6 +28,8 @@ std::optional<std::string> difference(const Tensor& found, const Tensor& wanted,
   }
   return std::nullopt;
 }
+
+namespace {
 
 // input_0.pb ... of a data set; stops at the first that is missing.
 std::vector<NamedTensor> read_tensors(const fs::path& folder, const char* prefix) {

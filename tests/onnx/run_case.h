@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "runtime/session.h"
@@ -17,6 +18,10 @@ struct CaseResult {
 struct CaseTolerance {
   double relative = 1e-3, absolute = 1e-5;
 };
+
+// nullopt, or how the two differ: type, shape or an element. Integers must be equal but for `codes` (quantized outputs may round the
+// other way: one off).
+std::optional<std::string> difference(const Tensor& found, const Tensor& wanted, const CaseTolerance& tolerance, bool codes = false);
 
 // Imports, runs every data set and compares names, types, shapes and values. With `exported`, what is run is the model exported
 // into `scratch` and imported again.
