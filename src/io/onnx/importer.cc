@@ -114,7 +114,7 @@ class Importer {
       problems_.add("4-bit tensors that are not constants", input.name());
       return kPoison;
     }
-    ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input));
+    ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input, plain_symbols_));
     if (!type.has_shape()) graph_->edit_value(id).shape.reset();
     return id;
   }
@@ -374,6 +374,7 @@ class Importer {
   Problems problems_;
   std::map<std::pair<std::string, std::string>, const FunctionProto*> functions_;
   std::unordered_map<const NodeProto*, std::string> generated_names_;
+  const std::set<std::string> plain_symbols_ = plain_symbols(model_);
   int unnamed_ = 0;
   int visited_ = 0;
   std::unordered_map<const NodeProto*, int> versions_;
