@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cat.h"
+#include "io/gguf.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -15,6 +16,11 @@ Executor executor_named(const std::string& name) {
 
 std::unique_ptr<Tokenizer> open_tokenizer(const Model& model) {
   if (model.kind == ModelKind::kOnnx) throw NotFound(cat(model.path, ": an ONNX file carries no tokenizer"));
+  if (model.kind == ModelKind::kGguf || std::filesystem::exists(model.path / kGgufHeaderFile)) {
+    GgufTokenizer t = gguf_tokenizer(model.path);
+    return tokenizer_from_gguf({.model = t.model, .pre = t.pre, .tokens = std::move(t.tokens), .scores = std::move(t.scores), .types = std::move(t.types), .merges = std::move(t.merges),
+                                .bos = t.bos, .eos = t.eos, .unk = t.unk, .add_bos = t.add_bos, .add_eos = t.add_eos, .add_space_prefix = t.add_space_prefix});
+  }
   return load_tokenizer(model.path);
 }
 
