@@ -89,32 +89,4 @@ void contrib_dynamic_quantize_matmul(OpContext& context) {
   context.set_output(0, context.has(4) ? context.add(Op::add, {y, context.input(4)}) : y);
 }
 
-// x, weights [directions, in, 4 * hidden] and recurrence [directions, hidden, 4 * hidden] as codes, bias, lengths, states, peepholes;
-// scale and zero point of both, per direction. The activations stay floats here.
-void contrib_dynamic_quantize_lstm(OpContext& context) {
-  auto matrix = [&](size_t codes, size_t scale, const char* name) {
-    ValueId w = context.cast(context.required(codes), DType::kF32, cat(name, "_codes"));
-    auto broadcast = [&](ValueId v, const char* what) {
-      auto rank = context.rank(v);
-      if (!rank || *rank > 2) context.unsupported(cat("a ", what, " of another shape than [directions] or [directions, 4 * hidden]"));
-      return context.add(Op::unsqueeze, {v}, with({{"axes", *rank == 2 ? std::vector<int64_t>{1} : std::vector<int64_t>{1, 2}}}),
-                         cat(name, "_", what));
-    };
-    if (context.has(scale + 1)) {
-      ValueId zero = context.cast(broadcast(context.input(scale + 1), "zero_point"), DType::kF32, cat(name, "_zero"));
-      w = context.add(Op::sub, {w, zero}, {}, cat(name, "_centred"));
-    }
-    w = context.add(Op::mul, {w, broadcast(context.required(scale), "scale")}, {}, cat(name, "_scaled"));
-    return context.add(Op::transpose, {w}, with({{"perm", std::vector<int64_t>{0, 2, 1}}}), name);
-  };
-  ValueId w = matrix(1, 8, "weights"), r = matrix(2, 10, "recurrence");
-  std::vector<ValueId> inputs = {context.required(0), w, r};
-  for (size_t i = 3; i < 8; i++) inputs.push_back(context.input(i));
-  Attributes attributes;
-  context.copy(attributes, {"hidden_size", "direction", "activation_alpha", "activation_beta", "clip", "input_forget"});
-  if (context.has_attribute("activations")) attributes.set("activations", join(context.texts("activations"), ","));
-  auto results = context.add_node(Op::lstm, inputs, 3, attributes);
-  for (size_t i = 0; i < results.size(); i++) context.set_output(i, results[i]);
-}
-
 }  // namespace lacuna::onnx::import
