@@ -2,6 +2,7 @@
 #include <immintrin.h>
 
 #include "kernels/integer/amx.h"
+#include "kernels/integer/lane16.h"
 
 namespace lacuna::kernels::amx_int8 {
 namespace {
@@ -97,7 +98,7 @@ __m512i four_channels(const PixelQuantization& q, int64_t channel, int64_t pixel
 
 void expand(const uint8_t* p, int64_t units, uint8_t* tiles) noexcept {
   for (int64_t u = 0; u < units; u++, tiles += 512) {
-    const uint64_t* masks = reinterpret_cast<const uint64_t*>(p);
+    const Word64* masks = reinterpret_cast<const Word64*>(p);
     p += 64;
 #pragma GCC unroll 8
     for (int i = 0; i < 8; i++) {

@@ -35,6 +35,11 @@ constexpr int64_t kStreamSpare = 256;  // readable bytes after a stream and afte
 constexpr int64_t kUnitCols = 32;      // dense, bitmask
 constexpr int64_t kUnitColsN16 = 64;
 
+// Words at any address of a stream.
+using Word16 [[gnu::aligned(1), gnu::may_alias]] = uint16_t;
+using Word32 [[gnu::aligned(1), gnu::may_alias]] = int32_t;
+using Word64 [[gnu::aligned(1), gnu::may_alias]] = uint64_t;
+
 struct Lane16Call {
   const uint8_t* stream;
   const int32_t* offsets;  // first activation of each unit (window: step), in bytes from x

@@ -43,9 +43,9 @@ template <class S, int kBits>
 struct BitmaskUnit {
   static constexpr bool kMasked = true;
   static constexpr int kLines = kBits == 8 ? 6 : 4;  // about half the weights kept
-  const uint64_t* masks;
+  const Word64* masks;
   const uint8_t* p;
-  explicit BitmaskUnit(const uint8_t* stream) : masks(reinterpret_cast<const uint64_t*>(stream)), p(stream + 64) {}
+  explicit BitmaskUnit(const uint8_t* stream) : masks(reinterpret_cast<const Word64*>(stream)), p(stream + 64) {}
   inline void step(int i, typename S::Vec (&w)[S::kVectors]) {
     p += S::template expand<kBits>(masks[i], p, w);
   }

@@ -31,7 +31,7 @@ void panel(const PanelCall& c) {
         LACUNA_UNROLL for (int i = 0; i < 4; i++) acc[r][i] = c.accumulate ? S::load(sums + ((first + r) * 4 + i) * kPer) : S::set1(0);
       const uint8_t* p = stream;
       for (int64_t q = 0; q < quads; q++, p += kQuadBytes) {
-        const uint16_t* offsets = reinterpret_cast<const uint16_t*>(p);
+        const Word16* offsets = reinterpret_cast<const Word16*>(p);
         Vec x[4];
         if constexpr (kAligned) {
           LACUNA_UNROLL for (int i = 0; i < 4; i++) x[i] = S::load(c.panel + offsets[0] + i * 4 * kPer);
