@@ -3,7 +3,6 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cat.h"
-#include "io/gguf.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -16,7 +15,6 @@ Executor executor_named(const std::string& name) {
 
 std::unique_ptr<Tokenizer> open_tokenizer(const Model& model) {
   if (model.kind == ModelKind::kOnnx) throw NotFound(cat(model.path, ": an ONNX file carries no tokenizer"));
-  if (model.kind == ModelKind::kGguf) return tokenizer_from_gguf(gguf_vocabulary(model.path));
   return load_tokenizer(model.path);
 }
 

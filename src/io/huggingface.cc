@@ -7,6 +7,7 @@
 #include "base/buffer.h"
 #include "base/cat.h"
 #include "io/compressed_tensors.h"
+#include "io/gguf.h"
 #include "io/model.h"
 #include "io/output_directory.h"
 #include "io/output_file.h"
@@ -108,6 +109,7 @@ std::vector<fs::path> model_assets(const fs::path& directory) {
     std::string name = path.filename().string(), extension = path.extension().string();
     for (const char* ours : {"lacuna.json", "report.json"})
       if (name == ours) return false;
+    if (name == kGgufHeaderFile) return true;
     if (name.ends_with(".index.json") || name.starts_with(".")) return false;
     for (const char* known : {".json", ".jinja", ".model", ".tiktoken", ".md"})
       if (extension == known) return true;

@@ -47,6 +47,8 @@ class LacunaWriter {
   // Every weight that was not added yet, as its source has it.
   void add_rest(Progress* progress = nullptr);
 
+  // The tokenizer, configuration and other small files of a model, whatever kind it is of.
+  void add_assets(const Model& model);
   // Files beside the weights: a copy, or text ("recipe.yaml", "report.json"). `name` is relative to the directory.
   void copy_file(const std::filesystem::path& from, const std::filesystem::path& name);
   void add_file(const std::filesystem::path& name, std::string_view text);

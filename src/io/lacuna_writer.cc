@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/cat.h"
 #include "base/hash.h"
+#include "io/gguf.h"
 #include "io/lacuna_directory.h"
 #include "io/lacuna_record.h"
 #include "io/output_file.h"
@@ -280,6 +281,11 @@ void LacunaWriter::add_file(const fs::path& name, std::string_view text) {
   impl_->files[name.generic_string()] = impl_->record_of(name);
 }
 
+void LacunaWriter::add_assets(const Model& model) {
+  for (auto& asset : model_assets(model.path)) copy_file(model.path / asset, asset);
+  if (model.kind == ModelKind::kGguf) add_file(fs::path(kGgufHeaderFile), gguf_header_only(*GgufFile::open(model.path)));
+}
+
 void LacunaWriter::finish() {
   Impl& i = *impl_;
   LacunaJson json{.source_kind = std::string(name_of(i.source_kind)), .graph = graph_to_json(i.graph)};
@@ -302,7 +308,7 @@ void LacunaWriter::discard() { impl_->directory.discard(); }
 void save_lacuna(const Model& model, const fs::path& out, bool force, Progress* progress) {
   LacunaWriter writer(out, *model.graph, model.source_kind, force);
   writer.add_rest(progress);
-  for (auto& asset : model_assets(model.path)) writer.copy_file(model.path / asset, asset);
+  writer.add_assets(model);
   if (model.kind == ModelKind::kLacuna) {
     for (const char* name : {"recipe.yaml", "report.json"})
       if (auto text = read_lacuna_text(model.path, name)) writer.add_file(name, *text);

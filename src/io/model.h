@@ -37,8 +37,10 @@ void write_onnx(const Graph& graph, const std::filesystem::path& path, Progress*
 // Lacuna directory), weights as safetensors in their own float type (coded ones in the type that the configuration states).
 void write_huggingface(const Graph& graph, const std::filesystem::path& source_directory, const std::filesystem::path& out,
                        Progress* progress = nullptr, bool force = false);
-// `encoding` of the multiplied weights: "f16" | "q8_0" | "q4_0".
-void write_gguf(const Graph& graph, const std::filesystem::path& path, std::string_view encoding, Progress* progress = nullptr, bool force = false);
+// The key-value pairs of the GGUF file (or of the Lacuna directory made from one) at `source`, matrices as `encoding`: "f16", "q8_0" or
+// "q4_0", which represent zero exactly; vectors as f32.
+void write_gguf(const Graph& graph, const std::filesystem::path& source, const std::filesystem::path& out, std::string_view encoding,
+                Progress* progress = nullptr, bool force = false);
 
 // The files of a model directory that are neither weights nor made by Lacuna (configuration, tokenizer, licence, model card),
 // relative to it, sorted. Empty if `directory` is none.

@@ -49,32 +49,49 @@ struct GroupSource final : PanelSource {
     return pieces;
   }
 
-  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
-    std::vector<PackPiece> pieces = pieces_of(first_token, tokens);
-    int64_t taps = int64_t(layout.tap_offsets.size());
+  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const override {
+    int64_t taps = int64_t(layout.tap_offsets.size()), tap = first_col % taps;
+    const float* channel = planes + first_col / taps * layout.channel_pitch;
     const float* columns[kMostTileCols];
-    for (int64_t i = 0; i < cols; i++)
-      columns[i] = planes + (first_col + i) / taps * layout.channel_pitch + layout.tap_offsets[size_t((first_col + i) % taps)];
-    pack_pixels(columns, cols, pieces.data(), int64_t(pieces.size()), out);
+    for (int64_t i = 0; i < cols; i++) {
+      columns[i] = channel + layout.tap_offsets[size_t(tap)];
+      if (++tap == taps) tap = 0, channel += layout.channel_pitch;
+    }
+    int64_t pixels = layout.out_h * layout.out_w;
+    if (streams() && first_token / pixels == (first_token + tokens - 1) / pixels) {
+      for (int64_t i = 0; i < cols; i++) columns[i] += first_token / pixels * layout.image_pitch + first_token % pixels;
+      isa.copy_lanes(columns, cols, tokens, panel_pitch, out);
+      return;
+    }
+    for (int64_t t = 0; t < tokens; t += kPanelLanes) {
+      std::vector<PackPiece> pieces = pieces_of(first_token + t, std::min(kPanelLanes, tokens - t));
+      pack_pixels(columns, cols, pieces.data(), int64_t(pieces.size()), out + t / kPanelLanes * panel_pitch);
+    }
   }
 
-  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
+  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const override {
     int64_t pixels = layout.out_h * layout.out_w;
-    for (int64_t lane = 0; lane < tokens;) {
-      int64_t image = (first_token + lane) / pixels, pixel = (first_token + lane) % pixels, count = std::min(pixels - pixel, tokens - lane);
+    bool one_image = first_token / pixels == (first_token + tokens - 1) / pixels;
+    // Panels are contiguous only for pieces that begin at their first lane.
+    for (int64_t t = 0; t < tokens;) {
+      int64_t image = (first_token + t) / pixels, pixel = (first_token + t) % pixels;
+      int64_t count = one_image ? tokens : std::min({pixels - pixel, tokens - t, kPanelLanes - t % kPanelLanes});
       Epilogue image_epilogue = epilogue;
       image_epilogue.residual_stride = pixels;
       if (epilogue.residual) image_epilogue.residual = epilogue.residual + image * out_channels * pixels;
-      store_channel_major({.sums = sums + lane,
+      store_channel_major({.sums = sums + t / kPanelLanes * panel_pitch + t % kPanelLanes,
                            .sums_stride = kPanelLanes,
                            .first_row = first_out_channel + first_row,
                            .rows = rows,
                            .first_token = pixel,
-                           .tokens = count},
+                           .tokens = count,
+                           .panel_pitch = panel_pitch},
                           y + image * out_channels * pixels, pixels, image_epilogue);
-      lane += count;
+      t += count;
     }
   }
+
+  bool streams() const override { return layout.identity && layout.tap_offsets.size() == 1; }
 };
 
 class SpmmConv final : public PackedConv {

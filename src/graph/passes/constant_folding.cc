@@ -1,6 +1,8 @@
-// Folds what can be known before the run. Sizes and other whole numbers come from inference; float constants are computed by
-// the evaluator that the caller hands in. Source weights of models stay what they are: nothing that reads a float matrix or a large one is folded.
+// Folds what can be known before the run. Sizes and other whole numbers come from inference; single f32 numbers (the scale of
+// attention, out of the size of a head) are computed here; other float constants by the evaluator that the caller hands in. Source weights of models
+// stay what they are: nothing that reads a float matrix or a large one is folded.
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "base/cat.h"
@@ -42,6 +44,8 @@ class Folder {
       if (!read) continue;
       if (auto results = known(node, facts))
         changes += replace(NodeId(i), *results);
+      else if (auto number = single_number(node))
+        changes += replace(NodeId(i), {*number});
       else if (evaluate_ && constant_inputs(node) && !too_large(node, facts))
         changes += evaluate(NodeId(i));
     }
@@ -75,6 +79,43 @@ class Folder {
       out.push_back(Tensor::of<int64_t>(*constant_shape(*fact.shape), *values).to(fact.dtype));
     }
     return out;
+  }
+
+  // The result of arithmetic on constants of one f32 element each.
+  std::optional<Tensor> single_number(const Node& node) const {
+    std::vector<float> x;
+    Shape shape;
+    for (ValueId v : node.inputs) {
+      const Weight* weight = graph_.weight_of(v);
+      if (!weight || weight->size() != 1 || weight->encoding != Encoding{.values = DType::kF32}) return std::nullopt;
+      x.push_back(weight->load().values.data<float>()[0]);
+      if (weight->shape.size() > shape.size()) shape = weight->shape;
+    }
+    auto value = node.inputs.size() == 1 ? unary(node.op, x[0]) : node.inputs.size() == 2 ? binary(node.op, x[0], x[1]) : std::nullopt;
+    if (!value) return std::nullopt;
+    return Tensor::of<float>(shape, std::span<const float>(&*value, 1));
+  }
+
+  static std::optional<float> unary(Op op, float x) {
+    switch (op) {
+      case Op::sqrt: return std::sqrt(x);
+      case Op::reciprocal: return 1 / x;
+      case Op::neg: return -x;
+      case Op::exp: return std::exp(x);
+      case Op::log: return std::log(x);
+      default: return std::nullopt;
+    }
+  }
+
+  static std::optional<float> binary(Op op, float x, float y) {
+    switch (op) {
+      case Op::add: return x + y;
+      case Op::sub: return x - y;
+      case Op::mul: return x * y;
+      case Op::div: return x / y;
+      case Op::pow: return std::pow(x, y);
+      default: return std::nullopt;
+    }
   }
 
   bool constant_inputs(const Node& node) const {

@@ -417,6 +417,30 @@ TEST(Passes, RaisesAttentionOfOneFusedProjection) {
   EXPECT_EQ(shape_text(g, y), "[batch, 197, 64]");
 }
 
+// Sequence first, as torch.nn.MultiheadAttention has it, with the scale computed from the size of a head.
+TEST(Passes, RaisesAttentionOfSequencesFirst) {
+  Graph g;
+  ValueId x = input(g, {9, batch, 64});
+  auto heads = [&](const char* name, std::vector<int64_t> order) {
+    ValueId v = g.add(Op::linear, {x, weight(g, name, {64, 64}, MatrixLayout::kOutIn)});
+    v = g.add(Op::transpose, {g.add(Op::reshape, {v, vector_of(g, cat(name, ".folded"), {9, -1, 16})})}, perm({1, 0, 2}));
+    return g.add(Op::transpose, {g.add(Op::reshape, {v, vector_of(g, cat(name, ".split"), {-1, 4, 9, 16})})}, perm(order));
+  };
+  ValueId q = heads("q", {0, 1, 2, 3}), k = heads("k", {0, 1, 3, 2}), v = heads("v", {0, 1, 2, 3});
+  ValueId size = g.add(Op::gather, {g.add(Op::shape_of, {q}), scalar(g, "last", -1)});
+  ValueId root = g.add(Op::sqrt, {g.add(Op::cast, {size}, attributes({{"to", std::string("f32")}}))});
+  ValueId scale = g.add(Op::sqrt, {g.add(Op::div, {number(g, "one", 1), root})});
+  ValueId p = g.add(Op::softmax, {g.add(Op::matmul, {g.add(Op::mul, {q, scale}), g.add(Op::mul, {k, scale})})}, axis(-1));
+  ValueId y = g.add(Op::transpose, {g.add(Op::matmul, {p, v})}, perm({2, 0, 1, 3}));
+  y = g.add(Op::relu, {g.add(Op::reshape, {y, vector_of(g, "join", {9, -1, 64})})});
+  g.add_output("y", y);
+  run_passes(g, import_passes());
+  EXPECT_EQ(shape_text(g, y), "[9, batch, 64]");
+  EXPECT_EQ(ops(g).find("softmax"), std::string::npos) << ops(g);
+  EXPECT_TRUE(ops(g).ends_with("attention reshape transpose reshape relu")) << ops(g);
+  for (const Node& node : g.nodes()) EXPECT_NEAR(node.attributes.number("scale", 0.25), 0.25, 1e-6);
+}
+
 TEST(Passes, KeepsAnAttentionWhoseProbabilitiesAreAnOutput) {
   AttentionGraph a(AttentionGraph::kDivided, AttentionGraph::kNone, true);
   for (const Node& node : a.g.nodes())

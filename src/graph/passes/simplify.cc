@@ -56,6 +56,10 @@ bool merge_pair(Rewriter& rewriter, const Node& node) {
     return true;
   }
   if (node.op == Op::reshape && (up->op == Op::reshape || up->op == Op::flatten)) {
+    if (rewriter.shape(source) && rewriter.shape(node.outputs[0]) && *rewriter.shape(source) == *rewriter.shape(node.outputs[0])) {
+      rewriter.forward(node.outputs[0], source);
+      return true;
+    }
     auto target = rewriter.integers(node.inputs[1]);
     if (!target || std::find(target->begin(), target->end(), 0) != target->end()) return false;  // 0 copies a size of the inner one
     rewriter.replace(node, Op::reshape, {source, node.inputs[1]}, node.attributes);

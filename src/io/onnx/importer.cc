@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/cat.h"
+#include "graph/passes/passes.h"
 #include "io/model.h"
 #include "io/onnx/claim_weights.h"
 #include "io/onnx/interface.h"
@@ -109,7 +110,11 @@ class Importer {
       problems_.add(cat("tensors of ", type_name_of_code(type.elem_type())), input.name());
       return kPoison;
     }
-    ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input));
+    if (bits_of(*dtype) < 8) {
+      problems_.add("4-bit tensors that are not constants", input.name());
+      return kPoison;
+    }
+    ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input, plain_symbols_));
     if (!type.has_shape()) graph_->edit_value(id).shape.reset();
     return id;
   }
@@ -246,6 +251,9 @@ class Importer {
       if (results[i] == kNoValue) {
         problems_.add(cat(qualified(node.domain, node.type), ": output ", i), node.name);
         results[i] = kPoison;
+      } else if (bits_of(builder_.fact(results[i]).dtype) < 8 && !graph_->weight_of(results[i])) {
+        problems_.add("4-bit tensors that are not constants", node.name);
+        results[i] = kPoison;
       } else if (graph_->value(results[i]).producer >= NodeId(first_new)) {
         graph_->edit_value(results[i]).name = scope.prefix + node.outputs[i];
       }
@@ -366,6 +374,7 @@ class Importer {
   Problems problems_;
   std::map<std::pair<std::string, std::string>, const FunctionProto*> functions_;
   std::unordered_map<const NodeProto*, std::string> generated_names_;
+  const std::set<std::string> plain_symbols_ = plain_symbols(model_);
   int unnamed_ = 0;
   int visited_ = 0;
   std::unordered_map<const NodeProto*, int> versions_;
@@ -389,7 +398,7 @@ namespace lacuna {
 
 std::shared_ptr<Graph> read_onnx(const std::filesystem::path& path) {
   auto graph = onnx::import_model(onnx::open_model(path));
-  infer_shapes(*graph);
+  run_passes(*graph, import_passes());
   return graph;
 }
 

@@ -3,6 +3,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -13,9 +14,11 @@ namespace lacuna::onnx {
 class ModelProto;
 class ValueInfoProto;
 
-// The shape of a graph input: dim_param as a symbol (or an expression, "past + 1", where it reads as one), an unnamed dimension
-// N as the symbol INPUT_dimN.
-SymShape input_shape(const ValueInfoProto& input);
+// The dim_params that are one name each.
+std::set<std::string> plain_symbols(const ModelProto& model);
+// The shape of a graph input: dim_param as a symbol (or an expression, "past + 1", of plain ones), an unnamed dimension N as the
+// symbol INPUT_dimN.
+SymShape input_shape(const ValueInfoProto& input, const std::set<std::string>& plain);
 
 // Puts into the Graph's metadata what an exporter needs to write the model as it came: "onnx.opset", "onnx.ir_version",
 // "onnx.producer", "onnx.graph_name", "onnx.metadata" and "onnx.dims" (JSON).

@@ -22,9 +22,13 @@ struct DepthwiseTask {
   float* sums;
 };
 
-#define LACUNA_CONV_FUNCTIONS                                                                                               \
-  /* out[column][64] = the pieces of each column; pieces of one vector follow each other. */                                \
-  void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) noexcept; \
+#define LACUNA_CONV_FUNCTIONS                                                                                                                    \
+  /* out[column][64] = the pieces of each column; pieces of one vector follow each other. */                                                     \
+  void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) noexcept;                      \
+  /* Panels of 64 lanes: out[panel * panel_pitch + column * 64 + lane] = columns[column][panel * 64 + lane]; up to a vector of zeros follows. */ \
+  void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept;                           \
+  /* Each row of out = `left` zeros, `cols` of in, `right` zeros. */                                                                             \
+  void pad_rows(const float* in, int64_t in_pitch, int64_t rows, int64_t cols, int64_t left, int64_t right, float* out) noexcept;                \
   void depthwise_channel(const DepthwiseTask& task) noexcept;
 
 namespace avx2 {

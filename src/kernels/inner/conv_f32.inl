@@ -25,6 +25,15 @@ static void pack_many(const float* const* columns, int64_t cols, const PackPiece
   }
 }
 
+void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept {
+  for (int64_t c = 0; c < cols; c++, out += kPanelLanes)
+    for (int64_t lane = 0; lane < lanes; lane += Vec::kLanes) {
+      int64_t n = lanes - lane;
+      Vec v = n >= Vec::kLanes ? Vec::load(columns[c] + lane) : Vec::load_first(columns[c] + lane, n);
+      Vec::store(out + lane / kPanelLanes * panel_pitch + lane % kPanelLanes, v);
+    }
+}
+
 void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) noexcept {
   for (int64_t first = 0, last = 0; first < count; first = last) {
     while (last < count && pieces[last].vector == pieces[first].vector) last++;
@@ -41,6 +50,20 @@ void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pie
       case 4: pack_vector<4>(columns, cols, own, to); break;
       default: pack_many(columns, cols, own, last - first, to);
     }
+  }
+}
+
+void pad_rows(const float* in, int64_t in_pitch, int64_t rows, int64_t cols, int64_t left, int64_t right, float* out) noexcept {
+  auto zeros = [&](int64_t n) {
+    for (int64_t i = 0; i < n; i++) *out++ = 0;
+  };
+  for (int64_t row = 0; row < rows; row++, in += in_pitch) {
+    zeros(left);
+    int64_t c = 0;
+    for (; c + Vec::kLanes <= cols; c += Vec::kLanes) Vec::store(out + c, Vec::load(in + c));
+    if (c < cols) Vec::store_first(out + c, Vec::load_first(in + c, cols - c), cols - c);
+    out += cols;
+    zeros(right);
   }
 }
 

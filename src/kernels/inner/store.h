@@ -9,6 +9,7 @@ namespace lacuna::kernels {
 struct StoreTask {
   const float* sums;
   int64_t sums_stride;
+  int64_t panel_pitch;  // channel-major only, see OutputTile
   int64_t rows, tokens;
   const float* bias;      // of the first row of the tile, or nullptr
   const float* residual;  // at the tile's corner, or nullptr

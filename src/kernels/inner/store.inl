@@ -3,18 +3,19 @@
 
 void store_channel_major(const StoreTask& task) noexcept {
   for (int64_t r = 0; r < task.rows; r++) {
-    const float* sums = task.sums + r * task.sums_stride;
+    const float* row = task.sums + r * task.sums_stride;
     const float* residual = task.residual ? task.residual + r * task.residual_stride : nullptr;
     float* y = task.y + r * task.y_stride;
     Vec bias = task.bias ? Vec::set1(task.bias[r]) : Vec::zero();
     for (int64_t t = 0; t < task.tokens; t += Vec::kLanes) {
+      const float* sums = row + t / 64 * task.panel_pitch + t % 64;
       int64_t n = task.tokens - t;
       if (n >= Vec::kLanes) {
-        Vec v = Vec::add(Vec::load(sums + t), bias);
+        Vec v = Vec::add(Vec::load(sums), bias);
         if (residual) v = Vec::add(v, Vec::load(residual + t));
         Vec::store(y + t, activated(v, task.activation, task.alpha, task.beta));
       } else {
-        Vec v = Vec::add(Vec::load_first(sums + t, n), bias);
+        Vec v = Vec::add(Vec::load_first(sums, n), bias);
         if (residual) v = Vec::add(v, Vec::load_first(residual + t, n));
         Vec::store_first(y + t, activated(v, task.activation, task.alpha, task.beta), n);
       }

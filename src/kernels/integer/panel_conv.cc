@@ -74,8 +74,7 @@ class PanelConv : public PackedConv {
   }
 
  private:
-  static constexpr int64_t kSpare = 256;            // read by the last panel of the last channel
-  static constexpr int64_t kPanelBudget = 4 << 20;  // bytes of panels at a time
+  static constexpr int64_t kSpare = 256;  // read by the last panel of the last channel
 
   void quantize_planes(const float* x, const PlaneLayout& layout, int64_t batch, uint8_t* planes) const {
     std::memset(planes + layout.size(batch), flip_, size_t(kSpare));
@@ -126,25 +125,34 @@ class PanelConv : public PackedConv {
     const PanelWeight& weight = groups_[size_t(group)];
     std::vector<int64_t> offsets = column_offsets(group, layout);
     int64_t lanes = set_.panels.tokens, positions = (layout.out_h - 1) * layout.width + layout.out_w, per_image = (positions + lanes - 1) / lanes;
-    int64_t images = std::clamp<int64_t>(kPanelBudget / (per_image * weight.panel_bytes()), 1, batch);
-    uint8_t* panels = thread_scratch_of<uint8_t>(ScratchSlot::kSharedSecond, images * per_image * weight.panel_bytes());
     auto fill = weight.options().aligned ? set_.panels.interleave_columns : set_.panels.copy_columns;
-    constexpr int64_t kColumnsPerTask = 256;
-    int64_t padded = int64_t(offsets.size()), column_parts = (padded + kColumnsPerTask - 1) / kColumnsPerTask;
-    for (int64_t first = 0; first < batch; first += images) {
-      int64_t count = std::min(images, batch - first) * per_image;
-      parallel_for(count * column_parts, [&](int64_t i) {
-        int64_t panel = i / column_parts, col = i % column_parts * kColumnsPerTask;
-        fill(planes + (first + panel / per_image) * layout.image_pitch + panel % per_image * lanes, offsets.data() + col,
-             std::min(kColumnsPerTask, padded - col), panels + panel * weight.panel_bytes() + col * lanes);
+    // Panel i of all images to `out`, columns [col, col + count).
+    auto fill_part = [&](int64_t i, int64_t col, int64_t count, uint8_t* out) {
+      fill(planes + i / per_image * layout.image_pitch + i % per_image * lanes, offsets.data() + col, count, out + col * lanes);
+    };
+    auto multiply = [&](int64_t chunk, int64_t i, const uint8_t* panel) {
+      int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTile, weight.chunk_rows() * lanes);
+      weight.multiply(chunk, panel, sums);
+      store(group, chunk, sums, layout, i / per_image, i % per_image * lanes, y, epilogue);
+    };
+    int64_t panels = batch * per_image, cols = int64_t(offsets.size());
+    if (panels >= 4 * thread_count()) {  // a panel is used right after it is filled
+      parallel_for(panels, [&](int64_t i) {
+        uint8_t* panel = thread_scratch_of<uint8_t>(ScratchSlot::kTileThird, weight.panel_bytes());
+        fill_part(i, 0, cols, panel);
+        for (int64_t chunk = 0; chunk < weight.chunks(); chunk++) multiply(chunk, i, panel);
       });
-      parallel_for(weight.chunks() * count, [&](int64_t i) {
-        int64_t chunk = i / count, panel = i % count;
-        int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTile, weight.chunk_rows() * lanes);
-        weight.multiply(chunk, panels + panel * weight.panel_bytes(), sums);
-        store(group, chunk, sums, layout, first + panel / per_image, panel % per_image * lanes, y, epilogue);
-      });
+      return;
     }
+    constexpr int64_t kColumnsPerTask = 256;
+    int64_t column_parts = (cols + kColumnsPerTask - 1) / kColumnsPerTask;
+    uint8_t* filled = thread_scratch_of<uint8_t>(ScratchSlot::kSharedSecond, panels * weight.panel_bytes());
+    parallel_for(panels * column_parts, [&](int64_t task) {
+      int64_t col = task % column_parts * kColumnsPerTask;
+      fill_part(task / column_parts, col, std::min(kColumnsPerTask, cols - col), filled + task / column_parts * weight.panel_bytes());
+    });
+    parallel_for(weight.chunks() * panels,
+                 [&](int64_t task) { multiply(task / panels, task % panels, filled + task % panels * weight.panel_bytes()); });
   }
 
   // Stores the outputs among the positions [position, position + lanes) of an image, a piece of an output row at a time.

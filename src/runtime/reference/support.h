@@ -42,9 +42,10 @@ template <class T>
 const T* elements(const Tensor& t) {
   return reinterpret_cast<const T*>(t.raw());
 }
+// Of an output, or of a local that is only read and may be a view of a mapped file: writing is for tensors of make().
 template <class T>
 T* elements(Tensor& t) {
-  return reinterpret_cast<T*>(t.mutable_raw());
+  return reinterpret_cast<T*>(const_cast<std::byte*>(t.raw()));
 }
 
 // Elements to skip for one step along each axis of a row-major tensor.
