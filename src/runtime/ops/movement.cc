@@ -6,6 +6,7 @@
 #include "base/parallel.h"
 #include "kernels/support.h"
 #include "runtime/ops/ops.h"
+#include "runtime/ops/vector_ops.h"
 #include "runtime/reference/support.h"
 
 namespace lacuna {
@@ -151,6 +152,64 @@ CompiledStep compile_split(const OpContext& context) {
                 for (auto& part : parts) part(call);
               },
           .unread = {1}};
+}
+
+// Resizing of the two last axes with one or two taps each (nearest and linear): rows are blended first, then columns.
+CompiledStep compile_resize(const OpContext& context) {
+  if (!context.is_float(0) || context.shape(0).size() < 2) return {};
+  auto floats = [&](size_t i) -> std::optional<std::vector<float>> {
+    if (!context.has(i)) return std::vector<float>();
+    if (auto known = context.integers(i)) return std::vector<float>(known->begin(), known->end());
+    const Tensor* t = context.constant(i);
+    if (!t) return std::nullopt;
+    Tensor f = t->to(DType::kF32);
+    return std::vector<float>(f.data<float>().begin(), f.data<float>().end());
+  };
+  auto roi = floats(1), scales = floats(2);
+  auto sizes = context.has(3) ? context.integers(3) : std::vector<int64_t>();
+  if (!roi || !scales || !sizes || context.attributes().text("coordinate_transformation_mode", "") == "tf_crop_and_resize") return {};
+  Shape x = context.shape(0);
+  reference::ResizePlan plan = reference::resize_plan(OpCall{context.node(), {}, {}, {}}, x, *roi, *scales, *sizes);
+  size_t rank = x.size();
+  for (size_t d = 0; d < rank; d++)
+    for (size_t i = 0; i < plan.taps[d].size(); i++) {
+      auto& taps = plan.taps[d][i];
+      if (d + 2 < rank ? taps.size() != 1 || taps[0].index != int64_t(i) : taps.empty() || taps.size() > 2) return {};
+    }
+  // Two taps per index, the second perhaps of weight 0.
+  struct Pair {
+    int64_t a, b;
+    float wa, wb;
+  };
+  auto pairs = [&](size_t axis) {
+    std::vector<Pair> out;
+    for (auto& t : plan.taps[axis]) out.push_back({t[0].index, t.back().index, float(t[0].weight), t.size() > 1 ? float(t[1].weight) : 0});
+    return out;
+  };
+  int64_t in_h = x[rank - 2], in_w = x[rank - 1], out_h = plan.shape[rank - 2], out_w = plan.shape[rank - 1],
+          planes = in_h > 0 && in_w > 0 ? element_count(x) / (in_h * in_w) : 0;
+  return {.kernel = "planes",
+          .run =
+              [=, rows = pairs(rank - 2), columns = pairs(rank - 1)](const StepCall& call) {
+                parallel_for(planes, [&](int64_t p) {
+                  std::vector<float> blended(static_cast<size_t>(in_w));
+                  const float* image = call.floats(0) + p * in_h * in_w;
+                  for (int64_t oy = 0; oy < out_h; oy++) {
+                    const Pair& r = rows[size_t(oy)];
+                    const float *a = image + r.a * in_w, *b = image + r.b * in_w;
+                    if (r.wb != 0) {
+                      for (int64_t i = 0; i < in_w; i++) blended[size_t(i)] = r.wa * a[i] + r.wb * b[i];
+                      a = blended.data();
+                    }
+                    float* y = call.out_floats() + (p * out_h + oy) * out_w;
+                    for (int64_t ox = 0; ox < out_w; ox++) {
+                      const Pair& c = columns[size_t(ox)];
+                      y[ox] = c.wb != 0 ? c.wa * a[c.a] + c.wb * a[c.b] : a[c.a];
+                    }
+                  }
+                });
+              },
+          .unread = {1, 2, 3}};
 }
 
 }  // namespace lacuna

@@ -37,6 +37,12 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::global_average_pool: return compile_global_average_pool(context);
     case Op::max_pool:
     case Op::average_pool: return compile_pool(context);
+    case Op::resize: return compile_resize(context);
+    case Op::reduce_mean:
+    case Op::reduce_sum: return compile_reduce(context);
+    case Op::erf:
+    case Op::elu:
+    case Op::mish: return compile_unary(context);
     case Op::transpose: return compile_transpose(context);
     case Op::concat: return compile_concat(context);
     case Op::slice: return compile_slice(context);

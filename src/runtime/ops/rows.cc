@@ -63,6 +63,22 @@ CompiledStep compile_batch_norm(const OpContext& context) {
     double f = at(1, c) / std::sqrt(at(4, c) + context.attributes().number("epsilon", 1e-5));
     factor[c] = float(f), offset[c] = float(at(2, c) - at(3, c) * f);
   }
+  if (int64_t block = context.block(0)) {
+    int64_t blocks = (channels + block - 1) / block;
+    factor.resize(size_t(blocks * block), 0), offset.resize(size_t(blocks * block), 0);
+    return {.kernel = "channel blocks",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(x[0] * blocks, [&](int64_t index) {
+                    float* y = call.out_floats() + index * space * block;
+                    combine_lanes(BinaryOp::kMul, call.floats(0) + index * space * block, factor.data() + index % blocks * block, space, block, y);
+                    combine_lanes(BinaryOp::kAdd, y, offset.data() + index % blocks * block, space, block, y);
+                  });
+                },
+            .in_place = {0},
+            .input_blocks = {block},
+            .output_block = block};
+  }
   return {.kernel = "channels",
           .run =
               [=](const StepCall& call) {
@@ -72,6 +88,51 @@ CompiledStep compile_batch_norm(const OpContext& context) {
                 });
               },
           .in_place = {0}};
+}
+
+CompiledStep compile_unary(const OpContext& context) {
+  if (!context.is_float(0)) return {};
+  UnaryOp op = context.node().op == Op::erf ? UnaryOp::kErf : context.node().op == Op::elu ? UnaryOp::kElu : UnaryOp::kMish;
+  float alpha = float(context.attributes().number("alpha", 1));
+  int64_t block = context.block(0), n = blocked_count(context.shape(0), block);
+  return {.kernel = "vector",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for((n + kElementTile - 1) / kElementTile, [&](int64_t tile) {
+                  int64_t first = tile * kElementTile;
+                  apply(op, call.floats(0) + first, std::min(kElementTile, n - first), alpha, call.out_floats() + first);
+                });
+              },
+          .in_place = {0},
+          .input_blocks = {block},
+          .output_block = block};
+}
+
+// Sums and means over the last axes; others are left to the reference.
+CompiledStep compile_reduce(const OpContext& context) {
+  if (!context.is_float(0)) return {};
+  Shape x = context.shape(0);
+  std::optional<std::vector<int64_t>> axes = context.has(1) ? context.integers(1) : context.attributes().integers("axes");
+  if (!axes || (axes->empty() && context.attributes().integer("noop_with_empty_axes", 0) != 0)) return {};
+  std::vector<bool> reduced(x.size(), axes->empty());
+  for (int64_t axis : *axes) reduced[size_t(axis < 0 ? axis + int64_t(x.size()) : axis)] = true;
+  size_t first = 0;
+  while (first < x.size() && !reduced[first]) first++;
+  for (size_t i = first; i < x.size(); i++)
+    if (!reduced[i]) return {};
+  int64_t n = element_count(std::span(x).subspan(first)), rows = element_count(std::span(x).subspan(0, first));
+  if (n == 0) return {};
+  float divisor = context.node().op == Op::reduce_mean ? float(n) : 1;
+  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / n);
+  return {.kernel = "rows",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for((rows + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
+                  for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++)
+                    call.out_floats()[r] = sum_of_array(call.floats(0) + r * n, n) / divisor;
+                });
+              },
+          .unread = {1}};
 }
 
 CompiledStep compile_softmax(const OpContext& context) {

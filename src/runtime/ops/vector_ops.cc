@@ -6,6 +6,7 @@
 namespace lacuna {
 namespace portable {
 using kernels::reference::Vec;
+#include "kernels/inner/activations.inl"
 #include "runtime/ops/vector_ops.inl"
 }  // namespace portable
 
@@ -16,6 +17,7 @@ void multiply_rows(const RowProduct& product) noexcept { LACUNA_CALL(multiply_ro
 void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_scalar, int64_t n, float* y) noexcept {
   LACUNA_CALL(combine, op, a, a_scalar, b, b_scalar, n, y);
 }
+void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcept { LACUNA_CALL(apply, op, x, n, alpha, y); }
 float sum_of_array(const float* x, int64_t n) noexcept { return LACUNA_CALL(sum_of_array, x, n); }
 void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept {
   LACUNA_CALL(scale_and_shift, x, n, factor, offset, y);

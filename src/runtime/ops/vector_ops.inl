@@ -1,4 +1,4 @@
-// Template over Vec (kernels/inner/vec256.inl): included inside the namespace of an ISA folder.
+// Template over Vec (kernels/inner/vec256.inl): included inside the namespace of an ISA folder, after kernels/inner/activations.inl.
 
 static inline float add_lanes(Vec a) {
   float lanes[Vec::kLanes], sum = 0;
@@ -78,6 +78,31 @@ void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_
     case BinaryOp::kSub: return combine_by([](Vec x, Vec z) { return Vec::sub(x, z); }, a, a_scalar, b, b_scalar, n, y);
     case BinaryOp::kMul: return combine_by([](Vec x, Vec z) { return Vec::mul(x, z); }, a, a_scalar, b, b_scalar, n, y);
     case BinaryOp::kDiv: return combine_by([](Vec x, Vec z) { return Vec::div(x, z); }, a, a_scalar, b, b_scalar, n, y);
+  }
+}
+
+template <class F>
+static inline void apply_by(F f, const float* x, int64_t n, float* y) {
+  constexpr int L = Vec::kLanes;
+  for (int64_t i = 0; i < n; i += L) {
+    int64_t m = n - i < L ? n - i : L;
+    Vec::store_first(y + i, f(Vec::load_first(x + i, m)), m);
+  }
+}
+
+void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcept {
+  Vec one = Vec::set1(1);
+  switch (op) {
+    case UnaryOp::kErf: return apply_by(erf_of, x, n, y);
+    case UnaryOp::kElu: return apply_by([&](Vec v) { return Vec::where_negative(v, Vec::mul(Vec::set1(alpha), Vec::sub(exp_of(Vec::min(v, Vec::zero())), one)), v); }, x, n, y);
+    case UnaryOp::kMish:
+      // x tanh(ln(1 + e^x)) = x u / (u + 2) with u = e^x (e^x + 2); e^x is cut where the quotient is 1.
+      return apply_by(
+          [&](Vec v) {
+            Vec e = exp_of(Vec::min(v, Vec::set1(30))), two = Vec::set1(2), u = Vec::mul(e, Vec::add(e, two));
+            return Vec::mul(v, Vec::div(u, Vec::add(u, two)));
+          },
+          x, n, y);
   }
 }
 

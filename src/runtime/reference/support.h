@@ -121,4 +121,17 @@ struct Windows {
 // `transposed`: conv_transpose, whose output size is computed by its own rules (left empty here).
 Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& kernel, bool transposed = false);
 
+// A resize, axis by axis: for each output index the input indices and weights that make it. No taps: outside, the extrapolation value.
+struct Tap {
+  int64_t index;
+  double weight;
+};
+struct ResizePlan {
+  Shape shape;
+  std::vector<std::vector<std::vector<Tap>>> taps;  // [axis][output index]
+};
+// Empty roi, scales or sizes: not given. Sizes win.
+ResizePlan resize_plan(const OpCall& call, const Shape& x, const std::vector<float>& roi, const std::vector<float>& scales,
+                       const std::vector<int64_t>& sizes);
+
 }  // namespace lacuna::reference
