@@ -33,7 +33,7 @@ class Claimer {
     }
     for (NodeId id : refused) to_matmul(id);
     widen_nibbles();
-    if (!quantized_.empty()) graph_.metadata["onnx.quantized"] = quantized_.dump();
+    if (!quantized_.empty()) graph_.metadata["onnx.quantized"] = quantized_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
 
  private:

@@ -76,7 +76,8 @@ std::string refusal(const ModelProto& model, const fs::path& path = "model.onnx"
 TEST(HostileOnnx, TheSmallModelIsSound) { EXPECT_EQ(refusal(small_model()), "imported"); }
 
 TEST(HostileOnnx, SaysWhatIsNoModel) {
-  for (std::string bytes : {std::string(), std::string("hello, this is text"), std::string(100, '\0'), std::string(100, '\xff')}) EXPECT_THROW(import(bytes), InvalidData);
+  for (std::string bytes : {std::string(), std::string("hello, this is text"), std::string(100, '\0'), std::string(100, '\xff')})
+    EXPECT_THROW(import(bytes), InvalidData);
   ModelProto model = small_model();
   model.clear_graph();
   EXPECT_SAYS(refusal(model), "no graph");
@@ -170,6 +171,12 @@ TEST(HostileOnnx, RefusesGraphsThatAreNone) {
   model.mutable_graph()->mutable_initializer(0)->set_dims(0, 2);
   model.mutable_graph()->mutable_initializer(0)->set_dims(1, 3);
   EXPECT_SAYS(refusal(model), "gemm");  // names the node whose shapes contradict
+}
+
+TEST(HostileOnnx, RefusesNamesThatAreNotUtf8) {
+  ModelProto model = small_model();
+  model.mutable_graph()->mutable_node(0)->set_name("gemm\xc3");
+  EXPECT_SAYS(refusal(model), "the name of a node is not UTF-8");
 }
 
 TEST(HostileOnnx, SortsNodesThatComeInAnyOrder) {

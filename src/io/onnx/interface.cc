@@ -114,6 +114,22 @@ std::optional<std::vector<SourceDim>> source_dims(const Graph& graph, const std:
   return dims;
 }
 
+bool is_utf8(std::string_view text) noexcept {
+  for (size_t i = 0; i < text.size();) {
+    auto byte = [&](size_t k) { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0u; };
+    unsigned first = byte(0);
+    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    if (length == 0 || i + length > text.size()) return false;
+    for (size_t k = 1; k < length; k++)
+      if ((byte(k) & 0xc0) != 0x80) return false;
+    bool overlong = (first == 0xe0 && byte(1) < 0xa0) || (first == 0xf0 && byte(1) < 0x90);
+    bool beyond = (first == 0xed && byte(1) >= 0xa0) || (first == 0xf4 && byte(1) >= 0x90);
+    if (overlong || beyond) return false;
+    i += length;
+  }
+  return true;
+}
+
 std::string block_path(const std::string& node_name) {
   std::vector<std::string> parts;
   std::string part;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "graph/graph.h"
@@ -30,6 +31,9 @@ struct SourceDim {
   std::string name;  // "" if unnamed
 };
 std::optional<std::vector<SourceDim>> source_dims(const Graph& graph, const std::string& input_or_output);
+
+// ONNX text is UTF-8, and so is everything the Graph is saved as.
+bool is_utf8(std::string_view text) noexcept;
 
 // The block that a node of this name belongs to: the first component that ends in a number ("/layer1/layer1.0/conv1/Conv" gives
 // "layer1.0"), else the first of several ("/conv1/Conv" gives "conv1"), else "".

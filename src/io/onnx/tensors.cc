@@ -33,7 +33,9 @@ constexpr TypeRow kTypes[] = {
     {25, "uint2", {}},           {26, "int2", {}},
 };
 
-size_t packed_bytes(int64_t elements, DType dtype) { return size_t((elements * bits_of(dtype) + 7) / 8); }
+size_t packed_bytes(int64_t elements, DType dtype) {
+  return bits_of(dtype) < 8 ? size_t(elements + 1) / 2 : size_t(elements) * size_t(bits_of(dtype) / 8);
+}
 
 template <class To, class From>
 Bytes gather_values(const From& values) {
