@@ -219,7 +219,7 @@ PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, co
   std::string yaml = to_yaml(recipe);
   LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml)));
   driver.write(writer);
-  for (auto& asset : model_assets(path)) writer.copy_file(path / asset, asset);
+  writer.add_assets(model);
   writer.add_file("recipe.yaml", yaml);
   // The same request writes the same bytes, so the file says neither where nor how long.
   PruneReport lasting = report;
