@@ -17,11 +17,6 @@ namespace {
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
-std::unique_ptr<lacuna::Tokenizer> load(const std::string& path) {
-  if (path.ends_with(".json")) return lacuna::tokenizer_from_json(lacuna::read_text_file(path), path);
-  return lacuna::load_tokenizer(path);
-}
-
 int time_encode(const lacuna::Tokenizer& tokenizer, const std::string& file, int repeats) {
   std::string text = lacuna::read_text_file(file);
   double best = std::numeric_limits<double>::infinity();
@@ -68,8 +63,8 @@ int print_texts(const lacuna::Tokenizer& tokenizer) {
 int main(int argc, char** argv) {
   std::string mode = argc > 1 ? argv[1] : "";
   try {
-    if (mode == "time" && argc >= 4) return time_encode(*load(argv[2]), argv[3], argc > 4 ? std::atoi(argv[4]) : 3);
-    if (mode == "ids" && argc == 3) return print_texts(*load(argv[2]));
+    if (mode == "time" && argc >= 4) return time_encode(*lacuna::load_tokenizer(argv[2]), argv[3], argc > 4 ? std::atoi(argv[4]) : 3);
+    if (mode == "ids" && argc == 3) return print_texts(*lacuna::load_tokenizer(argv[2]));
   } catch (const lacuna::Error& e) {
     std::fprintf(stderr, "tokenize_bench: %s\n", e.what());
     return 1;

@@ -29,7 +29,7 @@ int64_t bytes_of(const std::filesystem::path& path) {
 }  // namespace
 
 ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
-  require_replaceable(output, options.force);
+  check_replaceable(output, options.force);
   Model model = load_model(path);
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;

@@ -39,7 +39,7 @@ Mask choose(const Pattern& pattern, const Tensor& scores, double sparsity) {
 double output_error(const Tensor& w, const Mask& mask, const Tensor& x) {
   int64_t rows = w.dim(0), cols = w.dim(1), inputs = x.dim(0);
   auto weight = matrix(w), input = matrix(x);
-  std::vector<double> lost(size_t(rows)), whole(size_t(rows));
+  std::vector<double> lost(static_cast<size_t>(rows)), whole(static_cast<size_t>(rows));
   parallel_for(rows, [&](int64_t r) {
     std::vector<float> removed(size_t(cols), 0.0f);
     for (int64_t c = 0; c < cols; c++)

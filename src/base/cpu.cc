@@ -21,13 +21,14 @@ struct Level {
   bool CpuFeatures::*feature;
 };
 // In ascending order; a forced level switches off every feature after it.
-constexpr std::array<Level, 7> kLevels = {{{"avx2", &CpuFeatures::avx2},
+constexpr std::array<Level, 8> kLevels = {{{"avx2", &CpuFeatures::avx2},
                                            {"avx2_vnni", &CpuFeatures::avx_vnni},
                                            {"avx512", &CpuFeatures::avx512},
                                            {"avx512_vnni", &CpuFeatures::avx512_vnni},
                                            {"avx512_vbmi", &CpuFeatures::avx512_vbmi},
                                            {"avx512_vbmi2", &CpuFeatures::avx512_vbmi2},
-                                           {"avx512_bf16", &CpuFeatures::avx512_bf16}}};
+                                           {"avx512_bf16", &CpuFeatures::avx512_bf16},
+                                           {"amx_int8", &CpuFeatures::amx_int8}}};
 
 #if defined(__x86_64__)
 unsigned long long enabled_state() {
@@ -77,7 +78,6 @@ CpuFeatures lowered_by_environment() {
     }
   }
   if (!found) throw InvalidArgument(cat("LACUNA_ISA=", forced, " is unknown; known: ", join(known)));
-  f.amx_int8 = false;
   return f;
 }
 

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <charconv>
 #include <iterator>
 
 #include "base/assert.h"
@@ -201,12 +202,19 @@ Dim floor_div(const Dim& a, const Dim& b) {
   return q + Dim::call("floor_div", r, b);
 }
 
+namespace {
+
+// One order for the operands of min and max, so that equal values have equal text; constants come last.
+bool in_order(const Dim& a, const Dim& b) { return !a.is_constant() && (b.is_constant() || a.to_string() <= b.to_string()); }
+
+}  // namespace
+
 Dim min(const Dim& a, const Dim& b) {
   if (a.is_constant() && b.is_constant()) return Dim(std::min(a.value_, b.value_));
   Dim::Bounds difference = (a - b).bounds();
   if (difference.lower && *difference.lower >= 0) return b;
   if (difference.upper && *difference.upper <= 0) return a;
-  return Dim::call("min", a, b);
+  return in_order(a, b) ? Dim::call("min", a, b) : Dim::call("min", b, a);
 }
 
 Dim max(const Dim& a, const Dim& b) {
@@ -214,7 +222,7 @@ Dim max(const Dim& a, const Dim& b) {
   Dim::Bounds difference = (a - b).bounds();
   if (difference.lower && *difference.lower >= 0) return a;
   if (difference.upper && *difference.upper <= 0) return b;
-  return Dim::call("max", a, b);
+  return in_order(a, b) ? Dim::call("max", a, b) : Dim::call("max", b, a);
 }
 
 namespace {
@@ -371,8 +379,10 @@ class Parser {
     std::string word(text_.substr(begin, at_ - begin));
     if (word.empty() || word.size() > 200) fail();
     if (std::all_of(word.begin(), word.end(), [](unsigned char c) { return std::isdigit(c); })) {
-      if (word.size() > 18) fail();
-      return Dim(std::stoll(word));
+      int64_t value = 0;
+      auto [end, error] = std::from_chars(word.data(), word.data() + word.size(), value);
+      if (error != std::errc() || end != word.data() + word.size()) fail();
+      return Dim(value);
     }
     if (!accept('(')) return Dim::symbol(word);
     Dim a = sum();

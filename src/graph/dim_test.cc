@@ -37,10 +37,13 @@ TEST(Dim, KnowsBoundsOfSymbolsThatCount) {
   EXPECT_EQ(max(batch, Dim(0)), batch);
   EXPECT_EQ(min(batch + Dim(2), batch), batch);
   EXPECT_EQ(min(batch, Dim(512)).upper_bound(), 512);
+  EXPECT_EQ(min(batch, Dim(512)), min(Dim(512), batch));
+  EXPECT_EQ(max(tokens, batch), max(batch, tokens));
 }
 
 TEST(Dim, ReadsWhatItWrites) {
-  for (const Dim& d : {batch, Dim(2) * past + Dim(1), floor_div(height + Dim(1), Dim(2)) * batch, max(past - tokens, Dim(7)), Dim(0) - batch})
+  for (const Dim& d :
+       {batch, Dim(2) * past + Dim(1), floor_div(height + Dim(1), Dim(2)) * batch, max(past - tokens, Dim(7)), Dim(0) - batch, Dim(INT64_MAX)})
     EXPECT_EQ(Dim::parse(d.to_string()), d) << d.to_string();
 }
 

@@ -123,7 +123,7 @@ struct WeightUse {
   NodeId node;
   bool prunable;        // by default (docs/ARCHITECTURE.md): linear and conv, not embeddings, output heads, depthwise or routers
   std::string reason;   // why not prunable: "embedding", "output head", "depthwise convolution", "bias or norm", ...
-  std::string op_type;  // "Linear", "Conv2d", "Embedding": the names `targets` accept
+  std::string op_type;  // "Linear", "Conv2d", "Embedding": the names `targets` accept; "Bias" for biases of those
 };
 std::vector<WeightUse> weight_uses(const Graph& graph);
 

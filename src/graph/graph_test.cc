@@ -126,6 +126,7 @@ TEST(WeightUses, OfAClassifier) {
   EXPECT_EQ(found["fc"], "output head");
   auto uses = weight_uses(g);
   EXPECT_EQ(uses[0].op_type, "Conv2d");
+  EXPECT_EQ(uses[1].op_type, "Bias");
 }
 
 TEST(WeightUses, OfADecoderWithTiedEmbeddings) {

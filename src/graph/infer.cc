@@ -85,6 +85,11 @@ const Fact& InferContext::input(size_t i) const {
   return facts_[size_t(node_.inputs[i])];
 }
 
+const Fact& InferContext::output(size_t i) const {
+  static const Fact nothing;
+  return i < node_.outputs.size() && node_.outputs[i] != kNoValue ? facts_[size_t(node_.outputs[i])] : nothing;
+}
+
 const SymShape* InferContext::shape(size_t i) const {
   if (!has_input(i)) return nullptr;
   auto& shape = input(i).shape;

@@ -28,7 +28,7 @@ class InferContext {
   size_t output_count() const { return node_.outputs.size(); }
   bool has_input(size_t i) const { return i < node_.inputs.size() && node_.inputs[i] != kNoValue; }
   const Fact& input(size_t i) const;                                               // throws InvalidData if absent
-  const Fact& output(size_t i) const { return facts_[size_t(node_.outputs[i])]; }  // as set so far
+  const Fact& output(size_t i) const;                              // as set so far; nothing is known of one that is absent
   const SymShape* shape(size_t i) const;                                           // nullptr if unknown
   const std::vector<Dim>* elements(size_t i) const;                                // nullptr if unknown or absent
   std::optional<std::vector<int64_t>> constants(size_t i) const;                   // elements, if all are integers

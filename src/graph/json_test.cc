@@ -98,6 +98,7 @@ TEST(GraphJson, RefusesHostileText) {
                                    {"\"inputs\":[0]", "\"inputs\":0", "wanted a list"},
                                    {"\"outputs\":[1]", "\"outputs\":[0]", "which is no result"},
                                    {"\"outputs\":[1]", "\"outputs\":[]", "has 0 outputs"},
+                                   {"\"outputs\":[1]", "\"outputs\":[-1]", "lacks its output"},
                                    {"\"value\":1", "\"value\":-1", "refers to value -1"},
                                    {"\"value\":1", "\"value\":4294967296", "refers to value 4294967296"},
                                    {"\"f32\"", "\"f33\"", "dtype 'f33' is unknown"},

@@ -57,6 +57,7 @@ class Verifier {
     check_count(who, "outputs", node.outputs.size(), schema.min_outputs, schema.max_outputs);
     for (size_t i = 0; i < node.inputs.size(); i++) check_input(who, id, i, schema);
     for (ValueId v : node.outputs) {
+      if (v == kNoValue && schema.max_outputs == 1) problem(who, " lacks its output");
       if (v == kNoValue) continue;
       if (!exists(v))
         problem(who, " produces value ", v, ", there are ", graph_.values().size());

@@ -44,14 +44,13 @@ class Uses {
   }
 
   std::string op_type(const Node& node, ValueId value) const {
+    bool bias = (node.op == Op::linear || node.op == Op::conv || node.op == Op::conv_transpose) && node.inputs[1] != value;
+    if (bias) return "Bias";
     size_t rank = graph_.value(value).shape->size();
     switch (node.op) {
       case Op::linear: return "Linear";
-      case Op::conv: {
-        const Weight* weight = node.inputs.size() > 1 ? graph_.weight_of(node.inputs[1]) : nullptr;
-        return cat("Conv", (weight ? weight->shape.size() : rank) - 2, "d");
-      }
-      case Op::conv_transpose: return "ConvTranspose";
+      case Op::conv: return cat("Conv", rank - 2, "d");
+      case Op::conv_transpose: return cat("ConvTranspose", rank - 2, "d");
       case Op::embedding: return "Embedding";
       case Op::lstm: return "LSTM";
       case Op::gru: return "GRU";

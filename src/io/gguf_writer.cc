@@ -119,7 +119,7 @@ std::string gguf_header_only(const GgufFile& file) {
 
 void write_gguf(const Graph& graph, const fs::path& source_path, const fs::path& out, std::string_view encoding, Progress* progress, bool force) {
   const Choice& choice = choice_named(encoding);
-  require_replaceable(out, force);
+  check_replaceable(out, force);
   if (fs::is_directory(out)) throw InvalidArgument(cat(out, ": is a directory; a GGUF model is one file"));
   fs::path keys = fs::is_directory(source_path) ? source_path / kGgufHeaderFile : source_path;
   if (!fs::exists(keys)) throw Unsupported(cat(out, ": this ", graph.family, " model did not come from a GGUF file (", keys, " does not exist)"));

@@ -23,7 +23,7 @@ class LacunaWriter {
   // Builds OUT.partial/. With a job_key (a hash of all that decides the result: recipe, inputs, versions), an interrupted build of
   // the same job and Graph continues after its finished shards; without, a failed build leaves nothing.
   // The Graph must outlive the writer and keep its weights' names; shapes and encodings may be edited until a weight is added.
-  // Throws InvalidArgument if `out` exists (see require_replaceable), IoError.
+  // Throws InvalidArgument if `out` exists (see check_replaceable), IoError.
   LacunaWriter(const std::filesystem::path& out, const Graph& graph, ModelKind source_kind, bool force = false, std::string_view job_key = {});
   ~LacunaWriter();
   LacunaWriter(const LacunaWriter&) = delete;

@@ -33,7 +33,7 @@ fs::path without_slash(const fs::path& path) {
 
 }  // namespace
 
-void require_replaceable(const fs::path& out, bool force) {
+void check_replaceable(const fs::path& out, bool force) {
   std::error_code error;
   fs::file_status status = fs::symlink_status(out, error);
   if (!fs::exists(status)) return;
@@ -45,7 +45,7 @@ void require_replaceable(const fs::path& out, bool force) {
 
 OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
     : out_(without_slash(out)), partial_(out_.string() + ".partial"), resumable_(!job_key.empty()) {
-  require_replaceable(out_, force);
+  check_replaceable(out_, force);
   std::error_code error;
   bool there = fs::exists(fs::symlink_status(partial_, error));
   bool ours = there && fs::is_directory(fs::symlink_status(partial_, error)) && fs::is_regular_file(fs::symlink_status(partial_ / kMarker, error));

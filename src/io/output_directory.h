@@ -8,13 +8,13 @@ namespace lacuna {
 
 // Refuses to write over what is there. Throws InvalidArgument if `out` exists and `force` is not set, or is set and `out` is neither
 // a regular file nor a directory that holds a lacuna.json.
-void require_replaceable(const std::filesystem::path& out, bool force);
+void check_replaceable(const std::filesystem::path& out, bool force);
 
 class OutputDirectory {
  public:
   // Creates OUT.partial/ or, if it is there with the same `job_key`, continues in it (resumed() is then true). One of another job is
   // emptied first; a directory that no OutputDirectory made is never touched. An empty job_key is never resumed.
-  // Throws InvalidArgument (see require_replaceable; also while another process writes the same output), IoError.
+  // Throws InvalidArgument (see check_replaceable; also while another process writes the same output), IoError.
   OutputDirectory(std::filesystem::path out, bool force, std::string job_key);
   ~OutputDirectory();  // without commit(): leaves OUT.partial/ for a later resume, or removes it if there can be none
   OutputDirectory(const OutputDirectory&) = delete;

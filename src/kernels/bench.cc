@@ -44,6 +44,17 @@ double half_quartile_distance(std::vector<double> values) {
   return values.empty() ? 0 : (values[values.size() * 3 / 4] - values[values.size() / 4]) / 2;
 }
 
+// Aligned as tensors are.
+class Buffer {
+ public:
+  explicit Buffer(std::span<const float> values) : tensor_(Tensor::of<float>({int64_t(values.size())}, values)) {}
+  float* data() { return tensor_.mutable_data<float>().data(); }
+  std::span<const float> values() const { return tensor_.data<float>(); }
+
+ private:
+  Tensor tensor_;
+};
+
 struct Entrant {
   KernelTiming timing;
   std::function<void()> run;
@@ -133,14 +144,14 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
   field.activation_bytes = c.tokens * (problem.cols + problem.rows) * 4;
   field.peak = peak_of(problem.weights, problem.activations);
 
-  auto x = std::make_shared<std::vector<float>>(random_floats(c.tokens * problem.cols, options.seed));
-  auto y = std::make_shared<std::vector<float>>(size_t(c.tokens * problem.rows));
+  auto x = std::make_shared<Buffer>(random_floats(c.tokens * problem.cols, options.seed));
+  auto y = std::make_shared<Buffer>(std::vector<float>(size_t(c.tokens * problem.rows)));
   constexpr int64_t kSample = 8;
   std::vector<int64_t> sample;
   for (int64_t i = 0; i < std::min(kSample, c.tokens); i++)
     sample.push_back(i * (c.tokens - 1) / std::max<int64_t>(std::min(kSample, c.tokens) - 1, 1));
   std::vector<float> sample_x, wanted(sample.size() * size_t(problem.rows));
-  for (int64_t t : sample) sample_x.insert(sample_x.end(), x->begin() + t * problem.cols, x->begin() + (t + 1) * problem.cols);
+  for (int64_t t : sample) sample_x.insert(sample_x.end(), x->data() + t * problem.cols, x->data() + (t + 1) * problem.cols);
   const LinearKernel& reference = linear_kernel_named("reference::linear");
   reference.pack(problem, weight.matrix())->run(sample_x.data(), problem.cols, int64_t(sample.size()), wanted.data(), problem.rows, {});
 
@@ -158,7 +169,7 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
     };
     entrant.run();
     std::vector<float> found;
-    for (int64_t t : sample) found.insert(found.end(), y->begin() + t * problem.rows, y->begin() + (t + 1) * problem.rows);
+    for (int64_t t : sample) found.insert(found.end(), y->data() + t * problem.rows, y->data() + (t + 1) * problem.rows);
     entrant.timing.max_error = relative_error_of(found, wanted);
     check(entrant.timing, problem.activations == DType::kS8, field.problem);
     field.entrants.push_back(std::move(entrant));
@@ -182,9 +193,9 @@ Field conv_field(ConvCase c, const KernelBenchOptions& options, int threads) {
   field.activation_bytes = c.batch * (problem.in_channels * c.in_h * c.in_w + problem.out_channels * pixels) * 4;
   field.peak = peak_of(problem.weights, problem.activations);
 
-  auto x = std::make_shared<std::vector<float>>(random_floats(c.batch * problem.in_channels * c.in_h * c.in_w, options.seed));
-  auto y = std::make_shared<std::vector<float>>(size_t(c.batch * problem.out_channels * pixels));
-  std::vector<float> wanted(std::min<size_t>(y->size(), size_t(problem.out_channels * pixels)));  // the first image
+  auto x = std::make_shared<Buffer>(random_floats(c.batch * problem.in_channels * c.in_h * c.in_w, options.seed));
+  auto y = std::make_shared<Buffer>(std::vector<float>(size_t(c.batch * problem.out_channels * pixels)));
+  std::vector<float> wanted(std::min<size_t>(y->values().size(), size_t(problem.out_channels * pixels)));  // the first image
   const ConvKernel& reference = conv_kernel_named("reference::conv");
   reference.pack(problem, weight.matrix())->run(x->data(), std::min<int64_t>(c.batch, 1), c.in_h, c.in_w, wanted.data(), {});
 
@@ -199,7 +210,7 @@ Field conv_field(ConvCase c, const KernelBenchOptions& options, int threads) {
     entrant.timing = {.name = std::string(kernel.name), .sparse = kernel.sparse, .ours = true, .bytes = packed->size_bytes()};
     entrant.run = [packed, x, y, c] { packed->run(x->data(), c.batch, c.in_h, c.in_w, y->data(), {}); };
     entrant.run();
-    entrant.timing.max_error = relative_error_of(std::span(*y).first(wanted.size()), wanted);
+    entrant.timing.max_error = relative_error_of(y->values().first(wanted.size()), wanted);
     check(entrant.timing, problem.activations == DType::kS8, field.problem);
     field.entrants.push_back(std::move(entrant));
   }

@@ -33,12 +33,12 @@ struct KernelBenchResult {
   int64_t bytes = 0;
   std::string dense_library;  // the fastest dense of all libraries, ours included
   double dense_median_us = 0;
-  double speedup = 0;                 // dense over this kernel, median of the ratios of each round
+  double speedup = 0;                     // dense over this kernel, median of the ratios of each round
   double best_us = 0, dense_best_us = 0;  // smallest of all rounds: what to look at on a loaded machine
-  double floor_us = 0;                // the larger of bytes over bandwidth (measured at that size in the same run) and operations over peak
-  double floor_share = 0;             // floor_us / median_us
-  std::vector<KernelTiming> all;      // fastest first; candidates far behind are timed in three rounds only and left out
-  std::vector<std::string> refusals;  // "avx512::...: the weight is dense"
+  double floor_us = 0;                    // the larger of bytes over bandwidth (measured at that size in the same run) and operations over peak
+  double floor_share = 0;                 // floor_us / median_us
+  std::vector<KernelTiming> all;          // fastest first; candidates far behind are timed in three rounds only and left out
+  std::vector<std::string> refusals;      // "avx512::...: the weight is dense"
 };
 
 // `problem` in the language of problem.h. Throws InvalidArgument on a problem that it cannot read or a kernel that is unknown or refuses,

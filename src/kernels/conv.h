@@ -27,7 +27,20 @@ class PackedConv {
   // x [batch, in_channels, in_h, in_w] -> y [batch, out_channels, out_h, out_w], both contiguous.
   // Epilogue: bias [out_channels]; residual in the layout of y.
   virtual void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const = 0;
+
+  // Kernels that prefer activations in blocks of channels, [batch, ceil(channels / block), h, w, block], say so for each side; 0: plain.
+  // Lanes beyond the channels are zero in y and not read as anything else in x.
+  virtual int64_t input_block() const { return 0; }
+  virtual int64_t output_block() const { return 0; }
+  // As run, with x, y and the residual (as y) in those layouts.
+  virtual void run_blocked(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const {
+    run(x, batch, in_h, in_w, y, epilogue);
+  }
 };
+
+// [batch, channels, pixels] to blocks of `block` channels and back; parallel.
+void to_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y);
+void from_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y);
 
 // The weight comes as WeightMatrix: rows = out, cols = (kh, kw, in/groups), input channel fastest.
 struct ConvKernel {

@@ -15,7 +15,7 @@
 namespace lacuna::kernels {
 namespace {
 
-using PackPixels = void (*)(const float*, int64_t, int64_t, const PackPiece*, int64_t, float*) noexcept;
+using PackPixels = void (*)(const float* const*, int64_t, const PackPiece*, int64_t, float*) noexcept;
 
 // One group of channels of one call.
 struct GroupSource final : PanelSource {
@@ -23,7 +23,6 @@ struct GroupSource final : PanelSource {
   PackPixels pack_pixels;
   const PlaneLayout& layout;
   const float* planes;        // channel 0 of the group
-  int64_t group_channels;     // input channels of the group
   int64_t first_out_channel;  // of the group
   int64_t out_channels;       // of the whole convolution
   float* y;
@@ -43,42 +42,56 @@ struct GroupSource final : PanelSource {
       int64_t length = std::min({row_length - in_row, isa.vector_lanes - in_vector, tokens - lane});
       int64_t source = image * layout.image_pitch + pixel / row_length * layout.width + in_row;
       pieces.push_back({.vector = int32_t(vector),
-                        .first_lane = int32_t(in_vector),
-                        .last_lane = int32_t(in_vector + length),
-                        .joins = in_vector > 0,
+                        .lanes = uint32_t((uint64_t(1) << (in_vector + length)) - (uint64_t(1) << in_vector)),
                         .offset = source - in_vector});
       lane += length;
     }
     return pieces;
   }
 
-  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
-    std::vector<PackPiece> pieces = pieces_of(first_token, tokens);
-    for (int64_t col = first_col; col < first_col + cols;) {
-      int64_t tap = col / group_channels, channel = col % group_channels, count = std::min(group_channels - channel, first_col + cols - col);
-      pack_pixels(planes + layout.tap_offsets[size_t(tap)] + channel * layout.channel_pitch, layout.channel_pitch, count, pieces.data(),
-                  int64_t(pieces.size()), out + (col - first_col) * kPanelLanes);
-      col += count;
+  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const override {
+    int64_t taps = int64_t(layout.tap_offsets.size()), tap = first_col % taps;
+    const float* channel = planes + first_col / taps * layout.channel_pitch;
+    const float* columns[kMostTileCols];
+    for (int64_t i = 0; i < cols; i++) {
+      columns[i] = channel + layout.tap_offsets[size_t(tap)];
+      if (++tap == taps) tap = 0, channel += layout.channel_pitch;
+    }
+    int64_t pixels = layout.out_h * layout.out_w;
+    if (streams() && first_token / pixels == (first_token + tokens - 1) / pixels) {
+      for (int64_t i = 0; i < cols; i++) columns[i] += first_token / pixels * layout.image_pitch + first_token % pixels;
+      isa.copy_lanes(columns, cols, tokens, panel_pitch, out);
+      return;
+    }
+    for (int64_t t = 0; t < tokens; t += kPanelLanes) {
+      std::vector<PackPiece> pieces = pieces_of(first_token + t, std::min(kPanelLanes, tokens - t));
+      pack_pixels(columns, cols, pieces.data(), int64_t(pieces.size()), out + t / kPanelLanes * panel_pitch);
     }
   }
 
-  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
+  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const override {
     int64_t pixels = layout.out_h * layout.out_w;
-    for (int64_t lane = 0; lane < tokens;) {
-      int64_t image = (first_token + lane) / pixels, pixel = (first_token + lane) % pixels, count = std::min(pixels - pixel, tokens - lane);
+    bool one_image = first_token / pixels == (first_token + tokens - 1) / pixels;
+    // Panels are contiguous only for pieces that begin at their first lane.
+    for (int64_t t = 0; t < tokens;) {
+      int64_t image = (first_token + t) / pixels, pixel = (first_token + t) % pixels;
+      int64_t count = one_image ? tokens : std::min({pixels - pixel, tokens - t, kPanelLanes - t % kPanelLanes});
       Epilogue image_epilogue = epilogue;
       image_epilogue.residual_stride = pixels;
       if (epilogue.residual) image_epilogue.residual = epilogue.residual + image * out_channels * pixels;
-      store_channel_major({.sums = sums + lane,
+      store_channel_major({.sums = sums + t / kPanelLanes * panel_pitch + t % kPanelLanes,
                            .sums_stride = kPanelLanes,
                            .first_row = first_out_channel + first_row,
                            .rows = rows,
                            .first_token = pixel,
-                           .tokens = count},
+                           .tokens = count,
+                           .panel_pitch = panel_pitch},
                           y + image * out_channels * pixels, pixels, image_epilogue);
-      lane += count;
+      t += count;
     }
   }
+
+  bool streams() const override { return layout.identity && layout.tap_offsets.size() == 1; }
 };
 
 class SpmmConv final : public PackedConv {
@@ -87,7 +100,8 @@ class SpmmConv final : public PackedConv {
            SpmmMatrix::Store store)
       : name_(name), problem_(problem), isa_(isa), pack_pixels_(pack_pixels) {
     int64_t rows = weight.rows / problem.groups;
-    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, weight.values + g * rows * weight.cols, store);
+    std::vector<float> values = channel_outermost(weight, problem.kernel_h * problem.kernel_w);
+    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, values.data() + g * rows * weight.cols, store);
   }
 
   std::string_view kernel() const override { return name_; }
@@ -107,8 +121,7 @@ class SpmmConv final : public PackedConv {
     }
     for (size_t g = 0; g < groups_.size(); g++) {
       GroupSource source(isa_, pack_pixels_, layout, y, epilogue);
-      source.group_channels = problem_.in_channels / problem_.groups;
-      source.planes = planes + int64_t(g) * source.group_channels * layout.channel_pitch;
+      source.planes = planes + int64_t(g) * (problem_.in_channels / problem_.groups) * layout.channel_pitch;
       source.first_out_channel = int64_t(g) * groups_[g].rows();
       source.out_channels = problem_.out_channels;
       multiply(groups_[g], source, batch * layout.out_h * layout.out_w);
@@ -116,6 +129,16 @@ class SpmmConv final : public PackedConv {
   }
 
  private:
+  // Columns (channel, tap) instead of (tap, channel): a column tile then reads few channels, whose rows stay in L1 for all taps.
+  static std::vector<float> channel_outermost(const WeightMatrix& weight, int64_t taps) {
+    std::vector<float> out(size_t(weight.rows * weight.cols));
+    int64_t channels = weight.cols / taps;
+    for (int64_t r = 0; r < weight.rows; r++)
+      for (int64_t c = 0; c < weight.cols; c++)
+        out[size_t(r * weight.cols + c % channels * taps + c / channels)] = weight.values[r * weight.cols + c];
+    return out;
+  }
+
   std::string_view name_;
   ConvProblem problem_;
   const SpmmF32Isa& isa_;

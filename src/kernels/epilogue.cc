@@ -13,6 +13,7 @@ StoreTask task_of(const OutputTile& tile, float* y, int64_t y_stride, bool rows_
   int64_t outer = rows_outermost ? tile.first_row : tile.first_token, inner = rows_outermost ? tile.first_token : tile.first_row;
   return {.sums = tile.sums,
           .sums_stride = tile.sums_stride,
+          .panel_pitch = tile.panel_pitch,
           .rows = tile.rows,
           .tokens = tile.tokens,
           .bias = epilogue.bias ? epilogue.bias + tile.first_row : nullptr,

@@ -14,6 +14,8 @@ struct OutputTile {
   const float* sums;
   int64_t sums_stride;
   int64_t first_row, rows, first_token, tokens;
+  // store_channel_major: token t of a row is at sums[t / 64 * panel_pitch + t % 64]; 64 if the tokens simply follow each other.
+  int64_t panel_pitch = 64;
 };
 
 // sums [rows][tokens] -> y [tokens, rows].

@@ -45,6 +45,22 @@ TEST(Transpose, SwapsRowsAndColumnsOfAnyShape) {
     }
 }
 
+TEST(Quantize, GivesTheCodesOfThePlainLoops) {
+  for (int64_t n : {0, 1, 7, 16, 63, 64, 100}) {
+    std::vector<float> x = random_floats(n, 5);
+    if (n > 8) x[3] = NAN, x[5] = 2.5f, x[6] = -2.5f, x[7] = 1e30f;
+    for (float factor : {1.0f, 0x1p-120f, 40.0f}) {
+      std::vector<float> scaled = x;
+      for (float& v : scaled) v *= factor;
+      std::vector<int8_t> found(size_t(n) + 1, 9), wanted = found;
+      EXPECT_EQ(quantize_token_s8(scaled.data(), n, found.data()), reference::quantize_token_s8(scaled.data(), n, wanted.data()));
+      EXPECT_EQ(found, wanted);
+      quantize_static_s8(scaled.data(), n, 0.5f, found.data()), reference::quantize_static_s8(scaled.data(), n, 0.5f, wanted.data());
+      EXPECT_EQ(found, wanted);
+    }
+  }
+}
+
 TEST(BalancedCut, CoversAllUnitsInOrderWithAtMostTheWantedParts) {
   for (std::vector<int64_t> work : std::vector<std::vector<int64_t>>{{}, {5}, {1, 1, 1, 1}, {100, 1, 1, 1, 1}, {0, 0, 0, 0}, {1, 1, 1, 100}})
     for (int64_t parts : {1, 2, 3, 8}) {

@@ -94,7 +94,7 @@ void check_linear(const LinearKernel& kernel, const LinearProblem& problem, int6
   EXPECT_EQ(packed->kernel(), kernel.name);
   EXPECT_GE(packed->size_bytes(), 0);
   if (in_place) {
-    for (int64_t i = 0; i < out_outer; i++) std::memcpy(&y[size_t(offset + i * y_stride)], &residual[size_t(i * y_stride)], size_t(out_inner) * 4);
+    for (int64_t i = 0; i < out_outer; i++) std::copy_n(residual.data() + i * y_stride, out_inner, y.data() + offset + i * y_stride);
     epilogue.residual = y.data() + offset;
   }
   run(*packed, x.data() + offset, y.data() + offset, epilogue);
@@ -114,6 +114,9 @@ void check_linear(const LinearKernel& kernel, const LinearProblem& problem, int6
       ASSERT_NEAR(found, wanted, tolerance) << "at [" << i << ", " << j << "]" << (channel_major ? ", channel-major" : "");
     }
 }
+
+// Compared with themselves, the references need no more than a few cases for their strides and guards.
+constexpr std::string_view kReference = "reference::linear", kConvReference = "reference::conv";
 
 class EveryLinearKernel : public testing::TestWithParam<LinearKernel> {};
 
@@ -135,8 +138,8 @@ TEST_P(EveryLinearKernel, EqualsTheReferenceOnTheGrid) {
             refusal = *reason;
             return;
           }
-          checked++;
-          check_linear(kernel, problem, tokens, seed++);
+          checked++, seed++;
+          if (kernel.name != kReference || seed % 16 == 0) check_linear(kernel, problem, tokens, seed);
         };
         Rng rng(seed);
         for (int64_t rows : kRows) check(rows, kCols[rng.below(std::size(kCols))], kTokens[rng.below(std::size(kTokens))]);
@@ -197,7 +200,7 @@ ConvCase random_conv(const ConvProblem& arithmetic, Rng& rng) {
   p.dilation_h = one_of({1, 1, 1, 2}), p.dilation_w = rng.below(4) ? p.dilation_h : 1;
   p.pad_top = one_of({0, 1, 1, 2}), p.pad_left = rng.below(4) ? p.pad_top : one_of({0, 1, 3});
   p.pad_bottom = rng.below(4) ? p.pad_top : one_of({0, 1}), p.pad_right = rng.below(4) ? p.pad_left : one_of({0, 2});
-  do c.in_h = one_of({1, 2, 5, 7, 8, 14, 19});
+  do c.in_h = one_of({1, 2, 5, 7, 8, 14, 19, 40});
   while (p.out_h(c.in_h) < 1 || c.in_h + p.pad_top + p.pad_bottom < p.dilation_h * (p.kernel_h - 1) + 1);
   do c.in_w = one_of({1, 3, 7, 8, 16, 17, 35, 70});
   while (p.out_w(c.in_w) < 1 || c.in_w + p.pad_left + p.pad_right < p.dilation_w * (p.kernel_w - 1) + 1);
@@ -267,7 +270,7 @@ TEST_P(EveryConvKernel, EqualsTheReferenceOnTheGrid) {
             continue;
           }
           checked++;
-          check_conv(kernel, c, seed);
+          if (kernel.name != kConvReference || seed % 16 == 0) check_conv(kernel, c, seed);
           if (HasFatalFailure()) return;
         }
   if (checked == 0) GTEST_SKIP() << kernel.name << " accepts nothing here: " << refusal;

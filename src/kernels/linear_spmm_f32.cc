@@ -1,6 +1,4 @@
 // Linear candidates over SpmmMatrix: f32 arithmetic, more than a few tokens, unstructured or in blocks of four rows.
-#include <cstring>
-
 #include "base/cat.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
@@ -20,11 +18,11 @@ struct TokenMajor final : PanelSource {
   TokenMajor(const SpmmF32Isa& isa_in, const float* x_in, int64_t x_stride_in, float* y_in, int64_t y_stride_in, const Epilogue& epilogue_in)
       : isa(isa_in), x(x_in), x_stride(x_stride_in), y(y_in), y_stride(y_stride_in), epilogue(epilogue_in) {}
 
-  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
+  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t, float* out) const override {
     int64_t lanes = (tokens + isa.vector_lanes - 1) / isa.vector_lanes * isa.vector_lanes;
     isa.transpose(x + first_token * x_stride + first_col, x_stride, tokens, cols, out, kPanelLanes, lanes);
   }
-  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
+  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t, const float* sums) const override {
     store_transposed({.sums = sums, .sums_stride = kPanelLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens},
                      y, y_stride, epilogue);
   }
@@ -32,25 +30,31 @@ struct TokenMajor final : PanelSource {
 
 // x [cols, n] and y [rows, n]: panels are copied.
 struct ChannelMajor final : PanelSource {
+  const SpmmF32Isa& isa;
   const float* x;
   int64_t x_stride;
   float* y;
   int64_t y_stride;
   const Epilogue& epilogue;
-  ChannelMajor(const float* x_in, int64_t x_stride_in, float* y_in, int64_t y_stride_in, const Epilogue& epilogue_in)
-      : x(x_in), x_stride(x_stride_in), y(y_in), y_stride(y_stride_in), epilogue(epilogue_in) {}
+  ChannelMajor(const SpmmF32Isa& isa_in, const float* x_in, int64_t x_stride_in, float* y_in, int64_t y_stride_in, const Epilogue& epilogue_in)
+      : isa(isa_in), x(x_in), x_stride(x_stride_in), y(y_in), y_stride(y_stride_in), epilogue(epilogue_in) {}
 
-  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const override {
-    for (int64_t c = 0; c < cols; c++) {
-      std::memcpy(out + c * kPanelLanes, x + (first_col + c) * x_stride + first_token, size_t(tokens) * sizeof(float));
-      std::memset(out + c * kPanelLanes + tokens, 0, size_t(kPanelLanes - tokens) * sizeof(float));
-    }
+  void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const override {
+    const float* columns[kMostTileCols];
+    for (int64_t c = 0; c < cols; c++) columns[c] = x + (first_col + c) * x_stride + first_token;
+    isa.copy_lanes(columns, cols, tokens, panel_pitch, out);
   }
-  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const override {
-    store_channel_major(
-        {.sums = sums, .sums_stride = kPanelLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y, y_stride,
-        epilogue);
+  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const override {
+    store_channel_major({.sums = sums,
+                         .sums_stride = kPanelLanes,
+                         .first_row = first_row,
+                         .rows = rows,
+                         .first_token = first_token,
+                         .tokens = tokens,
+                         .panel_pitch = panel_pitch},
+                        y, y_stride, epilogue);
   }
+  bool streams() const override { return true; }
 };
 
 class SpmmLinear final : public PackedLinear {
@@ -65,7 +69,7 @@ class SpmmLinear final : public PackedLinear {
     multiply(matrix_, TokenMajor(matrix_.isa(), x, x_stride, y, y_stride, epilogue), tokens);
   }
   void run_channel_major(const float* x, int64_t x_stride, int64_t n, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
-    multiply(matrix_, ChannelMajor(x, x_stride, y, y_stride, epilogue), n);
+    multiply(matrix_, ChannelMajor(matrix_.isa(), x, x_stride, y, y_stride, epilogue), n);
   }
 
  private:
@@ -89,7 +93,9 @@ enum class Kind { kUnstructured, kBlocks, kDense };
 
 std::optional<std::string> accepts(std::string_view isa, Kind kind, const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
   if (auto lacking = lacks(cpu, isa)) return lacking;
-  if (!is_float(problem.weights) || problem.activations != DType::kF32) return "multiplies f32 activations with float weights";
+  if (isa == kSpmmBf16.name && (problem.weights != DType::kBF16 || problem.activations != DType::kBF16)) return "multiplies bf16 only";
+  if (isa != kSpmmBf16.name && (!is_float(problem.weights) || problem.activations != DType::kF32))
+    return "multiplies f32 activations with float weights";
   if (kind != Kind::kDense && problem.pattern == "dense") return "the weight is dense";
   if (kind == Kind::kBlocks && !is_row_block(problem.pattern)) return cat("wants blocks of four rows, not ", problem.pattern);
   if (tokens <= 8) return "meant for more than 8 tokens";
@@ -112,9 +118,16 @@ constexpr std::string_view kAvx512Dense = "avx512::dense_f32_n64";
 constexpr std::string_view kAvx2Spmm = "avx2::spmm_csr_f32_n64";
 constexpr std::string_view kAvx2SpmmBlocks = "avx2::spmm_bsr4_f32_n64";
 constexpr std::string_view kAvx2Dense = "avx2::dense_f32_n64";
+constexpr std::string_view kBf16Spmm = "avx512_bf16::spmm_csr_bf16_n64";
 
 }  // namespace
 
+extern const LinearKernel avx512_bf16_spmm = {.name = kBf16Spmm,
+                                              .help = "unstructured bf16, two non-zeros at a time by vdpbf16ps",
+                                              .sparse = true,
+                                              .break_even = 0.7,
+                                              .accepts = accepts_kind<&kSpmmBf16, Kind::kUnstructured>,
+                                              .pack = pack<&kSpmmBf16, &kBf16Spmm, SpmmMatrix::Store::kSingle>};
 extern const LinearKernel avx512_spmm_f32 = {.name = kAvx512Spmm,
                                              .help = "unstructured f32, 64 tokens side by side",
                                              .sparse = true,

@@ -2,23 +2,42 @@
 #include "kernels/spmm_f32.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/parallel.h"
+#include "kernels/inner/conv_f32.h"
 #include "kernels/inner/store.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
 
-const SpmmF32Isa kSpmmF32Avx2 = {.name = "avx2", .vector_lanes = 8, .pairs_rows = false, .tile = avx2::spmm_f32_tile, .transpose = avx2::transpose};
-const SpmmF32Isa kSpmmF32Avx512 = {
-    .name = "avx512", .vector_lanes = 16, .pairs_rows = true, .tile = avx512::spmm_f32_tile, .transpose = avx512::transpose};
+const SpmmF32Isa kSpmmF32Avx2 = {.name = "avx2",
+                                 .vector_lanes = 8,
+                                 .pairs_rows = false,
+                                 .convert = nullptr,
+                                 .tile = avx2::spmm_f32_tile,
+                                 .copy_lanes = avx2::copy_lanes,
+                                 .transpose = avx2::transpose};
+const SpmmF32Isa kSpmmF32Avx512 = {.name = "avx512",
+                                   .vector_lanes = 16,
+                                   .pairs_rows = true,
+                                   .convert = nullptr,
+                                   .tile = avx512::spmm_f32_tile,
+                                   .copy_lanes = avx512::copy_lanes,
+                                   .transpose = avx512::transpose};
+const SpmmF32Isa kSpmmBf16 = {.name = "avx512_bf16",
+                              .vector_lanes = 32,
+                              .pairs_rows = true,
+                              .convert = avx512_bf16::convert_panel,
+                              .tile = avx512_bf16::spmm_bf16_tile,
+                              .copy_lanes = avx512::copy_lanes,
+                              .transpose = avx512::transpose};
 
 namespace {
 
 constexpr int64_t kMostGroupRows = 256;   // 64 KiB of sums
 constexpr int64_t kMostRangeRows = 1024;  // of one task: its sums stay in L2
-constexpr int64_t kMostTileCols = 240;    // offsets are 16 bits wide
 
 // Columns whose panel (256 bytes each) stays in L1 beside the sums; at few non-zeros per row and tile the sums are reloaded too often,
 // so the tile grows. Tried on Granite Rapids (48 KiB): 128 is best from 0 to 90 % zeros, 192 at 95 %.
@@ -70,18 +89,30 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
     }
     if (!unit.cols.empty()) units.push_back(std::move(unit));
   };
-  auto by_count = [](const RowInTile& a, const RowInTile& b) { return a.cols.size() < b.cols.size(); };
+  bool bf16 = isa_.convert != nullptr;
+  int64_t column_bytes = kPanelLanes * (bf16 ? 2 : 4), per_entry = bf16 ? 2 : 1;
+  auto add_entry = [&](const RowInTile& unit, size_t i, int64_t rows) {
+    if (!bf16) {
+      meta_.push_back(uint16_t(unit.cols[i] * column_bytes));
+      for (int64_t r = 0; r < rows; r++) values_.push_back(value(unit.row + r, unit.cols[i]));
+      return;
+    }
+    bool pair = i + 1 < unit.cols.size();
+    int64_t first = unit.cols[i], second = pair ? unit.cols[i + 1] : first;
+    meta_.insert(meta_.end(), {uint16_t(first * column_bytes), uint16_t(second * column_bytes)});
+    uint32_t both = f32_to_bf16(value(unit.row, first)) | uint32_t(pair ? f32_to_bf16(value(unit.row, second)) : 0) << 16;
+    values_.push_back(std::bit_cast<float>(both));
+  };
+  auto entries = [&](const RowInTile& unit) { return (int64_t(unit.cols.size()) + per_entry - 1) / per_entry; };
+  auto by_count = [&](const RowInTile& a, const RowInTile& b) { return entries(a) < entries(b); };
   auto add_step = [&](std::span<const RowInTile> step, uint16_t rows_per_step) {
-    uint16_t count = uint16_t(step[0].cols.size());
+    uint16_t count = uint16_t(entries(step[0]));
     if (runs_.size() == size_t(starts_.back().run) || runs_.back().count != count || runs_.back().rows_per_step != rows_per_step)
       runs_.push_back({count, rows_per_step, 0});
     runs_.back().steps++;
     for (const RowInTile& unit : step) meta_.push_back(uint16_t(unit.row));
     for (size_t i = 0; i < count; i++)
-      for (const RowInTile& unit : step) {
-        meta_.push_back(uint16_t(unit.cols[i] * kPanelLanes * int64_t(sizeof(float))));
-        for (int64_t r = 0; r < (rows_per_step == kBlockRows ? kBlockRows : 1); r++) values_.push_back(value(unit.row + r, unit.cols[i]));
-      }
+      for (const RowInTile& unit : step) add_entry(unit, i * size_t(per_entry), rows_per_step == kBlockRows ? kBlockRows : 1);
   };
 
   for (int64_t row = 0; row < blocked; row += kBlockRows) add_unit(row, kBlockRows);
@@ -93,7 +124,7 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
   std::stable_sort(units.begin(), units.end(), by_count);
   std::vector<const RowInTile*> singles;
   for (size_t i = 0; i < units.size();) {
-    if (isa_.pairs_rows && i + 1 < units.size() && units[i].cols.size() == units[i + 1].cols.size())
+    if (isa_.pairs_rows && i + 1 < units.size() && entries(units[i]) == entries(units[i + 1]))
       add_step({&units[i], 2}, 2), i += 2;
     else
       singles.push_back(&units[i++]);
@@ -138,40 +169,57 @@ std::vector<int64_t> range_bounds(const SpmmMatrix& matrix, int64_t panels) {
   return balanced_cut(work, best);
 }
 
+// Tokens [first_token, first_token + tokens), one panel or several of 64.
 void multiply_range(const SpmmMatrix& matrix, const PanelSource& source, int64_t first_token, int64_t tokens, int64_t first_group,
                     int64_t last_group) {
   const auto& groups = matrix.groups();
-  int64_t first_row = groups[size_t(first_group)].first_row,
-          rows = groups[size_t(last_group - 1)].first_row + groups[size_t(last_group - 1)].rows - first_row;
-  float* panel = thread_scratch_of<float>(ScratchSlot::kTile, matrix.tile_cols() * kPanelLanes);
-  float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, rows * kPanelLanes);
-  std::memset(sums, 0, size_t(rows * kPanelLanes) * sizeof(float));
+  int64_t first_row = groups[size_t(first_group)].first_row, end_row = groups[size_t(last_group - 1)].first_row + groups[size_t(last_group - 1)].rows;
+  int64_t panels = (tokens + kPanelLanes - 1) / kPanelLanes, panel_pitch = matrix.tile_cols() * kPanelLanes,
+          sums_pitch = (end_row - first_row) * kPanelLanes;
+  float* packed = thread_scratch_of<float>(ScratchSlot::kTile, panels * panel_pitch);
+  float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, panels * sums_pitch);
+  std::memset(sums, 0, size_t(panels * sums_pitch) * sizeof(float));
   for (int64_t t = 0; t < matrix.tiles(); t++) {
-    bool packed = false;
-    for (int64_t g = first_group; g < last_group; g++) {
-      SpmmTile tile = matrix.tile(g, t);
-      if (tile.run_count == 0) continue;
-      if (!packed)
-        source.pack(first_token, tokens, t * matrix.tile_cols(), std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols()), panel);
-      packed = true;
-      matrix.isa().tile(tile, panel, sums + (groups[size_t(g)].first_row - first_row) * kPanelLanes, tokens);
-    }
+    bool any = false;
+    for (int64_t g = first_group; g < last_group && !any; g++) any = matrix.tile(g, t).run_count > 0;
+    if (!any) continue;
+    int64_t cols = std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols());
+    source.pack(first_token, tokens, t * matrix.tile_cols(), cols, panel_pitch, packed);
+    if (auto convert = matrix.isa().convert)
+      for (int64_t p = 0; p < panels; p++) convert(packed + p * panel_pitch, cols, packed + p * panel_pitch);
+    for (int64_t p = 0; p < panels; p++)
+      for (int64_t g = first_group; g < last_group; g++)
+        matrix.isa().tile(matrix.tile(g, t), packed + p * panel_pitch,
+                          sums + p * sums_pitch + (groups[size_t(g)].first_row - first_row) * kPanelLanes,
+                          std::min(tokens - p * kPanelLanes, kPanelLanes));
   }
-  source.store(first_token, tokens, first_row, rows, sums);
+  source.store(first_token, tokens, first_row, end_row - first_row, sums_pitch, sums);
+}
+
+// Panels of 64 handled at a time: as many as leave every thread a few turns and keep the sums in L2.
+int64_t panels_per_turn(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens) {
+  constexpr int64_t kMostPanels = 8, kMostSums = 512 << 10;
+  if (!source.streams()) return 1;
+  int64_t rows = std::min(matrix.rows(), kMostRangeRows);
+  return std::clamp<int64_t>(std::min(tokens / kPanelLanes / (4 * thread_count()), kMostSums / (rows * kPanelLanes * 4)), 1, kMostPanels);
 }
 
 }  // namespace
 
 void multiply(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens) {
   if (tokens == 0 || matrix.rows() == 0) return;
-  std::vector<int64_t> panels = panel_bounds(tokens, matrix.isa().vector_lanes);
-  int64_t panel_count = int64_t(panels.size()) - 1;
-  std::vector<int64_t> ranges = range_bounds(matrix, panel_count);
+  std::vector<int64_t> turns = {0};
+  if (int64_t panels = panels_per_turn(matrix, source, tokens); panels == 1)
+    turns = panel_bounds(tokens, matrix.isa().vector_lanes);
+  else
+    while (turns.back() < tokens) turns.push_back(std::min(turns.back() + panels * kPanelLanes, tokens));
+  int64_t turn_count = int64_t(turns.size()) - 1;
+  std::vector<int64_t> ranges = range_bounds(matrix, turn_count);
   int64_t range_count = int64_t(ranges.size()) - 1;
   // Ranges outermost: threads that work at the same time share the weights of one range.
-  parallel_for(range_count * panel_count, [&](int64_t task) {
-    int64_t p = task % panel_count, r = task / panel_count;
-    multiply_range(matrix, source, panels[size_t(p)], panels[size_t(p + 1)] - panels[size_t(p)], ranges[size_t(r)], ranges[size_t(r + 1)]);
+  parallel_for(range_count * turn_count, [&](int64_t task) {
+    size_t turn = size_t(task % turn_count), range = size_t(task / turn_count);
+    multiply_range(matrix, source, turns[turn], turns[turn + 1] - turns[turn], ranges[range], ranges[range + 1]);
   });
 }
 

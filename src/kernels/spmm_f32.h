@@ -14,10 +14,15 @@ struct SpmmF32Isa {
   std::string_view name;  // "avx512"
   int64_t vector_lanes;
   bool pairs_rows;  // reads steps of two rows
+  // bf16 panels: two non-zeros at a time, and this turns f32 panels into them; nullptr: f32.
+  void (*convert)(const float* in, int64_t cols, float* out) noexcept;
   void (*tile)(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
+  void (*copy_lanes)(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept;
   void (*transpose)(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept;
 };
-extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512;
+extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512, kSpmmBf16;
+
+inline constexpr int64_t kMostTileCols = 240;  // offsets are 16 bits wide, up to 256 bytes a column
 
 class SpmmMatrix {
  public:
@@ -56,14 +61,18 @@ class SpmmMatrix {
   std::vector<float> values_;
 };
 
-// Where panels come from and where sums go. Called from several threads.
+// Where panels come from and where sums go. Called from several threads. A call covers one panel of up to 64 tokens, or several panels:
+// then all but the last have 64, and panel i lies i * panel_pitch floats behind the first.
 class PanelSource {
  public:
   virtual ~PanelSource() = default;
-  // out [cols][64]: the columns first_col ... of the panel's tokens; lanes beyond them, up to a whole vector, any finite values.
-  virtual void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, float* out) const = 0;
-  // sums [rows][64].
-  virtual void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, const float* sums) const = 0;
+  // out [cols][64] per panel: columns first_col ... of the tokens; lanes beyond them, up to a whole vector, any finite values.
+  virtual void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const = 0;
+  // sums [rows][64] per panel.
+  virtual void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const = 0;
+  // Whether neighbouring tokens lie side by side in memory, in far more memory than L2 holds: then several panels are handled at a time,
+  // so that each column is read, and each row written, in pieces that the hardware prefetcher notices.
+  virtual bool streams() const { return false; }
 };
 
 // All rows times all tokens, in parallel over panels and row groups.

@@ -44,25 +44,61 @@ std::vector<int64_t> work_of_row_groups(const WeightMatrix& weight, int64_t grou
   return work;
 }
 
-// NaN becomes -127, as with maxps.
-static int8_t rounded_s8(float v) { return int8_t(std::nearbyint(std::min(127.0f, std::max(-127.0f, v)))); }
+namespace {
+
+float largest_magnitude(const float* x, int64_t n) {
+  if (cpu_features().avx512) return avx512::largest_magnitude(x, n);
+  if (cpu_features().avx2) return avx2::largest_magnitude(x, n);
+  return reference::largest_magnitude(x, n);
+}
+
+void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) {
+  if (cpu_features().avx512) return avx512::quantize_s8(x, n, inverse, codes);
+  if (cpu_features().avx2) return avx2::quantize_s8(x, n, inverse, codes);
+  reference::quantize_s8(x, n, inverse, codes);
+}
+
+constexpr float kSmallestMagnitude = 0x1p-100f;
+
+}  // namespace
 
 float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept {
-  float largest = 0;
-  for (int64_t i = 0; i < n; i++) largest = std::max(largest, std::fabs(x[i]));
-  if (!(largest >= 0x1p-100f)) {
-    std::fill_n(codes, n, int8_t(0));
-    return 0;
+  float largest = largest_magnitude(x, n);
+  if (largest >= kSmallestMagnitude) {
+    quantize_s8(x, n, 127.0f / largest, codes);
+    return largest / 127.0f;
   }
-  float inverse = 127.0f / largest;
-  for (int64_t i = 0; i < n; i++) codes[i] = rounded_s8(x[i] * inverse);
-  return largest / 127.0f;
+  std::fill_n(codes, n, int8_t(0));
+  return 0;
 }
 
-void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept {
-  float inverse = 1.0f / scale;
-  for (int64_t i = 0; i < n; i++) codes[i] = rounded_s8(x[i] * inverse);
+void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept { quantize_s8(x, n, 1.0f / scale, codes); }
+
+namespace reference {
+
+float largest_magnitude(const float* x, int64_t n) noexcept {
+  float largest = 0;
+  for (int64_t i = 0; i < n; i++) largest = std::max(largest, std::fabs(x[i]));
+  return largest;
 }
+
+void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept {
+  for (int64_t i = 0; i < n; i++) codes[i] = int8_t(std::nearbyint(std::min(127.0f, std::max(-127.0f, x[i] * inverse))));
+}
+
+float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept {
+  float largest = largest_magnitude(x, n);
+  if (largest >= kSmallestMagnitude) {
+    quantize_s8(x, n, 127.0f / largest, codes);
+    return largest / 127.0f;
+  }
+  std::fill_n(codes, n, int8_t(0));
+  return 0;
+}
+
+void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept { quantize_s8(x, n, 1.0f / scale, codes); }
+
+}  // namespace reference
 
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride) noexcept {
   if (cpu_features().avx512) return avx512::transpose(in, in_stride, rows, cols, out, out_stride, rows);

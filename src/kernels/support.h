@@ -31,6 +31,14 @@ float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
 // With a given scale: code = x * (1 / scale), rounded to nearest even and clipped to [-127, 127].
 void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept;
 
+// The same in plain loops.
+namespace reference {
+float largest_magnitude(const float* x, int64_t n) noexcept;
+void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept;
+float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
+void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept;
+}  // namespace reference
+
 // out [cols, rows] = in [rows, cols].
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride) noexcept;
 

@@ -11,13 +11,13 @@ namespace lacuna::kernels {
 namespace {
 
 // The functions of the best ISA that may be used.
-#define LACUNA_CALL(function, ...)                                       \
-  (cpu_features().avx512 ? avx512::function(__VA_ARGS__)                 \
-   : cpu_features().avx2 ? avx2::function(__VA_ARGS__)                   \
-                         : reference::function(__VA_ARGS__))
+#define LACUNA_CALL(function, ...) \
+  (cpu_features().avx512 ? avx512::function(__VA_ARGS__) : cpu_features().avx2 ? avx2::function(__VA_ARGS__) : reference::function(__VA_ARGS__))
 
 // Queries per tile: their scores over some thousand keys stay in L2.
 constexpr int64_t kQueryTile = 16;
+// Enough for a balanced load on a few threads.
+constexpr int64_t kManyTiles = 16;
 
 // Tiles of at least this many elements are worth a thread.
 constexpr int64_t kElementTile = 16384;
@@ -30,30 +30,37 @@ void for_row_tiles(int64_t rows, int64_t n, const auto& body) {
 }
 
 void for_element_tiles(int64_t n, const auto& body) {
-  parallel_for((n + kElementTile - 1) / kElementTile, [&](int64_t tile) { body(tile * kElementTile, std::min(kElementTile, n - tile * kElementTile)); });
+  parallel_for((n + kElementTile - 1) / kElementTile,
+               [&](int64_t tile) { body(tile * kElementTile, std::min(kElementTile, n - tile * kElementTile)); });
 }
 
 }  // namespace
 
-void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides, const float* mask,
-               Strides mask_strides, float* out, Strides out_strides) {
-  int64_t group = p.heads / p.kv_heads, tiles_per_head = (p.queries + kQueryTile - 1) / kQueryTile;
-  parallel_for(p.batch * p.heads * tiles_per_head, [&](int64_t index) {
-    int64_t b = index / (p.heads * tiles_per_head), h = index / tiles_per_head % p.heads, first = index % tiles_per_head * kQueryTile;
+void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides,
+               const float* mask, Strides mask_strides, float* out, Strides out_strides) {
+  int64_t group = p.heads / p.kv_heads, query_tiles = (p.queries + kQueryTile - 1) / kQueryTile;
+  // Heads that share their keys share a tile, where that leaves tiles enough for all threads.
+  int64_t shared = p.batch * p.kv_heads * query_tiles >= kManyTiles ? group : 1, head_tiles = p.heads / shared;
+  parallel_for(p.batch * head_tiles * query_tiles, [&](int64_t index) {
+    int64_t b = index / (head_tiles * query_tiles), h = index / query_tiles % head_tiles * shared, first = index % query_tiles * kQueryTile;
     int64_t rows = std::min(kQueryTile, p.queries - first);
     thread_local std::vector<float> scratch;
-    size_t floats = size_t(attention_scratch_floats(rows, p.keys, p.dim));
+    size_t floats = size_t(attention_scratch_floats(shared * rows, p.keys, p.dim, p.value_dim));
     if (scratch.size() < floats) scratch.resize(floats);
     AttentionTile tile{.q = q + b * q_strides.batch + h * q_strides.head + first * q_strides.row,
+                       .q_head_stride = q_strides.head,
                        .q_stride = q_strides.row,
                        .k = k + b * k_strides.batch + h / group * k_strides.head,
                        .v = v + b * v_strides.batch + h / group * v_strides.head,
                        .k_stride = k_strides.row,
                        .v_stride = v_strides.row,
                        .mask = mask ? mask + b * mask_strides.batch + h * mask_strides.head + first * mask_strides.row : nullptr,
+                       .mask_head_stride = mask_strides.head,
                        .mask_stride = mask_strides.row,
                        .out = out + b * out_strides.batch + h * out_strides.head + first * out_strides.row,
+                       .out_head_stride = out_strides.head,
                        .out_stride = out_strides.row,
+                       .heads = shared,
                        .rows = rows,
                        .keys = p.keys,
                        .dim = p.dim,
@@ -81,14 +88,17 @@ void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, 
 }
 
 void activate_array(const float* x, int64_t n, Activation activation, float alpha, float beta, float* y) {
-  for_element_tiles(n, [&](int64_t first, int64_t count) { LACUNA_CALL(activate_array, x + first, count, uint8_t(activation), alpha, beta, y + first); });
+  for_element_tiles(
+      n, [&](int64_t first, int64_t count) { LACUNA_CALL(activate_array, x + first, count, uint8_t(activation), alpha, beta, y + first); });
 }
 
 void gated_array(const float* gate, const float* up, int64_t n, Activation activation, float* y) {
-  for_element_tiles(n, [&](int64_t first, int64_t count) { LACUNA_CALL(gated_array, gate + first, up + first, count, uint8_t(activation), y + first); });
+  for_element_tiles(n,
+                    [&](int64_t first, int64_t count) { LACUNA_CALL(gated_array, gate + first, up + first, count, uint8_t(activation), y + first); });
 }
 
-void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine, const float* sine, float* y, int64_t y_stride) {
+void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+               const float* sine, float* y, int64_t y_stride) {
   for_row_tiles(tokens, heads * head_dim, [&](int64_t t) {
     for (int64_t h = 0; h < heads; h++) {
       const float* in = x + t * x_stride + h * head_dim;

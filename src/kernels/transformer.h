@@ -18,8 +18,8 @@ struct Strides {
 };
 // mask: additive, broadcast by zero strides, or nullptr. A row that sees no key gives zeros.
 // Results do not depend on the thread count.
-void attention(const AttentionProblem& problem, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides, const float* mask,
-               Strides mask_strides, float* out, Strides out_strides);
+void attention(const AttentionProblem& problem, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v,
+               Strides v_strides, const float* mask, Strides mask_strides, float* out, Strides out_strides);
 
 // Rows of n contiguous elements; y may be x.
 void softmax_rows(const float* x, int64_t rows, int64_t n, float* y);
@@ -31,6 +31,7 @@ void activate_array(const float* x, int64_t n, Activation activation, float alph
 // y[i] = activation(gate[i]) * up[i]; y may be either.
 void gated_array(const float* gate, const float* up, int64_t n, Activation activation, float* y);
 // Rotates the halves of each head: x [tokens, heads, 2 * half] with row stride x_stride, cosine and sine [tokens, half]. y may be x.
-void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine, const float* sine, float* y, int64_t y_stride);
+void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+               const float* sine, float* y, int64_t y_stride);
 
 }  // namespace lacuna::kernels

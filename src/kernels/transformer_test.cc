@@ -19,7 +19,8 @@ std::vector<float> random(int64_t n, uint64_t seed) {
 }
 
 // The definition, in double.
-std::vector<double> naive(const AttentionProblem& p, const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v, const std::vector<float>* mask) {
+std::vector<double> naive(const AttentionProblem& p, const std::vector<float>& q, const std::vector<float>& k, const std::vector<float>& v,
+                          const std::vector<float>* mask) {
   std::vector<double> out(size_t(p.batch * p.queries * p.heads * p.value_dim));
   for (int64_t b = 0; b < p.batch; b++)
     for (int64_t h = 0; h < p.heads; h++)
@@ -31,7 +32,9 @@ std::vector<double> naive(const AttentionProblem& p, const std::vector<float>& q
         for (int64_t j = 0; j < p.keys; j++) {
           if ((p.causal && j > position) || (p.window > 0 && j <= position - p.window)) continue;
           double s = 0;
-          for (int64_t d = 0; d < p.dim; d++) s += double(q[size_t(((b * p.queries + i) * p.heads + h) * p.dim + d)]) * double(k[size_t(((b * p.keys + j) * p.kv_heads + kv) * p.dim + d)]);
+          for (int64_t d = 0; d < p.dim; d++)
+            s += double(q[size_t(((b * p.queries + i) * p.heads + h) * p.dim + d)]) *
+                 double(k[size_t(((b * p.keys + j) * p.kv_heads + kv) * p.dim + d)]);
           s *= double(p.scale);
           if (p.softcap > 0) s = std::tanh(s / double(p.softcap)) * double(p.softcap);
           if (mask) s += double((*mask)[size_t(b * p.keys + j)]);
@@ -42,7 +45,8 @@ std::vector<double> naive(const AttentionProblem& p, const std::vector<float>& q
         for (int64_t j = 0; j < p.keys; j++) total += weight[size_t(j)] = std::exp(scores[size_t(j)] - top);
         for (int64_t j = 0; j < p.keys; j++)
           for (int64_t d = 0; d < p.value_dim; d++)
-            out[size_t(((b * p.queries + i) * p.heads + h) * p.value_dim + d)] += weight[size_t(j)] / total * double(v[size_t(((b * p.keys + j) * p.kv_heads + kv) * p.value_dim + d)]);
+            out[size_t(((b * p.queries + i) * p.heads + h) * p.value_dim + d)] +=
+                weight[size_t(j)] / total * double(v[size_t(((b * p.keys + j) * p.kv_heads + kv) * p.value_dim + d)]);
       }
   return out;
 }
@@ -53,19 +57,43 @@ TEST(Attention, EqualsTheDefinitionForManyShapes) {
     for (int64_t past : {0, 5, 70})
       for (bool causal : {false, true})
         for (int64_t dim : {8, 24, 64})
-          problems.push_back({.batch = 2, .heads = 4, .kv_heads = 2, .queries = queries, .keys = past + queries, .dim = dim, .value_dim = dim + 4, .scale = 0.3f, .causal = causal, .first_position = past});
-  problems.push_back({.batch = 1, .heads = 2, .kv_heads = 1, .queries = 50, .keys = 150, .dim = 16, .value_dim = 16, .scale = 0.25f, .causal = true, .window = 20, .first_position = 100});
-  problems.push_back({.batch = 1, .heads = 2, .kv_heads = 1, .queries = 9, .keys = 9, .dim = 16, .value_dim = 16, .scale = 0.25f, .softcap = 5, .causal = true});
+          problems.push_back({.batch = 2,
+                              .heads = 4,
+                              .kv_heads = 2,
+                              .queries = queries,
+                              .keys = past + queries,
+                              .dim = dim,
+                              .value_dim = dim + 4,
+                              .scale = 0.3f,
+                              .causal = causal,
+                              .first_position = past});
+  problems.push_back({.batch = 1,
+                      .heads = 2,
+                      .kv_heads = 1,
+                      .queries = 50,
+                      .keys = 150,
+                      .dim = 16,
+                      .value_dim = 16,
+                      .scale = 0.25f,
+                      .causal = true,
+                      .window = 20,
+                      .first_position = 100});
+  problems.push_back(
+      {.batch = 1, .heads = 2, .kv_heads = 1, .queries = 9, .keys = 9, .dim = 16, .value_dim = 16, .scale = 0.25f, .softcap = 5, .causal = true});
   for (auto& p : problems)
     for (bool masked : {false, true}) {
-      auto q = random(p.batch * p.queries * p.heads * p.dim, 1), k = random(p.batch * p.keys * p.kv_heads * p.dim, 2), v = random(p.batch * p.keys * p.kv_heads * p.value_dim, 3);
+      auto q = random(p.batch * p.queries * p.heads * p.dim, 1), k = random(p.batch * p.keys * p.kv_heads * p.dim, 2),
+           v = random(p.batch * p.keys * p.kv_heads * p.value_dim, 3);
       std::vector<float> mask(size_t(p.batch * p.keys), 0.0f), out(size_t(p.batch * p.queries * p.heads * p.value_dim), 7.0f);
       for (size_t i = 0; i < mask.size(); i += 3) mask[i] = -INFINITY;
-      attention(p, q.data(), {p.queries * p.heads * p.dim, p.dim, p.heads * p.dim}, k.data(), {p.keys * p.kv_heads * p.dim, p.dim, p.kv_heads * p.dim}, v.data(),
-                {p.keys * p.kv_heads * p.value_dim, p.value_dim, p.kv_heads * p.value_dim}, masked ? mask.data() : nullptr, {p.keys, 0, 0}, out.data(),
-                {p.queries * p.heads * p.value_dim, p.value_dim, p.heads * p.value_dim});
+      attention(p, q.data(), {p.queries * p.heads * p.dim, p.dim, p.heads * p.dim}, k.data(),
+                {p.keys * p.kv_heads * p.dim, p.dim, p.kv_heads * p.dim}, v.data(),
+                {p.keys * p.kv_heads * p.value_dim, p.value_dim, p.kv_heads * p.value_dim}, masked ? mask.data() : nullptr, {p.keys, 0, 0},
+                out.data(), {p.queries * p.heads * p.value_dim, p.value_dim, p.heads * p.value_dim});
       auto want = naive(p, q, k, v, masked ? &mask : nullptr);
-      for (size_t i = 0; i < out.size(); i++) ASSERT_NEAR(out[i], want[i], 2e-5) << "queries=" << p.queries << " keys=" << p.keys << " dim=" << p.dim << " causal=" << p.causal << " at " << i;
+      for (size_t i = 0; i < out.size(); i++)
+        ASSERT_NEAR(out[i], want[i], 2e-5) << "queries=" << p.queries << " keys=" << p.keys << " dim=" << p.dim << " causal=" << p.causal << " at "
+                                           << i;
     }
 }
 
@@ -112,8 +140,10 @@ TEST(Rope, RotatesTheHalvesAndKeepsTheRest) {
       for (int64_t i = 0; i < dim; i++) {
         const float* in = &x[size_t((t * heads + h) * dim)];
         double want = in[i];
-        if (i < half) want = double(in[i]) * cosine[size_t(t * half + i)] - double(in[i + half]) * sine[size_t(t * half + i)];
-        else if (i < 2 * half) want = double(in[i]) * cosine[size_t(t * half + i - half)] + double(in[i - half]) * sine[size_t(t * half + i - half)];
+        if (i < half)
+          want = double(in[i]) * cosine[size_t(t * half + i)] - double(in[i + half]) * sine[size_t(t * half + i)];
+        else if (i < 2 * half)
+          want = double(in[i]) * cosine[size_t(t * half + i - half)] + double(in[i - half]) * sine[size_t(t * half + i - half)];
         EXPECT_NEAR(y[size_t((t * heads + h) * dim + i)], want, 1e-5);
       }
 }

@@ -274,7 +274,8 @@ void Builder::keep_metadata() {
 
 std::shared_ptr<Graph> Builder::finish() {
   std::vector<std::string> left_over;
-  for (auto& [name, index] : tensors_) {
+  for (auto& entry : tensors_) {
+    const std::string& name = entry.first;  // clang 14 captures no structured binding
     if (used_.contains(name)) continue;
     bool ignored = std::any_of(ignored_prefixes_.begin(), ignored_prefixes_.end(), [&](auto& p) { return name.starts_with(p); }) ||
                    std::any_of(ignored_suffixes_.begin(), ignored_suffixes_.end(), [&](auto& s) { return name.ends_with(s); });

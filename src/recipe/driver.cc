@@ -208,7 +208,7 @@ std::vector<Choice> choices_of(auto&& table) {
 PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, const std::filesystem::path& output, const SparsifyOptions& options, Progress* progress) {
   auto start = std::chrono::steady_clock::now();
   if (recipe.stages.empty()) throw InvalidArgument("the recipe has no stage");
-  if (!options.dry_run) require_replaceable(output, options.force);
+  if (!options.dry_run) check_replaceable(output, options.force);
   PruneReport report{.model = path.string(), .output = output.string(), .dry_run = options.dry_run};
   Model model = load_model(path);
   Driver driver(model, recipe, report, progress);

@@ -6,6 +6,11 @@
 #include "base/parallel.h"
 #include "lacuna/error.h"
 #include "runtime/engine.h"
+#include "runtime/passes/last_token.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace lacuna {
 namespace {
@@ -19,6 +24,27 @@ int64_t cache_limit(const Graph& graph, const SessionOptions& options) {
   return limit;
 }
 
+std::shared_ptr<const Graph> graph_to_run(std::shared_ptr<const Graph> graph, const SessionOptions& options) {
+  if (!options.last_token_only || graph->states().empty()) return graph;
+  auto copy = std::make_shared<Graph>(*graph);
+  keep_last_token(*copy);
+  return copy;
+}
+
+// Flushes denormals in the calling thread for as long as it lives.
+class FlushDenormals {
+ public:
+#if defined(__x86_64__)
+  FlushDenormals() : before_(_mm_getcsr()) { flush_denormals(); }
+  ~FlushDenormals() { _mm_setcsr(before_); }
+
+ private:
+  unsigned before_;
+#else
+  FlushDenormals() {}
+#endif
+};
+
 }  // namespace
 
 class Session::Impl {
@@ -26,10 +52,11 @@ class Session::Impl {
   Impl(std::shared_ptr<const Graph> graph, const SessionOptions& options)
       : graph_(std::move(graph)),
         cache_(cache_limit(*graph_, options)),
-        engine_(options.executor == Executor::kReference ? make_reference_engine(graph_) : make_runtime_engine(graph_, options)) {}
+        engine_(options.executor == Executor::kReference ? make_reference_engine(graph_to_run(graph_, options))
+                                                         : make_runtime_engine(graph_to_run(graph_, options), options)) {}
 
   TensorMap run(const TensorMap& given) {
-    flush_denormals();
+    FlushDenormals flush;
     BoundInputs inputs = bind_inputs(*graph_, given, cache_.past());
     profile_.clear();
     int64_t new_tokens = 0;

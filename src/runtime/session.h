@@ -16,10 +16,11 @@ enum class Executor { kRuntime, kReference };
 
 struct SessionOptions {
   Executor executor = Executor::kRuntime;
-  int64_t max_tokens = 0;       // KV cache capacity per sequence; 0: the model's own maximum (metadata "max_tokens"), grown as needed
-  bool measured_plan = false;   // choose kernels by measuring (run, bench, serve); false: the fixed static plan (eval, prune, calibration)
-  bool allow_sparse = true;     // false: every weight dense (the baseline of `bench`)
-  DType compute = DType::kF32;  // f32 | bf16 | s8: precision the planner may use for linear and conv of float weights
+  int64_t max_tokens = 0;        // KV cache capacity per sequence; 0: the model's own maximum (metadata "max_tokens"), grown as needed
+  bool measured_plan = false;    // choose kernels by measuring (run, bench, serve); false: the fixed static plan (eval, prune, calibration)
+  bool allow_sparse = true;      // false: every weight dense (the baseline of `bench`)
+  bool last_token_only = false;  // decoders: outputs hold the last token of a call only (generation); false: all tokens
+  DType compute = DType::kF32;   // f32 | bf16 | s8: precision the planner may use for linear and conv of float weights
 };
 
 // One line per weight that is multiplied: what the plan chose and why.

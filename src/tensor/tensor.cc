@@ -99,6 +99,12 @@ Tensor::Tensor(DType dtype, Shape shape, Bytes bytes) : dtype_(dtype), shape_(st
   LACUNA_ASSERT(bytes_.size == bytes_for(dtype_, shape_));
 }
 
+Tensor Tensor::writable_view(DType dtype, Shape shape, Bytes bytes) {
+  Tensor t(dtype, std::move(shape), std::move(bytes));
+  t.writable_ = true;
+  return t;
+}
+
 Tensor Tensor::reshaped(Shape shape) const {
   LACUNA_ASSERT(element_count(shape) == size_);
   Tensor t = *this;

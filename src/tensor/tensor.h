@@ -30,6 +30,8 @@ class Tensor {
   Tensor(DType dtype, Shape shape, bool zeroed = true);
   // A view of existing bytes (a mapped file, another tensor); `bytes` must hold exactly the elements.
   Tensor(DType dtype, Shape shape, Bytes bytes);
+  // As above, over memory that the caller may write (an arena's).
+  static Tensor writable_view(DType dtype, Shape shape, Bytes bytes);
 
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }

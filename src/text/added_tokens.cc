@@ -24,14 +24,16 @@ void AddedTokens::add(AddedToken token, const Vocabulary& model) {
   tokens_.push_back(std::move(token));
 }
 
-void AddedTokens::build(const std::vector<std::string>& contents) {
+void AddedTokens::build() {
   for (bool normalized : {false, true}) {
     std::vector<ByteTrie::Entry> entries;
     Searcher& searcher = searchers_[normalized];
+    searcher = {};
     for (size_t i = 0; i < tokens_.size(); i++) {
-      if (tokens_[i].normalized != normalized || contents[i].empty()) continue;
-      entries.push_back({contents[i], int32_t(i)});
-      searcher.first[uint8_t(contents[i][0])] = true;
+      const std::string& shown = tokens_[i].shown;
+      if (tokens_[i].normalized != normalized || shown.empty()) continue;
+      entries.push_back({shown, int32_t(i)});
+      searcher.first[uint8_t(shown[0])] = true;
       searcher.any = true;
     }
     searcher.trie = ByteTrie(std::move(entries));
@@ -63,15 +65,15 @@ bool AddedTokens::Searcher::find(std::string_view text, size_t from, Found& foun
 bool AddedTokens::fit(std::string_view text, size_t done, Found& found) const {
   const AddedToken& token = tokens_[found.token];
   if (token.single_word) {
-    bool word_before = found.begin > 0 && is_word(char_before(text, found.begin).code);
-    bool word_after = found.end < text.size() && is_word(char_at(text, found.end).code);
+    bool word_before = found.begin > 0 && is_a(char_before(text, found.begin).code, kWord);
+    bool word_after = found.end < text.size() && is_a(char_at(text, found.end).code, kWord);
     if (word_before || word_after) return false;
   }
   if (token.lstrip) {
     size_t begin = found.begin;
     while (begin > 0) {
       Char c = char_before(text, begin);
-      if (!is_whitespace(c.code)) break;
+      if (!is_a(c.code, kWhitespace)) break;
       begin -= c.length;
     }
     found.begin = std::max(begin, done);
@@ -79,7 +81,7 @@ bool AddedTokens::fit(std::string_view text, size_t done, Found& found) const {
   if (token.rstrip) {
     while (found.end < text.size()) {
       Char c = char_at(text, found.end);
-      if (!is_whitespace(c.code)) break;
+      if (!is_a(c.code, kWhitespace)) break;
       found.end += c.length;
     }
   }

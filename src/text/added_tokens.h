@@ -13,6 +13,7 @@ namespace lacuna::text {
 
 struct AddedToken {
   std::string content;
+  std::string shown;  // what decode gives: the content as the normalizers leave it if `normalized`
   int32_t id = -1;
   bool single_word = false;  // only where no word character touches it
   bool lstrip = false;       // takes the white space before it
@@ -29,9 +30,8 @@ class AddedTokens {
   // Builds the search tries. `normalized_content` gives a token's content as the normalizers leave it.
   template <class Normalize>
   void finish(Normalize&& normalized_content) {
-    std::vector<std::string> contents;
-    for (const AddedToken& token : tokens_) contents.push_back(token.normalized ? normalized_content(token.content) : token.content);
-    build(contents);
+    for (AddedToken& token : tokens_) token.shown = token.normalized ? normalized_content(token.content) : token.content;
+    build();
   }
 
   // Calls part(begin, end, id) for added tokens and part(begin, end, -1) for what lies between.
@@ -67,7 +67,7 @@ class AddedTokens {
     // The leftmost longest token at or after `from`.
     bool find(std::string_view text, size_t from, Found& found) const;
   };
-  void build(const std::vector<std::string>& contents);
+  void build();
   // Applies single_word, lstrip and rstrip; false if the token does not count here. `done` is where the previous token ended.
   bool fit(std::string_view text, size_t done, Found& found) const;
 

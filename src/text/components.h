@@ -88,8 +88,6 @@ class PostProcessor {
  public:
   virtual ~PostProcessor() = default;
   virtual void apply(std::vector<Segment>& segments, bool add_special_tokens) const = 0;
-  // Whether it adds no other special tokens than these two.
-  virtual bool adds_only(int32_t bos, int32_t eos) const = 0;
 };
 
 class Decoder {
@@ -106,6 +104,7 @@ struct Scratch {
   std::vector<std::string> buffers;  // two per pre-tokenizer
   std::string input, segment;        // the text, and one part of it between added tokens
   std::string rewritten;             // what a normalizer writes
+  uint64_t budget = 0;               // bytes that may still pass between pre-tokenizers: chains of them can grow exponentially
 
   struct Symbol {  // BPE: one symbol of a word, linked to its neighbours
     int32_t id, merged;
@@ -134,8 +133,7 @@ struct Parts {
   std::vector<std::unique_ptr<PostProcessor>> post_processors;
   std::vector<std::unique_ptr<Decoder>> decoders;
   bool has_decoder = false;  // without one, tokens are joined by spaces
-  bool has_post_processor = false;
-  uint64_t hash = 0;
+  std::string hash;
 
   // All but the post-processing.
   std::vector<int32_t> encode_text(std::string_view bytes, Scratch& scratch) const;
@@ -149,8 +147,11 @@ struct Parts {
   std::vector<std::unique_ptr<Scratch>> idle;  // guarded by mutex
 };
 
-// Throws InvalidData when a step made `before` bytes grow beyond what any real tokenizer does.
+// What `before` bytes may become: more than any real tokenizer makes of them, little enough for memory.
+constexpr size_t growth_limit(size_t before) { return before * 64 + (size_t(1) << 20); }
+// Throws InvalidData beyond that, naming the step.
 void check_growth(size_t before, size_t after, std::string_view step);
+size_t total_size(const std::vector<std::string>& tokens);
 
 // How a pattern cuts text (SplitDelimiterBehavior).
 enum class SplitBehavior { kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous };
@@ -201,7 +202,13 @@ Merge named_merge(const Vocabulary& vocabulary, std::string_view left, std::stri
 std::unique_ptr<Model> make_wordpiece(Vocabulary vocabulary, std::string unk_token, std::string prefix, size_t max_chars);
 std::unique_ptr<Model> make_word_level(Vocabulary vocabulary, std::string unk_token);
 // unigram.cc
-std::unique_ptr<Model> make_unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk, bool byte_fallback);
+struct UnigramOptions {
+  std::optional<int32_t> unk;
+  bool byte_fallback = false;
+  bool single_precision = false;  // scores are added up in float, as sentencepiece does
+  std::vector<bool> searched;     // by id: whether the token is looked for in text; empty: all are
+};
+std::unique_ptr<Model> make_unigram(Vocabulary vocabulary, std::vector<double> scores, UnigramOptions options);
 // The ids of <0x00> ... <0xFF>, -1 where one is missing.
 std::vector<int32_t> byte_token_ids(const Vocabulary& vocabulary);
 

@@ -22,6 +22,7 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
   for (; at != std::string::npos; at = text.find(from, done)) {
     out.append(text, done, at - done).append(to);
     done = at + from.size();
+    check_growth(text.size(), out.size(), "Replace");
   }
   text = out.append(text, done);
 }
@@ -180,10 +181,10 @@ class ReplaceString final : public Decoder {
  public:
   ReplaceString(std::string pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void apply(std::vector<std::string>& tokens, Scratch&) const override {
+    size_t before = total_size(tokens), after = 0;
     for (std::string& token : tokens) {
-      size_t before = token.size();
       replace_all(token, pattern_, content_);
-      check_growth(before, token.size(), "Replace");
+      check_growth(before, after += token.size(), "Replace");
     }
   }
 
@@ -195,6 +196,7 @@ class ReplaceRegex final : public Decoder {
  public:
   ReplaceRegex(Regex pattern, std::string content) : pattern_(std::move(pattern)), content_(std::move(content)) {}
   void apply(std::vector<std::string>& tokens, Scratch& scratch) const override {
+    size_t before = total_size(tokens), after = 0;
     for (std::string& token : tokens) {
       std::string out;
       for_each_match(pattern_, token, scratch.regex, [&](size_t begin, size_t end, bool is_match) {
@@ -203,9 +205,10 @@ class ReplaceRegex final : public Decoder {
         } else {
           out.append(token, begin, end - begin);
         }
-        check_growth(token.size(), out.size(), "Replace");
+        check_growth(before, after + out.size(), "Replace");
       });
       token = std::move(out);
+      after += token.size();
     }
   }
 
@@ -237,6 +240,12 @@ class Ctc final : public Decoder {
 };
 
 }  // namespace
+
+size_t total_size(const std::vector<std::string>& tokens) {
+  size_t size = 0;
+  for (const std::string& token : tokens) size += token.size();
+  return size;
+}
 
 std::unique_ptr<Decoder> make_byte_level_decoder() { return std::make_unique<ByteLevel>(); }
 std::unique_ptr<Decoder> make_wordpiece_decoder(std::string prefix, bool cleanup) { return std::make_unique<WordPiece>(std::move(prefix), cleanup); }

@@ -1,8 +1,11 @@
-// FNV-1a over strings: names what a tokenizer was made from. Not cryptographic.
+// Hash over strings: names what a tokenizer was made from.
 #pragma once
 
-#include <cstdint>
+#include <span>
+#include <string>
 #include <string_view>
+
+#include "base/hash.h"
 
 namespace lacuna::text {
 
@@ -10,14 +13,14 @@ class Digest {
  public:
   // Strings are told apart by a byte that UTF-8 has not.
   void add(std::string_view s) {
-    for (char c : s) step(uint8_t(c));
-    step(0xff);
+    hasher_.update(std::as_bytes(std::span(s)));
+    hasher_.update(std::as_bytes(std::span(kEnd)));
   }
-  uint64_t value() const { return value_; }
+  std::string value() const { return hasher_.hex(); }
 
  private:
-  void step(uint8_t byte) { value_ = (value_ ^ byte) * 0x100000001b3; }
-  uint64_t value_ = 0xcbf29ce484222325;
+  static constexpr char kEnd[1] = {'\xff'};
+  Hasher hasher_;
 };
 
 }  // namespace lacuna::text

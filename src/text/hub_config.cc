@@ -76,7 +76,7 @@ HubConfig HubConfig::read(const std::filesystem::path& directory) {
   }
   for (const char* role : kRoles) {
     if (!file.contains(role)) continue;
-    if (auto token = token_of(file[role], true)) config.roles_[role] = *token;
+    config.roles_[role] = token_of(file[role], true).value_or(AddedToken());
   }
   std::map<int64_t, AddedToken> by_id;
   if (auto it = file.find("added_tokens_decoder"); it != file.end() && it->is_object()) {
@@ -87,12 +87,12 @@ HubConfig HubConfig::read(const std::filesystem::path& directory) {
       if (auto token = token_of(value, false)) by_id[std::stoll(id)] = *token;
     }
   }
-  for (auto& [id, token] : by_id) config.extra_.push_back(std::move(token));
+  for (auto& [id, token] : by_id) config.decoder_.push_back(std::move(token));
   for (const char* key : {"additional_special_tokens", "extra_special_tokens"}) {
     auto it = file.find(key);
     if (it == file.end() || !it->is_array()) continue;
     for (const json& value : *it) {
-      if (auto token = token_of(value, true)) config.extra_.push_back(*token);
+      if (auto token = token_of(value, true)) config.additional_.push_back(*token);
     }
   }
   return config;
@@ -107,53 +107,38 @@ bool HubConfig::boolean(const std::string& key, bool otherwise) const {
   return it == booleans_.end() ? otherwise : it->second;
 }
 
-std::optional<AddedToken> HubConfig::token(const std::string& role, const char* otherwise) const {
-  if (auto it = roles_.find(role); it != roles_.end()) return it->second;
-  if (!otherwise) return std::nullopt;
-  AddedToken token;
-  token.content = otherwise;
-  token.special = true;
-  return token;
+void HubConfig::assume(std::initializer_list<std::pair<const char*, const char*>> roles) {
+  for (auto [role, content] : roles) roles_.try_emplace(role, AddedToken{.content = content, .special = true});
 }
 
-std::string HubConfig::token_name(const std::string& role, const char* otherwise) const {
-  auto named = token(role, otherwise);
-  return named ? named->content : std::string();
+std::string HubConfig::token(const std::string& role) const {
+  auto it = roles_.find(role);
+  return it == roles_.end() ? std::string() : it->second.content;
 }
 
-void HubConfig::apply(Parts& parts) const {
-  const Vocabulary& vocabulary = parts.model->vocabulary();
+void HubConfig::add_tokens(Parts& parts) const {
   auto add_missing = [&](const AddedToken& token) {
-    if (!parts.added.by_content(token.content)) parts.added.add(token, vocabulary);
+    if (!parts.added.by_content(token.content)) parts.added.add(token, parts.model->vocabulary());
   };
-  for (const AddedToken& token : extra_) add_missing(token);
+  for (const AddedToken& token : decoder_) add_missing(token);
   for (const char* role : kRoles) {
     if (auto it = roles_.find(role); it != roles_.end()) add_missing(it->second);
   }
+  for (const AddedToken& token : additional_) add_missing(token);
   Digest d;
-  d.add(std::to_string(parts.hash));
+  d.add(parts.hash);
   for (const AddedToken& token : parts.added.tokens()) {
     d.add(cat(token.id, ' ', token.content, ' ', token.single_word, token.lstrip, token.rstrip, token.normalized));
   }
   for (const auto& [key, value] : booleans_) d.add(cat(key, value));
   parts.hash = d.value();
+}
 
-  if (!booleans_.contains("add_bos_token") && !booleans_.contains("add_eos_token")) return;
-  auto id_of = [&](const char* key, const char* role) -> int32_t {
-    auto it = roles_.find(role);
-    if (!boolean(key, false) || it == roles_.end()) return -1;
-    const AddedToken* token = parts.added.by_content(it->second.content);
+void HubConfig::add_bos_eos(Parts& parts) const {
+  auto id_of = [&](const char* key, const char* role) {
+    const AddedToken* token = boolean(key, false) ? parts.added.by_content(this->token(role)) : nullptr;
     return token ? token->id : -1;
   };
-  auto role_id = [&](const char* role) {
-    auto it = roles_.find(role);
-    const AddedToken* token = it == roles_.end() ? nullptr : parts.added.by_content(it->second.content);
-    return token ? token->id : -1;
-  };
-  for (const auto& processor : parts.post_processors) {
-    if (!processor->adds_only(role_id("bos_token"), role_id("eos_token"))) return;
-  }
-  parts.post_processors.clear();
   set_bos_eos(parts, id_of("add_bos_token", "bos_token"), id_of("add_eos_token", "eos_token"));
 }
 

@@ -24,19 +24,23 @@ class HubConfig {
   const std::string& family() const { return family_; }
   bool is_one_of(std::initializer_list<std::string_view> families) const;
   bool boolean(const std::string& key, bool otherwise) const;
-  // A special token by its role ("bos_token"), or one with the content `otherwise`; nothing if that is null.
-  std::optional<AddedToken> token(const std::string& role, const char* otherwise) const;
-  std::string token_name(const std::string& role, const char* otherwise) const;
+  // Gives roles ("bos_token") that the files leave open the tokens that the tokenizer's class has for them.
+  void assume(std::initializer_list<std::pair<const char*, const char*>> roles);
+  void assume_flag(const char* key, bool value) { booleans_.try_emplace(key, value); }
+  // The token of a role; empty if it has none.
+  std::string token(const std::string& role) const;
 
-  // Adds the special tokens that the tokenizer's files do not have. If add_bos_token or add_eos_token is stated and the post-processor adds
-  // nothing but these, or there is none, the statement decides.
-  void apply(Parts& parts) const;
+  // Adds the special tokens that the tokenizer's files do not have.
+  void add_tokens(Parts& parts) const;
+  // Puts the bos and eos tokens around texts as add_bos_token and add_eos_token say.
+  void add_bos_eos(Parts& parts) const;
 
  private:
   std::string family_;
   std::map<std::string, bool> booleans_;
-  std::map<std::string, AddedToken> roles_;
-  std::vector<AddedToken> extra_;  // added_tokens_decoder in order of id, then additional_special_tokens
+  std::map<std::string, AddedToken> roles_;  // with empty content: the files say that there is none
+  std::vector<AddedToken> decoder_;          // added_tokens_decoder in order of id
+  std::vector<AddedToken> additional_;       // additional_special_tokens
 };
 
 }  // namespace lacuna::text

@@ -77,14 +77,8 @@ int32_t required_id(const Parts& parts, std::string_view token, const fs::path& 
   return id;
 }
 
-void add_special(Parts& parts, const HubConfig& config, std::initializer_list<std::pair<const char*, const char*>> defaults) {
-  for (auto [key, otherwise] : defaults) {
-    if (auto token = config.token(key, otherwise)) parts.added.add(*token, parts.model->vocabulary());
-  }
-}
-
 // Byte-level BPE as GPT-2 introduced it.
-std::unique_ptr<Parts> from_vocab_and_merges(const fs::path& directory, const HubConfig& config) {
+std::unique_ptr<Parts> from_vocab_and_merges(const fs::path& directory, HubConfig& config) {
   constexpr char kQwen2Pattern[] =
       R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
   enum class Kind { kGpt2, kRoberta, kQwen2 };
@@ -111,21 +105,19 @@ std::unique_ptr<Parts> from_vocab_and_merges(const fs::path& directory, const Hu
   parts->decoders.push_back(make_byte_level_decoder());
   parts->has_decoder = true;
   if (kind == Kind::kRoberta) {
-    add_special(*parts, config,
-                {{"bos_token", "<s>"},
-                 {"eos_token", "</s>"},
-                 {"unk_token", "<unk>"},
-                 {"sep_token", "</s>"},
-                 {"pad_token", "<pad>"},
-                 {"cls_token", "<s>"},
-                 {"mask_token", "<mask>"}});
-    parts->post_processors.push_back(make_roberta_processor(required_id(*parts, config.token_name("cls_token", "<s>"), vocab_path),
-                                                            required_id(*parts, config.token_name("sep_token", "</s>"), vocab_path)));
-    parts->has_post_processor = true;
+    config.assume({{"bos_token", "<s>"},
+                   {"eos_token", "</s>"},
+                   {"unk_token", "<unk>"},
+                   {"sep_token", "</s>"},
+                   {"pad_token", "<pad>"},
+                   {"cls_token", "<s>"},
+                   {"mask_token", "<mask>"}});
+    parts->post_processors.push_back(make_roberta_processor(required_id(*parts, config.token("cls_token"), vocab_path),
+                                                            required_id(*parts, config.token("sep_token"), vocab_path)));
   } else {
-    const char* bos = kind == Kind::kGpt2 ? "<|endoftext|>" : nullptr;
-    const char* pad = kind == Kind::kQwen2 ? "<|endoftext|>" : nullptr;
-    add_special(*parts, config, {{"bos_token", bos}, {"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}, {"pad_token", pad}});
+    config.assume({{"eos_token", "<|endoftext|>"}, {"unk_token", "<|endoftext|>"}});
+    if (kind == Kind::kGpt2) config.assume({{"bos_token", "<|endoftext|>"}});
+    if (kind == Kind::kQwen2) config.assume({{"pad_token", "<|endoftext|>"}});
   }
   Digest d;
   d.add("vocab.json");
@@ -135,7 +127,7 @@ std::unique_ptr<Parts> from_vocab_and_merges(const fs::path& directory, const Hu
   return parts;
 }
 
-std::unique_ptr<Parts> from_bert_vocab(const fs::path& directory, const HubConfig& config) {
+std::unique_ptr<Parts> from_bert_vocab(const fs::path& directory, HubConfig& config) {
   if (!config.is_one_of({"", "bert", "distilbert", "electra", "mobilebert", "convbert", "squeezebert", "layoutlm", "lxmert", "pretrained"})) {
     throw Unsupported(cat(directory, ": vocab.txt of tokenizer '", config.family(),
                           "'; known: Bert, DistilBert, Electra, MobileBert, ConvBert, SqueezeBert, LayoutLM, Lxmert"));
@@ -145,19 +137,17 @@ std::unique_ptr<Parts> from_bert_vocab(const fs::path& directory, const HubConfi
   std::vector<std::string> lines = lines_of(bytes);
   Vocabulary vocabulary(lines.size());
   for (size_t i = 0; i < lines.size(); i++) vocabulary.add(lines[i], int64_t(i));
+  config.assume({{"unk_token", "[UNK]"}, {"sep_token", "[SEP]"}, {"pad_token", "[PAD]"}, {"cls_token", "[CLS]"}, {"mask_token", "[MASK]"}});
   auto parts = std::make_unique<Parts>();
   bool lower = config.boolean("do_lower_case", true);
   parts->normalizers.push_back(
       make_bert_normalizer(true, config.boolean("tokenize_chinese_chars", true), config.boolean("strip_accents", lower), lower));
   parts->pre_tokenizers.push_back(make_bert_pre_tokenizer());
-  parts->model = make_wordpiece(std::move(vocabulary), config.token_name("unk_token", "[UNK]"), "##", 100);
+  parts->model = make_wordpiece(std::move(vocabulary), config.token("unk_token"), "##", 100);
   parts->decoders.push_back(make_wordpiece_decoder("##", true));
   parts->has_decoder = true;
-  add_special(*parts, config,
-              {{"unk_token", "[UNK]"}, {"sep_token", "[SEP]"}, {"pad_token", "[PAD]"}, {"cls_token", "[CLS]"}, {"mask_token", "[MASK]"}});
-  parts->post_processors.push_back(make_bert_processor(required_id(*parts, config.token_name("cls_token", "[CLS]"), path),
-                                                       required_id(*parts, config.token_name("sep_token", "[SEP]"), path)));
-  parts->has_post_processor = true;
+  parts->post_processors.push_back(
+      make_bert_processor(required_id(*parts, config.token("cls_token"), path), required_id(*parts, config.token("sep_token"), path)));
   Digest d;
   d.add("vocab.txt");
   d.add(bytes);
@@ -165,15 +155,17 @@ std::unique_ptr<Parts> from_bert_vocab(const fs::path& directory, const HubConfi
   return parts;
 }
 
-// The first file that is a sentencepiece model: tokenizer.model, then others beginning so, in order of name.
+// The first of tokenizer.model* in order of name, else a sentencepiece model by its other usual names.
 std::optional<fs::path> sentencepiece_file(const fs::path& directory) {
   std::vector<fs::path> found;
   for (const auto& entry : fs::directory_iterator(directory)) {
-    std::string name = entry.path().filename().string();
-    if (name.starts_with("tokenizer.model") || name == "spiece.model" || name == "sentencepiece.bpe.model") found.push_back(entry.path());
+    if (entry.path().filename().string().starts_with("tokenizer.model")) found.push_back(entry.path());
   }
-  if (found.empty()) return std::nullopt;
-  return *std::min_element(found.begin(), found.end());
+  if (!found.empty()) return *std::min_element(found.begin(), found.end());
+  for (const char* name : {"sentencepiece.bpe.model", "spiece.model"}) {
+    if (fs::exists(directory / name)) return directory / name;
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -181,26 +173,33 @@ std::optional<fs::path> sentencepiece_file(const fs::path& directory) {
 
 namespace lacuna {
 
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& directory) {
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path) {
   using namespace text;
   std::error_code error;
-  if (!fs::is_directory(directory, error)) throw NotFound(cat(directory, ": no such directory; wanted one with a tokenizer in it"));
+  bool is_directory = fs::is_directory(path, error);
+  if (!is_directory && !fs::exists(path, error)) throw NotFound(cat(path, ": not there; wanted a directory with a tokenizer in it"));
+  const fs::path directory = is_directory ? path : path.parent_path();
   HubConfig config = HubConfig::read(directory);
-  auto exists = [&](const char* name) { return fs::exists(directory / name); };
+  std::optional<fs::path> json, model;
+  if (is_directory) {
+    if (fs::exists(directory / "tokenizer.json")) json = directory / "tokenizer.json";
+  } else {
+    (path.extension() == ".json" ? json : model) = path;
+  }
   std::unique_ptr<Parts> parts;
-  if (exists("tokenizer.json")) {
-    fs::path path = directory / "tokenizer.json";
-    parts = parts_from_json(text::read(path), path.string());
-  } else if (exists("vocab.json") && exists("merges.txt")) {
+  if (json) {
+    parts = parts_from_json(text::read(*json), json->string());
+  } else if (is_directory && fs::exists(directory / "vocab.json") && fs::exists(directory / "merges.txt")) {
     parts = from_vocab_and_merges(directory, config);
-  } else if (exists("vocab.txt")) {
+  } else if (is_directory && fs::exists(directory / "vocab.txt")) {
     parts = from_bert_vocab(directory, config);
-  } else if (auto model = sentencepiece_file(directory)) {
+  } else if (model || (model = sentencepiece_file(directory))) {
     parts = parts_from_sentencepiece(text::read(*model), model->string(), config);
   } else {
-    throw NotFound(cat(directory, ": no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, vocab.txt and tokenizer.model*"));
+    throw NotFound(cat(path, ": no tokenizer: looked for tokenizer.json, vocab.json with merges.txt, vocab.txt and tokenizer.model*"));
   }
-  config.apply(*parts);
+  config.add_tokens(*parts);
+  if (parts->post_processors.empty() && !json) config.add_bos_eos(*parts);
   finish(*parts);
   return std::make_unique<Tokenizer>(std::move(parts));
 }

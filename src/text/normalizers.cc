@@ -47,8 +47,8 @@ class BertNormalizer final : public Normalizer {
     if (clean_text_ || handle_chinese_chars_) {
       rewrite(text, dropped_front, scratch, [&](char32_t c, std::string& out) {
         if (clean_text_) {
-          if (c == 0 || c == 0xfffd || is_control(c)) return false;
-          if (is_whitespace(c)) c = ' ';
+          if (is_a(c, kControl)) return false;
+          if (is_a(c, kWhitespace)) c = ' ';
         }
         bool spaced = handle_chinese_chars_ && is_chinese(c);
         if (spaced) out += ' ';
@@ -60,7 +60,7 @@ class BertNormalizer final : public Normalizer {
     if (strip_accents_ && !is_ascii(text)) {
       normalize(text, NormalForm::kNfd);
       rewrite(text, dropped_front, scratch, [](char32_t c, std::string& out) {
-        if (is_nonspacing_mark(c)) return false;
+        if (is_a(c, kNonspacingMark)) return false;
         append_utf8(out, c);
         return true;
       });
@@ -94,12 +94,12 @@ class Strip final : public Normalizer {
     size_t begin = 0, end = text.size();
     while (left_ && begin < end) {
       Char c = char_at(text, begin);
-      if (!is_whitespace(c.code)) break;
+      if (!is_a(c.code, kWhitespace)) break;
       begin += c.length;
     }
     while (right_ && end > begin) {
       Char c = char_before(text, end);
-      if (!is_whitespace(c.code)) break;
+      if (!is_a(c.code, kWhitespace)) break;
       end -= c.length;
     }
     text.resize(end);
@@ -116,7 +116,7 @@ class StripAccents final : public Normalizer {
   void apply(std::string& text, bool& dropped_front, Scratch& scratch) const override {
     if (is_ascii(text)) return;
     rewrite(text, dropped_front, scratch, [](char32_t c, std::string& out) {
-      if (is_mark(c)) return false;
+      if (is_a(c, kMark)) return false;
       append_utf8(out, c);
       return true;
     });
@@ -208,8 +208,8 @@ class ByteLevelNormalizer final : public Normalizer {
 }  // namespace
 
 void check_growth(size_t before, size_t after, std::string_view step) {
-  if (after > before * 64 + (size_t(1) << 20)) {
-    throw InvalidData(cat("normalizer ", step, " makes ", before, " bytes of text grow beyond ", after, "; at most 64 times is taken"));
+  if (after > growth_limit(before)) {
+    throw InvalidData(cat("the step ", step, " makes ", before, " bytes of text grow to ", after, ", wanted at most ", growth_limit(before)));
   }
 }
 

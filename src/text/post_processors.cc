@@ -1,6 +1,4 @@
 // Post-processors put special tokens around the ids of one text or two.
-#include <algorithm>
-
 #include "base/cat.h"
 #include "lacuna/error.h"
 #include "text/builder.h"
@@ -29,12 +27,6 @@ class Template final : public PostProcessor {
     segments = std::move(out);
   }
 
-  bool adds_only(int32_t bos, int32_t eos) const override {
-    return std::all_of(single_.begin(), single_.end(), [&](const TemplatePiece& piece) {
-      return std::all_of(piece.ids.begin(), piece.ids.end(), [&](int32_t id) { return id == bos || id == eos; });
-    });
-  }
-
  private:
   std::vector<TemplatePiece> single_, pair_;
 };
@@ -55,8 +47,6 @@ class Bert final : public PostProcessor {
     }
   }
 
-  bool adds_only(int32_t, int32_t) const override { return false; }
-
  private:
   int32_t cls_, sep_;
 };
@@ -76,8 +66,6 @@ class Roberta final : public PostProcessor {
       s.type_ids.assign(s.ids.size(), 0);
     }
   }
-
-  bool adds_only(int32_t, int32_t) const override { return false; }
 
  private:
   int32_t cls_, sep_;

@@ -46,9 +46,19 @@ class ByteLevel final : public PreTokenizer {
   std::optional<Regex> regex_;
 };
 
+class InClass {
+ public:
+  explicit InClass(uint8_t classes) : classes_(classes) {}
+  bool operator()(char32_t c) const { return is_a(c, table_, classes_); }
+
+ private:
+  const CharClasses& table_ = char_classes();
+  uint8_t classes_;
+};
+
 // Cuts where `in_class` holds, character by character.
-template <class InClass>
-void split_characters(const Piece& piece, const Sink& next, SplitBehavior behavior, InClass&& in_class) {
+template <class Predicate>
+void split_characters(const Piece& piece, const Sink& next, SplitBehavior behavior, Predicate&& in_class) {
   Splitter splitter(piece, next, behavior, false);
   size_t begin = 0;
   for (size_t i = 0; i < piece.text.size();) {
@@ -68,11 +78,12 @@ void split_characters(const Piece& piece, const Sink& next, SplitBehavior behavi
 class Whitespace final : public PreTokenizer {
  public:
   void split(const Piece& piece, const Sink& next) const override {
-    enum { kSpace, kWord, kOther } run = kSpace, kind;
+    const CharClasses& table = char_classes();
+    enum { kSpace, kLetters, kOther } run = kSpace, kind;
     size_t begin = 0;
     for (size_t i = 0; i < piece.text.size();) {
       Char c = char_at(piece.text, i);
-      kind = is_word(c.code) ? kWord : is_whitespace(c.code) ? kSpace : kOther;
+      kind = is_a(c.code, table, text::kWord) ? kLetters : is_a(c.code, table, kWhitespace) ? kSpace : kOther;
       if (kind != run) {
         if (run != kSpace) next(piece, begin, i);
         begin = i;
@@ -86,17 +97,18 @@ class Whitespace final : public PreTokenizer {
 
 class WhitespaceSplit final : public PreTokenizer {
  public:
-  void split(const Piece& piece, const Sink& next) const override { split_characters(piece, next, SplitBehavior::kRemoved, is_whitespace); }
+  void split(const Piece& piece, const Sink& next) const override { split_characters(piece, next, SplitBehavior::kRemoved, InClass(kWhitespace)); }
 };
 
 class Bert final : public PreTokenizer {
  public:
   void split(const Piece& piece, const Sink& next) const override {
+    const CharClasses& table = char_classes();
     size_t begin = 0;
     for (size_t i = 0; i < piece.text.size();) {
       Char c = char_at(piece.text, i);
-      bool punctuation = is_punctuation(c.code);
-      if (punctuation || is_whitespace(c.code)) {
+      bool punctuation = is_a(c.code, table, kPunctuation);
+      if (punctuation || is_a(c.code, table, kWhitespace)) {
         if (begin < i) next(piece, begin, i);
         if (punctuation) next(piece, i, i + c.length);
         begin = i + c.length;
@@ -144,7 +156,7 @@ class Metaspace final : public PreTokenizer {
 class Punctuation final : public PreTokenizer {
  public:
   explicit Punctuation(SplitBehavior behavior) : behavior_(behavior) {}
-  void split(const Piece& piece, const Sink& next) const override { split_characters(piece, next, behavior_, is_punctuation); }
+  void split(const Piece& piece, const Sink& next) const override { split_characters(piece, next, behavior_, InClass(kPunctuation)); }
 
  private:
   SplitBehavior behavior_;
@@ -153,7 +165,7 @@ class Punctuation final : public PreTokenizer {
 class Digits final : public PreTokenizer {
  public:
   explicit Digits(bool individual) : behavior_(individual ? SplitBehavior::kIsolated : SplitBehavior::kContiguous) {}
-  void split(const Piece& piece, const Sink& next) const override { split_characters(piece, next, behavior_, is_numeric); }
+  void split(const Piece& piece, const Sink& next) const override { split_characters(piece, next, behavior_, InClass(kNumeric)); }
 
  private:
   SplitBehavior behavior_;

@@ -41,7 +41,7 @@ std::optional<CharsMap::Hit> CharsMap::find(std::string_view text, bool longest)
     if (node >= units_.size() || (units_[node] & 0x800000ff) != uint8_t(text[i])) break;
     uint32_t unit = units_[node];
     node ^= offset(unit);
-    if (!(unit & 0x100)) continue;
+    if (!(unit & 0x100) || (i + 1 < text.size() && !is_char_start(text[i + 1]))) continue;
     if (node >= units_.size()) break;
     size_t at = units_[node] & 0x7fffffff;
     if (at >= replacements_.size()) break;

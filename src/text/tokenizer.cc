@@ -2,8 +2,9 @@
 #include "text/tokenizer.h"
 
 #include <algorithm>
-#include <cstdio>
 
+#include "base/cat.h"
+#include "lacuna/error.h"
 #include "text/builder.h"
 #include "text/components.h"
 #include "text/unicode.h"
@@ -62,6 +63,8 @@ std::string& Sink::buffer(int which) const { return scratch_.buffers[2 * (stage_
 
 void Sink::operator()(const Piece& piece) const {
   if (piece.text.empty()) return;
+  if (scratch_.budget <= piece.text.size()) throw InvalidData("the pre-tokenizers make the text grow more than any real tokenizer does");
+  scratch_.budget -= piece.text.size() + 1;
   if (stage_ < parts_.pre_tokenizers.size()) return parts_.pre_tokenizers[stage_]->split(piece, Sink(parts_, stage_ + 1, scratch_, ids_));
   if (int32_t id = parts_.model->whole(piece.text); id >= 0) return ids_.push_back(id);
   for (size_t begin = 0; begin < piece.text.size();) {
@@ -72,6 +75,7 @@ void Sink::operator()(const Piece& piece) const {
 }
 
 std::vector<int32_t> Parts::encode_text(std::string_view bytes, Scratch& scratch) const {
+  if (bytes.size() > INT32_MAX / 4) throw InvalidArgument(cat("a text of ", bytes.size(), " bytes, wanted at most ", INT32_MAX / 4));
   std::vector<int32_t> ids;
   std::string_view text = bytes;
   if (valid_utf8_prefix(bytes) != bytes.size()) {
@@ -80,6 +84,7 @@ std::vector<int32_t> Parts::encode_text(std::string_view bytes, Scratch& scratch
     text = scratch.input;
   }
   ids.reserve(text.size() / 4 + 8);
+  scratch.budget = (pre_tokenizers.size() + 1) * growth_limit(text.size());
   added.split(text, false, [&](size_t begin, size_t end, int32_t id) {
     if (id >= 0) return ids.push_back(id);
     std::string_view segment = text.substr(begin, end - begin);
@@ -171,7 +176,11 @@ std::string Tokenizer::decode(std::span<const int32_t> ids, bool skip_special_to
   std::string out;
   if (parts_->has_decoder) {
     ScratchLease lease(*parts_);
-    for (const auto& decoder : parts_->decoders) decoder->apply(tokens, *lease.scratch);
+    size_t before = text::total_size(tokens);
+    for (const auto& decoder : parts_->decoders) {
+      decoder->apply(tokens, *lease.scratch);
+      text::check_growth(before, text::total_size(tokens), "of the decoders");
+    }
     for (const std::string& token : tokens) out += token;
   } else {
     for (size_t i = 0; i < tokens.size(); i++) out += (i ? " " : "") + tokens[i];
@@ -193,16 +202,12 @@ std::optional<int32_t> Tokenizer::token_to_id(std::string_view token) const {
 }
 
 std::optional<std::string> Tokenizer::id_to_token(int32_t id) const {
-  if (const AddedToken* added = parts_->added.by_id(id)) return added->content;
+  if (const AddedToken* added = parts_->added.by_id(id)) return added->shown;
   const auto& model = parts_->model->vocabulary();
   if (!model.has(id)) return std::nullopt;
   return std::string(model.token(id));
 }
 
-std::string Tokenizer::hash() const {
-  char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(parts_->hash));
-  return digits;
-}
+std::string Tokenizer::hash() const { return parts_->hash; }
 
 }  // namespace lacuna

@@ -47,7 +47,7 @@ class Tokenizer {
   int64_t vocab_size() const;  // different tokens, added ones included
   std::optional<int32_t> token_to_id(std::string_view token) const;
   std::optional<std::string> id_to_token(int32_t id) const;
-  // Hash of everything that determines the ids, 16 hexadecimal digits; the same for the same files on every machine.
+  // Hash of everything that determines the ids, 32 hexadecimal digits (XXH3); the same for the same files on every machine.
   std::string hash() const;
 
  private:
@@ -56,10 +56,10 @@ class Tokenizer {
 };
 
 // From a directory: tokenizer.json, else vocab.json + merges.txt (byte-level BPE as GPT-2, RoBERTa and Qwen2 use it), else vocab.txt
-// (BERT), else tokenizer.model* (sentencepiece: BPE or unigram). tokenizer_config.json is read beside them: do_lower_case and its kin,
-// the names of special tokens, add_bos_token and add_eos_token where the tokenizer.json has no post-processor of its own.
-// Throws: NotFound naming what was looked for; InvalidData; Unsupported naming the component that is not known.
-std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& directory);
+// (BERT), else tokenizer.model* (sentencepiece: BPE or unigram); or from one such .json or .model file. tokenizer_config.json is read beside them:
+// do_lower_case and its kin, the names of special tokens, added tokens, and add_bos_token and add_eos_token where there is no tokenizer.json (which
+// settles these). Throws: NotFound naming what was looked for; InvalidData; Unsupported naming the component that is not known.
+std::unique_ptr<Tokenizer> load_tokenizer(const std::filesystem::path& path);
 
 // From the text of a tokenizer.json. `name_for_errors` opens the messages.
 std::unique_ptr<Tokenizer> tokenizer_from_json(std::string_view json, std::string_view name_for_errors);

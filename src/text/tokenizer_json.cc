@@ -52,8 +52,8 @@ class Node {
   }
   int64_t integer(int64_t low, int64_t high) const {
     if (!value_->is_number_integer()) wrong("an integer");
-    bool fits = value_->is_number_unsigned() ? value_->get<uint64_t>() <= uint64_t(high) && high >= 0 : value_->get<int64_t>() <= high;
-    if (!fits || (!value_->is_number_unsigned() && value_->get<int64_t>() < low)) wrong(cat("an integer from ", low, " to ", high));
+    bool huge = value_->is_number_unsigned() && value_->get<uint64_t>() > uint64_t(INT64_MAX);
+    if (huge || value_->get<int64_t>() < low || value_->get<int64_t>() > high) wrong(cat("an integer from ", low, " to ", high));
     return value_->get<int64_t>();
   }
   int32_t id() const { return int32_t(integer(0, INT32_MAX)); }
@@ -247,9 +247,9 @@ std::unique_ptr<Model> unigram(const Node& n) {
     scores.push_back(entry.value()[1].get<double>());
   });
   if (scores.empty()) vocab.wrong("at least one token");
-  std::optional<int32_t> unk;
-  if (n.has("unk_id")) unk = int32_t(n.at("unk_id").integer(0, int64_t(scores.size()) - 1));
-  return make_unigram(std::move(vocabulary), std::move(scores), unk, n.boolean_or("byte_fallback", false));
+  UnigramOptions options{.byte_fallback = n.boolean_or("byte_fallback", false)};
+  if (n.has("unk_id")) options.unk = int32_t(n.at("unk_id").integer(0, int64_t(scores.size()) - 1));
+  return make_unigram(std::move(vocabulary), std::move(scores), std::move(options));
 }
 
 std::unique_ptr<Model> wordpiece(const Node& n) {
@@ -412,7 +412,6 @@ std::unique_ptr<Parts> parts_from_json(std::string_view text, std::string_view n
   }
   for (const Node& n : stages("decoder", "decoders")) parts->decoders.push_back(decoder(n));
   parts->has_decoder = root.has("decoder");
-  parts->has_post_processor = root.has("post_processor");
   if (root.has("added_tokens")) read_added_tokens(root.at("added_tokens"), *parts);
   finish(*parts);
 

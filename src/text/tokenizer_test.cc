@@ -3,7 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <filesystem>
+#include <fstream>
 
+#include "base/parallel.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -43,6 +45,33 @@ TEST(Tokenizer, MergesByRankAndAddsTheTemplatesTokens) {
   EXPECT_EQ(pair.type_ids, (Ids{0, 1}));
 }
 
+TEST(Tokenizer, EncodesOnSeveralThreadsAtOnce) {
+  auto t = tokenizer_from_json(kSmall, "small");
+  std::vector<Ids> ids(64);
+  parallel_for(int64_t(ids.size()), [&](int64_t i) {
+    for (int round = 0; round < 20; round++) ids[size_t(i)] = t->encode("hello hell he<s>lo");
+  });
+  for (const Ids& each : ids) EXPECT_EQ(each, (Ids{9, 8, 4, 7, 4, 5, 9, 2, 3}));
+}
+
+TEST(Tokenizer, HashNamesWhatDeterminesTheIds) {
+  std::string json = kSmall, other = kSmall;
+  other.replace(other.find("Lowercase"), 9, "NFC");
+  std::string decoder = kSmall;
+  const std::string stated = R"("decoder": {"type": "ByteLevel"})";
+  decoder.replace(decoder.find(stated), stated.size(), R"("decoder": {"type": "Fuse"})");
+  std::string hash = tokenizer_from_json(json, "a")->hash();
+  EXPECT_EQ(hash.size(), 32u);
+  EXPECT_EQ(tokenizer_from_json(json + "\n", "b")->hash(), hash);
+  EXPECT_EQ(tokenizer_from_json(decoder, "c")->hash(), hash);
+  EXPECT_NE(tokenizer_from_json(other, "d")->hash(), hash);
+}
+
+TEST(Tokenizer, BytesThatAreNotUtf8BecomeReplacementCharacters) {
+  auto t = tokenizer_from_json(kSmall, "small");
+  EXPECT_EQ(t->encode("he\xff\xe2\x82llo"), t->encode("he\xef\xbf\xbd\xef\xbf\xbdllo"));
+}
+
 const fs::path kData = LACUNA_SOURCE_DIR "/../shared/data";
 
 // Expected ids: tokenizers 0.23.
@@ -73,6 +102,42 @@ TEST(LoadTokenizer, ReadsABertVocabulary) {
   auto pair = t->encode_pair("hello", "world");
   EXPECT_EQ(pair.ids, (Ids{101, 7592, 102, 2088, 102}));
   EXPECT_EQ(pair.type_ids, (Ids{0, 0, 0, 1, 1}));
+}
+
+// A directory of its own with these files.
+fs::path directory_with(const std::string& name, const std::vector<std::pair<const char*, std::string>>& files) {
+  fs::path directory = fs::temp_directory_path() / ("lacuna_tokenizer_" + name);
+  fs::remove_all(directory);
+  fs::create_directories(directory);
+  for (const auto& [file, text] : files) std::ofstream(directory / file, std::ios::binary) << text;
+  return directory;
+}
+
+// Expected: transformers 5.23.
+TEST(LoadTokenizer, PutsAroundATextWhatTheConfigurationAsksForUnlessATokenizerJsonSettlesIt) {
+  const std::string vocab = R"({"a": 0, "b": 1, "ab": 2, "<|endoftext|>": 3})", merges = "#version: 0.2\na b\n";
+  auto gpt2 = load_tokenizer(directory_with("plain", {{"vocab.json", vocab}, {"merges.txt", merges}}));
+  EXPECT_EQ(gpt2->encode("ab<|endoftext|>"), (Ids{2, 3}));
+  auto bos = load_tokenizer(directory_with(
+      "bos",
+      {{"vocab.json", vocab}, {"merges.txt", merges}, {"tokenizer_config.json", R"({"tokenizer_class": "GPT2Tokenizer", "add_bos_token": true})"}}));
+  EXPECT_EQ(bos->encode("ab"), (Ids{3, 2}));
+  EXPECT_EQ(bos->encode("ab", false), (Ids{2}));
+  auto json = load_tokenizer(directory_with("settled", {{"tokenizer.json", kSmall}, {"tokenizer_config.json", R"({"add_bos_token": false})"}}));
+  EXPECT_EQ(json->encode("hello"), (Ids{9, 8}));
+}
+
+TEST(LoadTokenizer, AddsTheSpecialTokensThatOnlyTheConfigurationNames) {
+  auto t = load_tokenizer(
+      directory_with("extra", {{"tokenizer.json", kSmall},
+                               {"tokenizer_config.json",
+                                R"({"bos_token": "<s>", "pad_token": {"content": "<pad>", "lstrip": true}, "additional_special_tokens": ["<tool>"],
+                     "added_tokens_decoder": {"10": {"content": "[X]", "special": false, "normalized": false}}})"}}));
+  EXPECT_EQ(t->token_to_id("[X]"), 10);
+  EXPECT_EQ(t->token_to_id("<pad>"), 11);
+  EXPECT_EQ(t->token_to_id("<tool>"), 12);
+  EXPECT_EQ(t->encode("he <pad>[X]<tool>"), (Ids{9, 5, 11, 10, 12}));
+  EXPECT_EQ(t->decode(t->encode("he <pad>[X]<tool>")), "he[X]");
 }
 
 TEST(LoadTokenizer, NamesWhatItLookedFor) {

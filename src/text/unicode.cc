@@ -4,7 +4,11 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <map>
 #include <vector>
+
+#include "base/assert.h"
 
 namespace lacuna::text {
 namespace {
@@ -36,7 +40,14 @@ const ByteChars& byte_chars() {
   return table;
 }
 
-int category(char32_t c) { return utf8proc_category(utf8proc_int32_t(c)); }
+struct ClassRange {
+  char32_t first;
+  uint8_t classes;
+};
+
+constexpr ClassRange kClassRanges[] = {
+#include "text/character_classes.inc"
+};
 
 bool is_continuation(uint8_t b) { return (b & 0xc0) == 0x80; }
 
@@ -90,19 +101,30 @@ void order_marks(std::vector<int32_t>& codes) {
   }
 }
 
+// Orders, composes and appends what has been collected, and begins anew.
+void flush_codes(std::string& out, std::vector<int32_t>& codes, bool compose) {
+  order_marks(codes);
+  auto n = utf8proc_ssize_t(codes.size());
+  if (compose) n = utf8proc_normalize_utf32(codes.data(), n, utf8proc_option_t(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  for (utf8proc_ssize_t i = 0; i < n; i++) append_utf8(out, char32_t(codes[size_t(i)]));
+  codes.clear();
+}
+
 void append_normalized(std::string& out, std::string_view text, NormalForm form, std::vector<int32_t>& codes) {
   bool compatibility = form == NormalForm::kNfkc || form == NormalForm::kNfkd;
   bool compose = form == NormalForm::kNfc || form == NormalForm::kNfkc;
   codes.clear();
   for (size_t i = 0; i < text.size();) {
     Char c = char_at(text, i);
-    append_decomposed(codes, c.code, compatibility);
+    if (is_a(c.code, kInert)) {
+      flush_codes(out, codes, compose);
+      append_utf8(out, c.code);
+    } else {
+      append_decomposed(codes, c.code, compatibility);
+    }
     i += c.length;
   }
-  order_marks(codes);
-  auto n = utf8proc_ssize_t(codes.size());
-  if (compose) n = utf8proc_normalize_utf32(codes.data(), n, utf8proc_option_t(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
-  for (utf8proc_ssize_t i = 0; i < n; i++) append_utf8(out, char32_t(codes[size_t(i)]));
+  flush_codes(out, codes, compose);
 }
 
 }  // namespace
@@ -161,63 +183,45 @@ void append_lossy(std::string& out, std::string_view bytes) {
   }
 }
 
-bool is_whitespace(char32_t c) {
-  if (c < 0x80) return c == ' ' || (c >= '\t' && c <= '\r');
-  return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 || c == 0x202f || c == 0x205f ||
-         c == 0x3000;
-}
-
-bool is_word(char32_t c) {
-  if (c < 0x80) return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-  switch (category(c)) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_PC: return true;
-    default: break;
-  }
-  // Other_Alphabetic symbols (circled and squared letters) and the two join controls.
-  return (c >= 0x24b6 && c <= 0x24e9) || (c >= 0x1f130 && c <= 0x1f149) || (c >= 0x1f150 && c <= 0x1f169) || (c >= 0x1f170 && c <= 0x1f189) ||
-         c == 0x200c || c == 0x200d;
-}
-
-bool is_numeric(char32_t c) {
-  if (c < 0x80) return c >= '0' && c <= '9';
-  int k = category(c);
-  return k == UTF8PROC_CATEGORY_ND || k == UTF8PROC_CATEGORY_NL || k == UTF8PROC_CATEGORY_NO;
-}
-
-bool is_punctuation(char32_t c) {
-  if (c < 0x80) return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
-  int k = category(c);
-  return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
-}
-
-bool is_control(char32_t c) {
-  if (c < 0x80) return c != '\t' && c != '\n' && c != '\r' && (c < 0x20 || c == 0x7f);
-  int k = category(c);
-  return k == UTF8PROC_CATEGORY_CC || k == UTF8PROC_CATEGORY_CF || k == UTF8PROC_CATEGORY_CO;
-}
-
-bool is_nonspacing_mark(char32_t c) { return c >= 0x300 && category(c) == UTF8PROC_CATEGORY_MN; }
-
-bool is_mark(char32_t c) {
-  if (c < 0x300) return false;
-  int k = category(c);
-  return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
+const CharClasses& char_classes() {
+  static const CharClasses table = [] {
+    CharClasses t{};
+    std::map<std::vector<uint8_t>, uint8_t> known;
+    const ClassRange* range = std::begin(kClassRanges);
+    std::vector<uint8_t> block(256);
+    for (char32_t first = 0; first < 0x110000; first += 256) {
+      for (char32_t c = 0; c < 256; c++) {
+        while (range + 1 < std::end(kClassRanges) && range[1].first <= first + c) range++;
+        block[c] = range->classes;
+      }
+      auto [it, is_new] = known.emplace(block, uint8_t(known.size()));
+      LACUNA_ASSERT(known.size() <= 256);
+      if (is_new) t.classes.insert(t.classes.end(), block.begin(), block.end());
+      t.block[first >> 8] = it->second;
+    }
+    return t;
+  }();
+  return table;
 }
 
 bool is_chinese(char32_t c) {
   return (c >= 0x4e00 && c <= 0x9fff) || (c >= 0x3400 && c <= 0x4dbf) || (c >= 0x20000 && c <= 0x2a6df) || (c >= 0x2a700 && c <= 0x2b73f) ||
          (c >= 0x2b740 && c <= 0x2b81f) || (c >= 0x2b920 && c <= 0x2ceaf) || (c >= 0xf900 && c <= 0xfaff) || (c >= 0x2f800 && c <= 0x2fa1f);
 }
+
+namespace {
+
+// Capitals of Unicode 16 and 17.
+char32_t newer_lower(char32_t c) {
+  if (c == 0x1c89 || c == 0xa7cc || c == 0xa7ce || c == 0xa7d2 || c == 0xa7d4 || c == 0xa7da) return c + 1;
+  if (c == 0xa7cb) return 0x264;
+  if (c == 0xa7dc) return 0x19b;
+  if (c >= 0x10d50 && c <= 0x10d65) return c + 0x20;
+  if (c >= 0x16ea0 && c <= 0x16eb8) return c + 0x1b;
+  return c;
+}
+
+}  // namespace
 
 void append_lower(std::string& out, char32_t c) {
   if (c < 0x80) {
@@ -226,7 +230,7 @@ void append_lower(std::string& out, char32_t c) {
     out += 'i';
     append_utf8(out, 0x307);
   } else {
-    append_utf8(out, char32_t(utf8proc_tolower(utf8proc_int32_t(c))));
+    append_utf8(out, newer_lower(char32_t(utf8proc_tolower(utf8proc_int32_t(c)))));
   }
 }
 

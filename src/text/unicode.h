@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace lacuna::text {
 
@@ -33,14 +34,29 @@ size_t valid_utf8_prefix(std::string_view bytes);
 // Appends `bytes` with each maximal ill-formed part replaced by U+FFFD (Unicode 3.9, as Python and Rust do).
 void append_lossy(std::string& out, std::string_view bytes);
 
-bool is_whitespace(char32_t c);       // White_Space
-bool is_word(char32_t c);             // \w of Unicode regexes: Alphabetic, M, Nd, Pc, Join_Control
-bool is_numeric(char32_t c);          // Nd, Nl, No
-bool is_punctuation(char32_t c);      // P*, and all ASCII punctuation
-bool is_control(char32_t c);          // C* except tab, newline and carriage return
-bool is_nonspacing_mark(char32_t c);  // Mn
-bool is_mark(char32_t c);             // M*
-bool is_chinese(char32_t c);          // CJK ideographs as BERT lists them
+// Classes of characters, as the `tokenizers` library has them.
+enum CharClass : uint8_t {
+  kWhitespace = 1,       // White_Space
+  kWord = 2,             // \w: Alphabetic, M, Nd, Pc, Join_Control
+  kNumeric = 4,          // Nd, Nl, No
+  kPunctuation = 8,      // P*, and all ASCII punctuation
+  kControl = 16,         // C* except tab, newline and carriage return, and U+FFFD
+  kNonspacingMark = 32,  // Mn
+  kMark = 64,            // M*
+  kInert = 128,          // normal forms neither decompose nor reorder it (it is newer than the library's tables)
+};
+struct CharClasses {
+  uint8_t block[0x1100];  // of 256 characters each; equal blocks are shared
+  std::vector<uint8_t> classes;
+};
+const CharClasses& char_classes();
+
+inline bool is_a(char32_t c, const CharClasses& table, uint8_t classes) {
+  return (table.classes[size_t(table.block[c >> 8]) << 8 | (c & 0xff)] & classes) != 0;
+}
+inline bool is_a(char32_t c, uint8_t classes) { return is_a(c, char_classes(), classes); }
+
+bool is_chinese(char32_t c);  // CJK ideographs as BERT lists them
 void append_lower(std::string& out, char32_t c);
 
 enum class NormalForm { kNfc, kNfd, kNfkc, kNfkd };

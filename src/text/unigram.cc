@@ -14,21 +14,25 @@ constexpr double kUnknownPenalty = 10.0;
 
 class Unigram final : public Model {
  public:
-  Unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk, bool byte_fallback)
-      : Model(std::move(vocabulary)), scores_(std::move(scores)), unk_(unk) {
+  Unigram(Vocabulary vocabulary, std::vector<double> scores, const UnigramOptions& options)
+      : Model(std::move(vocabulary)), scores_(std::move(scores)), unk_(options.unk), single_precision_(options.single_precision) {
     std::vector<ByteTrie::Entry> entries;
+    double lowest = 0;
     for (int32_t id = 0; id < vocabulary_.id_limit(); id++) {
-      if (vocabulary_.has(id)) entries.push_back({vocabulary_.token(id), vocabulary_.find(vocabulary_.token(id))});
+      if (!vocabulary_.has(id) || (!options.searched.empty() && !options.searched[size_t(id)])) continue;
+      entries.push_back({vocabulary_.token(id), vocabulary_.find(vocabulary_.token(id))});
+      lowest = entries.size() == 1 ? scores_[size_t(id)] : std::min(lowest, scores_[size_t(id)]);
     }
     trie_ = ByteTrie(std::move(entries));
-    unknown_score_ = (scores_.empty() ? 0.0 : *std::min_element(scores_.begin(), scores_.end())) - kUnknownPenalty;
-    if (byte_fallback) byte_ids_ = byte_token_ids(vocabulary_);
+    unknown_score_ = lowest - kUnknownPenalty;
+    if (options.byte_fallback) byte_ids_ = byte_token_ids(vocabulary_);
   }
 
   void tokenize(std::string_view text, Scratch& scratch, std::vector<int32_t>& ids) const override {
     auto& best = scratch.lattice;
     best.assign(text.size() + 1, {0.0, 0, 0});
     auto offer = [&](size_t end, double score, int32_t id, size_t length) {
+      if (single_precision_) score = float(score);
       Scratch::Node& node = best[end];
       if (node.length == 0 || score > node.score) node = {score, id, uint32_t(length)};
     };
@@ -84,13 +88,14 @@ class Unigram final : public Model {
   std::vector<double> scores_;  // by id
   std::optional<int32_t> unk_;
   double unknown_score_;
+  bool single_precision_;
   std::vector<int32_t> byte_ids_;  // empty without byte fallback
 };
 
 }  // namespace
 
-std::unique_ptr<Model> make_unigram(Vocabulary vocabulary, std::vector<double> scores, std::optional<int32_t> unk, bool byte_fallback) {
-  return std::make_unique<Unigram>(std::move(vocabulary), std::move(scores), unk, byte_fallback);
+std::unique_ptr<Model> make_unigram(Vocabulary vocabulary, std::vector<double> scores, UnigramOptions options) {
+  return std::make_unique<Unigram>(std::move(vocabulary), std::move(scores), options);
 }
 
 }  // namespace lacuna::text

@@ -34,10 +34,16 @@ void global_pool(InferContext& context) {
   context.set(0, x.dtype, shape);
 }
 
+// A size computed in floats; nullopt if it is none.
+std::optional<Dim> size_of(double value) {
+  if (!(value >= 0) || !(value < 0x1p53)) return std::nullopt;
+  return Dim(int64_t(std::floor(value)));
+}
+
 // floor(size * scale) as ONNX computes it, in f32; of a symbolic size where the scale is a ratio of small numbers.
 std::optional<Dim> scaled(const Dim& size, double scale) {
   if (!(scale > 0) || !(scale < 1e6)) return std::nullopt;
-  if (size.is_constant()) return Dim(int64_t(std::floor(float(size.value()) * float(scale))));
+  if (size.is_constant()) return size_of(float(size.value()) * float(scale));
   for (int64_t q = 1; q <= 64; q++)
     if (double p = scale * double(q); p == std::floor(p)) return floor_div(size * Dim(int64_t(p)), Dim(q));
   return std::nullopt;
@@ -72,7 +78,8 @@ void resize(InferContext& context) {
         float s = float((*wanted)[i]) / float(d.value());
         scale = !scale ? s : policy == "not_larger" ? std::min(*scale, s) : std::max(*scale, s);
       }
-      for (int64_t axis : axes) shape[size_t(axis)] = Dim(int64_t(std::floor(*scale * float((*x.shape)[size_t(axis)].value()) + 0.5f)));
+      for (int64_t axis : axes)
+        if (auto size = size_of(*scale * float((*x.shape)[size_t(axis)].value()) + 0.5f)) shape[size_t(axis)] = *size;
     }
   } else if (scales && !scales->empty()) {
     count_is(scales->size());

@@ -339,10 +339,11 @@ void expand(InferContext& context) {
   auto wanted = shape_input(context, 1);
   if (!wanted || !x.shape) return context.set(0, x.dtype, std::nullopt);
   for (const Dim& d : *wanted) size_from(context, d);
-  context.set(0, x.dtype, broadcast(*x.shape, *wanted, "expand"));
+  SymShape shape = broadcast(*x.shape, *wanted, "expand");
+  context.set(0, x.dtype, shape);
   auto* elements = context.elements(0);
   if (elements && elements->size() == 1) {
-    auto out = constant_shape(*context.output(0).shape);
+    auto out = constant_shape(shape);
     if (out && element_count(*out) <= kMaxElements) context.set_elements(0, std::vector<Dim>(size_t(element_count(*out)), (*elements)[0]));
   }
 }

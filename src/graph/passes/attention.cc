@@ -1,6 +1,7 @@
 // softmax(q k^T * scale + mask) v with heads split by reshape and transpose -> attention over [b, t, heads * d].
 //
-// Matched from the softmax. Downwards: matmul with v, transpose (0, 2, 1, 3), reshape to [b, t, heads * d]. Upwards: masks (added, or
+// Matched from the product with v. Downwards: transpose (0, 2, 1, 3), reshape to [b, t, heads * d]; where something else follows, the
+// result is turned back to [b, heads, t, d]. Upwards: softmax, masks (added, or
 // chosen by where) and scales (before or after the product, or split between q and k) until the product of q and k; from each
 // operand through its scales and transposes to the split of heads. Operands whose split is not a reshape of [b, t, heads * d] (one
 // product for q, k and v as in vision transformers) are brought into that form by a transpose and a reshape of their own.
@@ -32,8 +33,8 @@ struct Scores {
 };
 
 struct Operation {
-  NodeId last;       // becomes the attention, or a reshape of it
-  bool joins_heads;  // last is the reshape to [b, t, heads * d]; otherwise the transpose to [b, t, heads, d]
+  NodeId last;       // becomes the attention, or a transpose of it
+  bool joins_heads;  // last is the reshape to [b, t, heads * d]; otherwise the product [b, heads, t, d]
   NodeId softmax;
   Operand q, k, v;
   double scale;
@@ -96,6 +97,20 @@ std::optional<Scores> match_scores(const Rewriter& rewriter, ValueId value) {
   return std::nullopt;
 }
 
+// What reshape(transpose(reshape(x, [b * h, s, d]), (0, 2, 1)), [b, h, d, s]) turns: transpose(x, (0, 1, 3, 2)) in disguise.
+ValueId match_folded_turn(const Rewriter& rewriter, const Node& node) {
+  if (node.op != Op::reshape) return kNoValue;
+  const Node* turn = rewriter.producer(node.inputs[0], Op::transpose);
+  const Node* fold =
+      turn && turn->attributes.integers("perm") == std::vector<int64_t>{0, 2, 1} ? rewriter.producer(turn->inputs[0], Op::reshape) : nullptr;
+  if (!fold) return kNoValue;
+  auto *in = rewriter.shape(fold->inputs[0]), *flat = rewriter.shape(turn->inputs[0]), *out = rewriter.shape(node.outputs[0]);
+  if (!in || !flat || !out || in->size() != 4 || flat->size() != 3 || out->size() != 4) return kNoValue;
+  SymShape turned = {(*in)[0], (*in)[1], (*in)[3], (*in)[2]};
+  bool same = *out == turned && (*flat)[1] == (*in)[2] && (*flat)[2] == (*in)[3];
+  return same ? fold->inputs[0] : kNoValue;
+}
+
 std::optional<Operand> match_operand(const Rewriter& rewriter, ValueId value) {
   Operand out{value};
   for (const Node* node = rewriter.producer(value); node; node = rewriter.producer(out.value)) {
@@ -107,6 +122,11 @@ std::optional<Operand> match_operand(const Rewriter& rewriter, ValueId value) {
     } else if (auto scale = match_scale(rewriter, *node)) {
       out.scale *= scale->constant;
       out.value = scale->value;
+    } else if (ValueId turned = match_folded_turn(rewriter, *node); turned != kNoValue) {
+      std::replace(out.perm.begin(), out.perm.end(), int64_t(2), int64_t(-1));
+      std::replace(out.perm.begin(), out.perm.end(), int64_t(3), int64_t(2));
+      std::replace(out.perm.begin(), out.perm.end(), int64_t(-1), int64_t(3));
+      out.value = turned;
     } else {
       break;
     }
@@ -131,9 +151,7 @@ const Node* match_softmax(const Rewriter& rewriter, ValueId value) {
 std::optional<Operation> match(const Rewriter& rewriter, const Node& context) {
   if (context.op != Op::matmul || context.attributes.integer("transpose_a", 0) || context.attributes.integer("transpose_b", 0)) return std::nullopt;
   const Node* softmax = match_softmax(rewriter, context.inputs[0]);
-  const Node* turned = softmax ? rewriter.only_user(context.outputs[0]) : nullptr;
-  if (!turned || turned->op != Op::transpose || turned->attributes.integers("perm") != std::vector<int64_t>{0, 2, 1, 3}) return std::nullopt;
-  auto scores = match_scores(rewriter, softmax->inputs[0]);
+  auto scores = softmax ? match_scores(rewriter, softmax->inputs[0]) : std::nullopt;
   if (!scores) return std::nullopt;
   ValueId q_value = scores->product->inputs[0], k_value = scores->product->inputs[1], v_value = context.inputs[1];
   auto q = match_operand(rewriter, q_value), k = match_operand(rewriter, k_value), v = match_operand(rewriter, v_value);
@@ -144,10 +162,12 @@ std::optional<Operation> match(const Rewriter& rewriter, const Node& context) {
     return std::nullopt;
   for (ValueId other : {k_value, v_value})
     if (!((*rewriter.shape(other))[0] == (*rewriter.shape(q_value))[0])) return std::nullopt;
-  Operation out{.last = rewriter.id_of(*turned), .joins_heads = false, .softmax = rewriter.id_of(*softmax), .q = *q, .k = *k, .v = *v};
+  Operation out{.last = rewriter.id_of(context), .joins_heads = false, .softmax = rewriter.id_of(*softmax), .q = *q, .k = *k, .v = *v};
   out.scale = scores->scale * q->scale * k->scale;
   out.scores = *scores;
   out.heads = *heads, out.kv_heads = *kv_heads, out.head_dim = *head_dim, out.value_dim = *value_dim;
+  const Node* turned = rewriter.only_user(context.outputs[0]);
+  if (!turned || turned->op != Op::transpose || turned->attributes.integers("perm") != std::vector<int64_t>{0, 2, 1, 3}) return out;
   const Node* joined = rewriter.only_user(turned->outputs[0]);
   auto* split = rewriter.shape(turned->outputs[0]);
   auto* flat = joined && joined->op == Op::reshape ? rewriter.shape(joined->outputs[0]) : nullptr;
@@ -237,7 +257,8 @@ void raise(Rewriter& rewriter, const Operation& op, MaskCache& cache) {
   if (mask != kNoValue) inputs.push_back(mask);
   if (op.joins_heads) return rewriter.replace(rewriter.node(op.last), Op::attention, inputs, attributes, &rewriter.node(op.softmax));
   ValueId joined = rewriter.insert_before(op.last, Op::attention, inputs, attributes, "attention");
-  rewriter.replace(rewriter.node(op.last), Op::reshape, {joined, rewriter.constant({0, 0, op.heads, op.value_dim})}, {});
+  ValueId split = rewriter.insert_before(op.last, Op::reshape, {joined, rewriter.constant({0, 0, op.heads, op.value_dim})}, {}, "heads");
+  rewriter.replace(rewriter.node(op.last), Op::transpose, {split}, with("perm", {0, 2, 1, 3}));
 }
 
 }  // namespace

@@ -1,5 +1,8 @@
 // matmul(x, W) -> linear with W [in, out]; matmul(x, transpose(W)) -> linear with W [out, in]; a bias [out] added to the
-// result is taken in. The weight stays as it is in the source: its layout says which way it lies.
+// result is taken in; a linear between two reshapes that only fold and unfold the leading axes takes the unfolded input.
+// The weight stays as it is in the source: its layout says which way it lies.
+#include <algorithm>
+
 #include "graph/passes/rewrite.h"
 
 namespace lacuna::passes {
@@ -34,12 +37,28 @@ bool is_bias(const Graph& graph, ValueId value, const Dim& width) {
   return weight && weight->shape.size() == 1 && Dim(weight->shape[0]) == width && is_float(graph.value(value).dtype);
 }
 
+// reshape(linear(reshape(x, [-1, in])), [..., out]) -> linear(x), as GPT-2 is written.
+bool unfold(Rewriter& rewriter, const Node& node) {
+  const Node* product = rewriter.producer(node.inputs[0], Op::linear);
+  const Node* folded = product && rewriter.single_use(node.inputs[0]) ? rewriter.producer(product->inputs[0], Op::reshape) : nullptr;
+  if (!folded) return false;
+  auto *in = rewriter.shape(folded->inputs[0]), *flat = rewriter.shape(product->inputs[0]), *wide = rewriter.shape(product->outputs[0]);
+  auto* out = rewriter.shape(node.outputs[0]);
+  if (!in || !flat || !wide || !out || in->empty() || in->size() != out->size()) return false;
+  if (!(in->back() == flat->back()) || !(out->back() == wide->back()) || !std::equal(in->begin(), in->end() - 1, out->begin())) return false;
+  std::vector<ValueId> inputs = product->inputs;
+  inputs[0] = folded->inputs[0];
+  rewriter.replace(node, Op::linear, inputs, product->attributes, product);
+  return true;
+}
+
 }  // namespace
 
 int64_t linear(Graph& graph, const PassOptions&) {
   Rewriter rewriter(graph);
   for (size_t i = 0; i < rewriter.node_count(); i++) {
     const Node& node = rewriter.node(NodeId(i));
+    if (node.op == Op::reshape) unfold(rewriter, node);
     if (node.op == Op::add) {
       for (size_t side = 0; side < 2; side++) {
         const Node* product = rewriter.producer(node.inputs[side], Op::linear);

@@ -17,7 +17,7 @@ namespace lacuna {
 using Evaluate = std::function<std::vector<Tensor>(const Graph& graph, const Node& node, std::span<const Tensor> inputs)>;
 
 struct PassOptions {
-  Evaluate evaluate;              // none: only sizes and small whole numbers are folded
+  Evaluate evaluate;              // none: only sizes, small whole numbers and single floats are folded
   std::vector<std::string> skip;  // names of passes to leave out
 };
 

@@ -161,6 +161,41 @@ TEST(Passes, FoldsConstantsThatAreOutputs) {
   EXPECT_EQ(g.weight_of(g.outputs()[0].value)->load().values.data<int64_t>()[0], 3);
 }
 
+TEST(Passes, FoldedWeightsOfProductsHaveALayout) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {batch, 2, 8, 8});
+  auto ones = [&](const char* name, std::vector<int64_t> shape) {
+    return g.add(Op::constant_of_shape, {vector_of(g, name, shape)}, attributes({{"value", 1.0}}));
+  };
+  ValueId y = g.add(Op::conv, {x, ones("kernel", {4, 2, 3, 3})});
+  ValueId z = g.add(Op::linear, {g.add(Op::flatten, {y}), ones("matrix", {144, 5})}, attributes({{"transposed", int64_t(1)}}));
+  g.add_output("z", z);
+  run(g, {"constant_folding"});
+  EXPECT_EQ(ops(g), "conv flatten linear");
+  EXPECT_EQ(g.weight_of(g.node(0).inputs[1])->layout, MatrixLayout::kConv);
+  EXPECT_EQ(g.weight_of(g.node(2).inputs[1])->layout, MatrixLayout::kInOut);
+  EXPECT_EQ(shape_text(g, z), "[batch, 5]");
+}
+
+TEST(Passes, TakesTheUnfoldedInputOfALinearAndConstantTargets) {
+  Graph g;
+  ValueId x = input(g);
+  ValueId flat = g.add(Op::reshape, {x, vector_of(g, "flat", {-1, 64})});
+  ValueId y = g.add(Op::linear, {flat, weight(g, "w", {32, 64}, MatrixLayout::kOutIn)});
+  ValueId sizes = g.add(Op::concat, {g.add(Op::shape_of, {x}, attributes({{"end", int64_t(2)}})), vector_of(g, "width", {32})}, axis(0));
+  g.add_output("y", g.add(Op::relu, {g.add(Op::reshape, {y, sizes})}));
+  run(g, {"linear"});
+  EXPECT_EQ(ops(g), "linear relu");
+  Graph h;
+  x = input(h);
+  sizes = h.add(Op::concat, {h.add(Op::shape_of, {x}, attributes({{"end", int64_t(1)}})), vector_of(h, "four", {-1, 4, 16})}, axis(0));
+  h.add_output("y", h.add(Op::relu, {h.add(Op::reshape, {x, sizes})}));
+  run(h, {"simplify"});
+  EXPECT_EQ(ops(h), "reshape relu");
+  EXPECT_EQ(h.weights[h.weights.size() - 1].load().values.data<int64_t>()[1], 0);
+  EXPECT_EQ(shape_text(h, h.outputs()[0].value), "[batch, tokens, 4, 16]");
+}
+
 // mean, variance over the last axis; `dup` writes x - mean twice.
 ValueId normalised(Graph& g, ValueId x, bool dup, bool reciprocal) {
   ValueId mean = g.add(Op::reduce_mean, {x}, axes({-1}));
@@ -380,6 +415,30 @@ TEST(Passes, RaisesAttentionOfOneFusedProjection) {
   run_passes(g, import_passes());
   EXPECT_EQ(ops(g), "linear reshape transpose gather gather gather transpose reshape transpose reshape transpose reshape attention");
   EXPECT_EQ(shape_text(g, y), "[batch, 197, 64]");
+}
+
+// Sequence first, as torch.nn.MultiheadAttention has it, with the scale computed from the size of a head.
+TEST(Passes, RaisesAttentionOfSequencesFirst) {
+  Graph g;
+  ValueId x = input(g, {9, batch, 64});
+  auto heads = [&](const char* name, std::vector<int64_t> order) {
+    ValueId v = g.add(Op::linear, {x, weight(g, name, {64, 64}, MatrixLayout::kOutIn)});
+    v = g.add(Op::transpose, {g.add(Op::reshape, {v, vector_of(g, cat(name, ".folded"), {9, -1, 16})})}, perm({1, 0, 2}));
+    return g.add(Op::transpose, {g.add(Op::reshape, {v, vector_of(g, cat(name, ".split"), {-1, 4, 9, 16})})}, perm(order));
+  };
+  ValueId q = heads("q", {0, 1, 2, 3}), k = heads("k", {0, 1, 3, 2}), v = heads("v", {0, 1, 2, 3});
+  ValueId size = g.add(Op::gather, {g.add(Op::shape_of, {q}), scalar(g, "last", -1)});
+  ValueId root = g.add(Op::sqrt, {g.add(Op::cast, {size}, attributes({{"to", std::string("f32")}}))});
+  ValueId scale = g.add(Op::sqrt, {g.add(Op::div, {number(g, "one", 1), root})});
+  ValueId p = g.add(Op::softmax, {g.add(Op::matmul, {g.add(Op::mul, {q, scale}), g.add(Op::mul, {k, scale})})}, axis(-1));
+  ValueId y = g.add(Op::transpose, {g.add(Op::matmul, {p, v})}, perm({2, 0, 1, 3}));
+  y = g.add(Op::relu, {g.add(Op::reshape, {y, vector_of(g, "join", {9, -1, 64})})});
+  g.add_output("y", y);
+  run_passes(g, import_passes());
+  EXPECT_EQ(shape_text(g, y), "[9, batch, 64]");
+  EXPECT_EQ(ops(g).find("softmax"), std::string::npos) << ops(g);
+  EXPECT_TRUE(ops(g).ends_with("attention reshape transpose reshape relu")) << ops(g);
+  for (const Node& node : g.nodes()) EXPECT_NEAR(node.attributes.number("scale", 0.25), 0.25, 1e-6);
 }
 
 TEST(Passes, KeepsAnAttentionWhoseProbabilitiesAreAnOutput) {

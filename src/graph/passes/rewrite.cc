@@ -102,9 +102,14 @@ ValueId Rewriter::constant(const std::vector<int64_t>& values) {
   std::string name = "constant";
   for (int64_t v : values) name += cat("_", v);
   WeightId id = graph_.weights.find(name);
+  // A source weight may be called the same.
+  if (id >= 0 && !(graph_.value(graph_.add_weight(id)).dtype == DType::kS64 && integers(graph_.add_weight(id)) == values &&
+                   graph_.weights[id].shape.size() == 1)) {
+    name = free_weight_name(graph_, name);
+    id = -1;
+  }
   if (id < 0) {
-    WeightData data;
-    data.values = Tensor::of<int64_t>({int64_t(values.size())}, values);
+    WeightData data{.values = Tensor::of<int64_t>({int64_t(values.size())}, values)};
     id = graph_.weights.add(
         {.name = name, .shape = {int64_t(values.size())}, .encoding = {.values = DType::kS64}, .source = in_memory(std::move(data))});
   }

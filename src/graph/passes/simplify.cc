@@ -1,4 +1,4 @@
-// Nodes that change nothing, alone or in pairs.
+// Nodes that change nothing, alone or in pairs; reshapes to computed sizes that are known to be those of the input.
 #include <algorithm>
 
 #include "graph/passes/rewrite.h"
@@ -56,6 +56,10 @@ bool merge_pair(Rewriter& rewriter, const Node& node) {
     return true;
   }
   if (node.op == Op::reshape && (up->op == Op::reshape || up->op == Op::flatten)) {
+    if (rewriter.shape(source) && rewriter.shape(node.outputs[0]) && *rewriter.shape(source) == *rewriter.shape(node.outputs[0])) {
+      rewriter.forward(node.outputs[0], source);
+      return true;
+    }
     auto target = rewriter.integers(node.inputs[1]);
     if (!target || std::find(target->begin(), target->end(), 0) != target->end()) return false;  // 0 copies a size of the inner one
     rewriter.replace(node, Op::reshape, {source, node.inputs[1]}, node.attributes);
@@ -90,11 +94,28 @@ bool merge_pair(Rewriter& rewriter, const Node& node) {
   return false;
 }
 
+// A computed target of a reshape as constants: 0 where a size is copied, -1 for one that is left. What computed it dies.
+bool make_target_constant(Rewriter& rewriter, const Node& node, const std::vector<Fact>& facts) {
+  if (node.op != Op::reshape || rewriter.graph().weight_of(node.inputs[1]) || node.attributes.integer("allowzero", 0)) return false;
+  auto &in = facts[size_t(node.inputs[0])].shape, &out = facts[size_t(node.outputs[0])].shape;
+  if (!in || !out || !facts[size_t(node.inputs[1])].elements) return false;
+  std::vector<int64_t> target;
+  for (size_t i = 0; i < out->size(); i++) {
+    const Dim& d = (*out)[i];
+    if (d == Dim(0)) return false;
+    target.push_back(d.is_constant() ? d.value() : i < in->size() && d == (*in)[i] ? 0 : -1);
+  }
+  if (std::count(target.begin(), target.end(), -1) > 1) return false;
+  rewriter.replace(node, Op::reshape, {node.inputs[0], rewriter.constant(target)}, {});
+  return true;
+}
+
 }  // namespace
 
 int64_t simplify(Graph& graph, const PassOptions&) {
   int64_t total = 0;
   for (;;) {
+    auto facts = infer_facts(graph);
     Rewriter rewriter(graph);
     for (size_t i = 0; i < rewriter.node_count(); i++) {
       const Node& node = rewriter.node(NodeId(i));
@@ -102,8 +123,8 @@ int64_t simplify(Graph& graph, const PassOptions&) {
       if (!rewriter.read(node.outputs[0])) continue;
       if (passes_through(rewriter, node))
         rewriter.forward(node.outputs[0], node.inputs[0]);
-      else
-        merge_pair(rewriter, node);
+      else if (!merge_pair(rewriter, node))
+        make_target_constant(rewriter, node, facts);
     }
     int64_t changes = rewriter.finish();
     if (changes == 0) return total;

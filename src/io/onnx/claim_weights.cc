@@ -32,7 +32,8 @@ class Claimer {
       }
     }
     for (NodeId id : refused) to_matmul(id);
-    if (!quantized_.empty()) graph_.metadata["onnx.quantized"] = quantized_.dump();
+    widen_nibbles();
+    if (!quantized_.empty()) graph_.metadata["onnx.quantized"] = quantized_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }
 
  private:
@@ -114,6 +115,18 @@ class Claimer {
     encoding.granularity = Encoding::Granularity::kGroup;
     encoding.group = block;
     return std::pair(scales, zeros);
+  }
+
+  // Executors hold nothing narrower than a byte: 4-bit constants that did not become coded weights are widened.
+  void widen_nibbles() {
+    for (auto& value : graph_.values()) {
+      const Weight* weight = graph_.weight_of(ValueId(&value - graph_.values().data()));
+      if (!weight || bits_of(weight->encoding.values) != 4 || weight->encoding.granularity != Encoding::Granularity::kNone) continue;
+      Weight& edited = graph_.weights.edit(value.weight);
+      edited.encoding.values = weight->encoding.values == DType::kS4 ? DType::kS8 : DType::kU8;
+      edited.source = widened_source(edited.source);
+      graph_.edit_value(ValueId(&value - graph_.values().data())).dtype = edited.encoding.values;
+    }
   }
 
   // linear(x, w, bias) -> matmul(x, w) [+ bias]

@@ -254,9 +254,7 @@ std::map<std::string, AttributeValue> Lowering::copied(std::initializer_list<con
   return out;
 }
 
-namespace {
-
-OnnxModel lowered(const Graph& graph) {
+OnnxModel lower_graph(const Graph& graph) {
   int opset = kOldestTarget;
   if (auto it = graph.metadata.find("onnx.opset"); it != graph.metadata.end())
     opset = std::clamp(std::atoi(it->second.c_str()), kOldestTarget, kNewestTarget);
@@ -270,13 +268,12 @@ OnnxModel lowered(const Graph& graph) {
   }
 }
 
-}  // namespace
 }  // namespace lacuna::onnx
 
 namespace lacuna {
 
 void write_onnx(const Graph& graph, const std::filesystem::path& path, Progress* progress) {
-  onnx::write_model(onnx::lowered(graph), graph, path, progress);
+  onnx::write_model(onnx::lower_graph(graph), graph, path, progress);
 }
 
 }  // namespace lacuna

@@ -91,4 +91,8 @@ using Lower = void (*)(Lowering& lowering);
 // The lowering of each op.
 Lower lowering_of(Op op);
 
+// The whole Graph lowered: opset 17, or the source's up to 23, or what an op needs. Throws Unsupported naming a node without ONNX
+// form. The Graph must outlive the result, whose initializers load its weights.
+OnnxModel lower_graph(const Graph& graph);
+
 }  // namespace lacuna::onnx

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "base/cat.h"
+#include "graph/passes/passes.h"
 #include "io/model.h"
 #include "io/onnx/claim_weights.h"
 #include "io/onnx/interface.h"
@@ -15,13 +16,14 @@
 #include "io/onnx/model_file.h"
 #include "io/onnx/read.h"
 #include "io/onnx/scope.h"
+#include "io/onnx/sequences.h"
 #include "io/onnx/tensors.h"
 #include "lacuna/error.h"
 
 namespace lacuna::onnx {
 namespace {
 
-constexpr ValueId kPoison = -2;
+constexpr ValueId kPoison = -2, kSequence = -3;  // in place of a value: could not be imported; a list of values
 constexpr int kOldestOpset = 1, kNewestOpset = 25;
 constexpr int kMaxNesting = 32, kMaxNodes = 1000000;
 
@@ -33,6 +35,8 @@ class Importer {
   explicit Importer(const ModelFile& file) : file_(file), model_(*file.model), tensors_(file.path, file.bytes), builder_(*graph_) {}
 
   std::shared_ptr<Graph> run() {
+    check_texts(model_.graph());
+    for (auto& f : model_.functions()) check_texts(f.node());
     Scope scope;
     read_opsets(model_.opset_import(), scope.opsets);
     for (auto& f : model_.functions()) functions_[{domain_of(f.domain()), f.name()}] = &f;
@@ -48,6 +52,33 @@ class Importer {
   }
 
  private:
+  // Names end up in messages and in files that must be UTF-8.
+  static void check_text(const std::string& text, const char* what) {
+    if (!is_utf8(text)) throw InvalidData(cat("the ", what, " is not UTF-8"));
+  }
+
+  template <class Nodes>
+  static void check_texts(const Nodes& nodes) {
+    for (auto& node : nodes) {
+      for (const std::string* text : {&node.name(), &node.op_type(), &node.domain()}) check_text(*text, "name of a node");
+      for (auto& output : node.output()) check_text(output, "name of a node's result");
+      for (auto& a : node.attribute()) {
+        check_text(a.name(), "name of an attribute");
+        check_text(a.s(), "text of an attribute");
+        for (auto& text : a.strings()) check_text(text, "text of an attribute");
+        if (a.has_g()) check_texts(a.g());
+      }
+    }
+  }
+
+  static void check_texts(const GraphProto& graph) {
+    check_text(graph.name(), "name of a graph");
+    check_texts(graph.node());
+    for (auto& t : graph.initializer()) check_text(t.name(), "name of an initializer");
+    for (auto& v : graph.input()) check_text(v.name(), "name of an input");
+    for (auto& v : graph.output()) check_text(v.name(), "name of an output");
+  }
+
   template <class Opsets>
   void read_opsets(const Opsets& imports, std::map<std::string, int>& into) {
     for (auto& import : imports) {
@@ -109,7 +140,11 @@ class Importer {
       problems_.add(cat("tensors of ", type_name_of_code(type.elem_type())), input.name());
       return kPoison;
     }
-    ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input));
+    if (bits_of(*dtype) < 8) {
+      problems_.add("4-bit tensors that are not constants", input.name());
+      return kPoison;
+    }
+    ValueId id = graph_->add_input(input.name(), *dtype, input_shape(input, plain_symbols_));
     if (!type.has_shape()) graph_->edit_value(id).shape.reset();
     return id;
   }
@@ -120,7 +155,8 @@ class Importer {
       if (!seen.insert(output.name()).second) throw InvalidData(cat("two outputs are named '", output.name(), "'"));
       const ValueId* value = scope.find(output.name());
       if (!value) throw InvalidData(cat("nothing produces output '", output.name(), "'"));
-      if (*value != kPoison) graph_->add_output(output.name(), *value);
+      if (*value == kSequence) problems_.add("outputs that are not tensors", output.name());
+      if (*value >= 0) graph_->add_output(output.name(), *value);
     }
     if (model_.graph().output_size() == 0) throw InvalidData("the graph has no outputs");
   }
@@ -149,7 +185,7 @@ class Importer {
   int checked_version(const NodeProto& node, const Scope& scope) {
     std::string domain = domain_of(node.domain()), type = qualified(domain, node.op_type()), name = name_of_node(node, scope);
     if (function_of(node)) return 1;
-    if (domain.empty() && (node.op_type() == "If" || node.op_type() == "Constant")) return 1;
+    if (domain.empty() && (node.op_type() == "If" || node.op_type() == "Constant" || is_sequence_op(node.op_type()))) return 1;
     const OpEntry* entry = find_op(domain, node.op_type());
     if (!entry) return problems_.add(cat("op ", type), name), 0;
     auto opset = scope.opsets.find(domain);
@@ -210,12 +246,19 @@ class Importer {
     node.name = name_of_node(proto, scope);
     node.block = block_path(node.name);
     node.outputs.assign(proto.output().begin(), proto.output().end());
-    bool poisoned = false;
+    bool poisoned = false, reads_sequence = false;
     for (auto& name : proto.input()) {
       const ValueId* value = name.empty() ? nullptr : scope.find(name);
       if (!value && !name.empty()) throw InvalidData(cat("node '", node.name, "' reads '", name, "', which nothing produces"));
       node.inputs.push_back(value ? *value : kNoValue);
       poisoned = poisoned || (value && *value == kPoison);
+      reads_sequence = reads_sequence || (value && *value == kSequence);
+    }
+    if (node.domain.empty() && is_sequence_op(node.type)) {
+      if (!poisoned) return import_sequence(proto, node, scope);
+    } else if (reads_sequence) {
+      problems_.add(cat(qualified(node.domain, node.type), ": a sequence as input"), node.name);
+      poisoned = true;
     }
     std::vector<ValueId> results(node.outputs.size(), kPoison);
     if (node.domain.empty() && node.type == "Constant")
@@ -224,7 +267,7 @@ class Importer {
       results = poisoned ? results : branch(proto, node, scope, depth);
     else if (const FunctionProto* function = function_of(proto))
       results = call(*function, proto, node, scope, depth);
-    else if ((node.version = check(proto, scope)) && !poisoned)
+    else if ((node.version = check(proto, scope)) && !poisoned && !is_sequence_op(node.type))
       results = apply(proto, node, scope);
     for (size_t i = 0; i < node.outputs.size(); i++)
       if (!node.outputs[i].empty()) scope.names[node.outputs[i]] = i < results.size() ? results[i] : kPoison;
@@ -245,6 +288,9 @@ class Importer {
       if (node.outputs[i].empty()) continue;
       if (results[i] == kNoValue) {
         problems_.add(cat(qualified(node.domain, node.type), ": output ", i), node.name);
+        results[i] = kPoison;
+      } else if (bits_of(builder_.fact(results[i]).dtype) < 8 && !graph_->weight_of(results[i])) {
+        problems_.add("4-bit tensors that are not constants", node.name);
         results[i] = kPoison;
       } else if (graph_->value(results[i]).producer >= NodeId(first_new)) {
         graph_->edit_value(results[i]).name = scope.prefix + node.outputs[i];
@@ -316,8 +362,34 @@ class Importer {
     return {kPoison};
   }
 
+  void import_sequence(const NodeProto& proto, SourceNode& node, Scope& scope) {
+    std::vector<ValueId> operand;
+    if (proto.input_size() > 0)
+      if (auto* found = scope.find_sequence(proto.input(0))) operand = *found;
+    if (node.outputs.empty()) throw InvalidData(cat("node '", node.name, "' (", node.type, ") has no output"));
+    OpContext context(builder_, node);
+    const std::string& name = node.outputs[0];
+    scope.names[name] = kPoison;
+    try {
+      read_attributes(proto, scope, node);
+      for (size_t i = 0; i < node.inputs.size(); i++)
+        if (node.inputs[i] == kSequence && (i > 0 || node.type == "SequenceConstruct" || node.type == "SplitToSequence"))
+          throw UnsupportedNode{"a sequence of sequences"};
+      auto sequence = import_sequence_op(context, operand);
+      if (gives_sequence(node.type)) {
+        scope.names[name] = kSequence;
+        scope.sequences[name] = std::move(sequence);
+      } else {
+        scope.names[name] = context.results()[0];
+      }
+    } catch (const UnsupportedNode& problem) {
+      problems_.add(cat(node.type, ": ", problem.message), node.name);
+    }
+  }
+
   std::vector<ValueId> branch(const NodeProto& proto, const SourceNode& node, Scope& scope, int depth) {
     std::vector<ValueId> results(node.outputs.size(), kPoison);
+    if (!node.inputs.empty() && node.inputs[0] < kNoValue) return results;
     auto condition = node.inputs.empty() || node.inputs[0] == kNoValue ? std::nullopt : builder_.constant(node.inputs[0]);
     if (!condition || condition->size() != 1) {
       problems_.add("If: a condition that is not known before the run", node.name);
@@ -366,6 +438,7 @@ class Importer {
   Problems problems_;
   std::map<std::pair<std::string, std::string>, const FunctionProto*> functions_;
   std::unordered_map<const NodeProto*, std::string> generated_names_;
+  const std::set<std::string> plain_symbols_ = plain_symbols(model_);
   int unnamed_ = 0;
   int visited_ = 0;
   std::unordered_map<const NodeProto*, int> versions_;
@@ -389,7 +462,7 @@ namespace lacuna {
 
 std::shared_ptr<Graph> read_onnx(const std::filesystem::path& path) {
   auto graph = onnx::import_model(onnx::open_model(path));
-  infer_shapes(*graph);
+  run_passes(*graph, import_passes());
   return graph;
 }
 

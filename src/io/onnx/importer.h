@@ -137,6 +137,7 @@ struct OpEntry {
   std::vector<std::string_view> attributes;  // every attribute it may carry
   void (*import)(OpContext& context);
 };
+std::span<const OpEntry> all_ops();
 // nullptr if unknown.
 const OpEntry* find_op(std::string_view domain, std::string_view type);
 

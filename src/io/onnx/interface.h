@@ -3,7 +3,9 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "graph/graph.h"
@@ -13,9 +15,11 @@ namespace lacuna::onnx {
 class ModelProto;
 class ValueInfoProto;
 
-// The shape of a graph input: dim_param as a symbol (or an expression, "past + 1", where it reads as one), an unnamed dimension
-// N as the symbol INPUT_dimN.
-SymShape input_shape(const ValueInfoProto& input);
+// The dim_params that are one name each.
+std::set<std::string> plain_symbols(const ModelProto& model);
+// The shape of a graph input: dim_param as a symbol (or an expression, "past + 1", of plain ones), an unnamed dimension N as the
+// symbol INPUT_dimN.
+SymShape input_shape(const ValueInfoProto& input, const std::set<std::string>& plain);
 
 // Puts into the Graph's metadata what an exporter needs to write the model as it came: "onnx.opset", "onnx.ir_version",
 // "onnx.producer", "onnx.graph_name", "onnx.metadata" and "onnx.dims" (JSON).
@@ -27,6 +31,9 @@ struct SourceDim {
   std::string name;  // "" if unnamed
 };
 std::optional<std::vector<SourceDim>> source_dims(const Graph& graph, const std::string& input_or_output);
+
+// ONNX text is UTF-8, and so is everything the Graph is saved as.
+bool is_utf8(std::string_view text) noexcept;
 
 // The block that a node of this name belongs to: the first component that ends in a number ("/layer1/layer1.0/conv1/Conv" gives
 // "layer1.0"), else the first of several ("/conv1/Conv" gives "conv1"), else "".

@@ -29,23 +29,25 @@ std::vector<int> numbers(std::string_view text) {
   return out;
 }
 
-using Table = std::map<std::pair<std::string_view, std::string_view>, OpEntry>;
+}  // namespace
 
-const Table& table() {
-  static const Table entries = {
-#define LACUNA_ONNX_OP(domain, type, versions, attributes, function) \
-  {{domain, #type}, {domain, #type, numbers(versions), words(attributes), import::function}},
+std::span<const OpEntry> all_ops() {
+  static const std::vector<OpEntry> entries = {
+#define LACUNA_ONNX_OP(domain, type, versions, attributes, function) {domain, #type, numbers(versions), words(attributes), import::function},
 #include "io/onnx/ops.def"
 #undef LACUNA_ONNX_OP
   };
   return entries;
 }
 
-}  // namespace
-
 const OpEntry* find_op(std::string_view domain, std::string_view type) {
-  auto it = table().find({domain, type});
-  return it == table().end() ? nullptr : &it->second;
+  static const auto index = [] {
+    std::map<std::pair<std::string_view, std::string_view>, const OpEntry*> out;
+    for (auto& entry : all_ops()) out[{entry.domain, entry.type}] = &entry;
+    return out;
+  }();
+  auto it = index.find({domain, type});
+  return it == index.end() ? nullptr : it->second;
 }
 
 }  // namespace lacuna::onnx

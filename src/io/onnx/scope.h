@@ -19,11 +19,17 @@ struct Scope {
   std::map<std::string, int> opsets;
   std::map<std::string, const AttributeProto*> arguments;  // attributes of a function's call
   std::unordered_map<std::string, ValueId> names;
+  std::unordered_map<std::string, std::vector<ValueId>> sequences;  // names that stand for lists of tensors
 
   const ValueId* find(const std::string& name) const {
     auto it = names.find(name);
     if (it != names.end()) return &it->second;
     return parent ? parent->find(name) : nullptr;
+  }
+  const std::vector<ValueId>* find_sequence(const std::string& name) const {
+    auto it = sequences.find(name);
+    if (it != sequences.end()) return &it->second;
+    return parent ? parent->find_sequence(name) : nullptr;
   }
 };
 

@@ -33,7 +33,9 @@ constexpr TypeRow kTypes[] = {
     {25, "uint2", {}},           {26, "int2", {}},
 };
 
-size_t packed_bytes(int64_t elements, DType dtype) { return size_t((elements * bits_of(dtype) + 7) / 8); }
+size_t packed_bytes(int64_t elements, DType dtype) {
+  return bits_of(dtype) < 8 ? size_t(elements + 1) / 2 : size_t(elements) * size_t(bits_of(dtype) / 8);
+}
 
 template <class To, class From>
 Bytes gather_values(const From& values) {
@@ -101,6 +103,29 @@ class StoredSource : public WeightSource {
 
  private:
   TensorReader::Stored stored_;
+};
+
+class WidenedSource : public WeightSource {
+ public:
+  explicit WidenedSource(std::shared_ptr<const WeightSource> nibbles) : nibbles_(std::move(nibbles)) {}
+  WeightData load() const override {
+    WeightData data = nibbles_->load();
+    const Tensor& narrow = data.values;
+    bool is_signed = narrow.dtype() == DType::kS4;
+    Tensor wide(is_signed ? DType::kS8 : DType::kU8, narrow.shape());
+    int64_t cols = narrow.rank() ? narrow.dim(-1) : 1, row_bytes = (cols + 1) / 2;
+    for (int64_t i = 0; i < wide.size(); i++) {
+      int nibble = (int(narrow.raw()[i / cols * row_bytes + i % cols / 2]) >> (i % cols % 2 * 4)) & 15;
+      wide.mutable_raw()[i] = std::byte(is_signed && nibble >= 8 ? nibble - 16 : nibble);
+    }
+    data.values = wide;
+    return data;
+  }
+  int64_t stored_bytes() const override { return nibbles_->stored_bytes(); }
+  void drop() const override { nibbles_->drop(); }
+
+ private:
+  std::shared_ptr<const WeightSource> nibbles_;
 };
 
 class CodedSource : public WeightSource {
@@ -223,6 +248,10 @@ Tensor to_tensor(const TensorReader::Stored& stored) {
 }
 
 std::shared_ptr<const WeightSource> source_of(TensorReader::Stored stored) { return std::make_shared<StoredSource>(std::move(stored)); }
+
+std::shared_ptr<const WeightSource> widened_source(std::shared_ptr<const WeightSource> nibbles) {
+  return std::make_shared<WidenedSource>(std::move(nibbles));
+}
 
 std::shared_ptr<const WeightSource> coded_source(std::shared_ptr<const WeightSource> codes, Tensor scales, Tensor zero_points) {
   return std::make_shared<CodedSource>(std::move(codes), std::move(scales), std::move(zero_points));

@@ -53,4 +53,7 @@ std::shared_ptr<const WeightSource> source_of(TensorReader::Stored stored);
 // A source of quantized values: codes as stored, with scales and optional zero points in memory.
 std::shared_ptr<const WeightSource> coded_source(std::shared_ptr<const WeightSource> codes, Tensor scales, Tensor zero_points);
 
+// A source of 4-bit values, one per byte.
+std::shared_ptr<const WeightSource> widened_source(std::shared_ptr<const WeightSource> nibbles);
+
 }  // namespace lacuna::onnx

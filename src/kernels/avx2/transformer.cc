@@ -1,8 +1,10 @@
 #include "kernels/inner/transformer.h"
 
-#include "kernels/avx2/vec.h"
+#include <immintrin.h>
 
 namespace lacuna::kernels::avx2 {
+#include "kernels/inner/vec256.inl"
+static_assert(Vec::kLanes == 8);
 #include "kernels/inner/activations.inl"
 #include "kernels/inner/transformer.inl"
 }  // namespace lacuna::kernels::avx2

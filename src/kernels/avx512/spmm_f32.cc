@@ -1,8 +1,10 @@
 #include "kernels/inner/spmm_f32.h"
 
-#include "kernels/avx512/vec.h"
+#include <immintrin.h>
 
 namespace lacuna::kernels::avx512 {
+#include "kernels/inner/vec512.inl"
+static_assert(Vec::kLanes == 16);
 #include "kernels/inner/spmm_f32.inl"
 
 namespace {

@@ -1,8 +1,10 @@
 #include "kernels/inner/transformer.h"
 
-#include "kernels/avx512/vec.h"
+#include <immintrin.h>
 
 namespace lacuna::kernels::avx512 {
+#include "kernels/inner/vec512.inl"
+static_assert(Vec::kLanes == 16);
 #include "kernels/inner/activations.inl"
 #include "kernels/inner/transformer.inl"
 }  // namespace lacuna::kernels::avx512

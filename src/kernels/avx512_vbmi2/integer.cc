@@ -1,7 +1,7 @@
 // The inner loops of integer/lane16.h in 512-bit registers.
-#include "kernels/integer/lane16.h"
-
 #include <immintrin.h>
+
+#include "kernels/integer/lane16.h"
 
 namespace lacuna::kernels::avx512_vbmi2 {
 namespace {

@@ -1,4 +1,4 @@
-// Template over Vec (see avx2/vec.h): exp, tanh, erf and the activations of linear.h. Included inside the namespace of an ISA folder.
+// Template over Vec (vec256.inl): exp, tanh, erf and the activations of linear.h. Included inside the namespace of an ISA folder.
 
 // e^x for x clamped to [-87, 88]: 2^n e^r with |r| <= ln 2 / 2 and the degree-6 polynomial of Cephes expf (Moshier), below 2 ulp.
 static inline Vec exp_of(Vec x) {

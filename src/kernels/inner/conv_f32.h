@@ -5,11 +5,10 @@
 
 namespace lacuna::kernels {
 
-// Lanes [first_lane, last_lane) of one vector of a panel, which lie side by side in memory: lane i comes from source[offset + i].
+// Lanes of one vector of a panel that lie side by side in memory: lane i, if bit i of `lanes` is set, comes from column[offset + i].
 struct PackPiece {
   int32_t vector;
-  int32_t first_lane, last_lane;
-  int32_t joins;  // the vector has begun with the piece before
+  uint32_t lanes;
   int64_t offset;
 };
 
@@ -23,9 +22,13 @@ struct DepthwiseTask {
   float* sums;
 };
 
-#define LACUNA_CONV_FUNCTIONS                                                                                                                  \
-  /* out[channel][64] = the pieces of source + channel * channel_pitch. */                                                                     \
-  void pack_pixels(const float* source, int64_t channel_pitch, int64_t channels, const PackPiece* pieces, int64_t count, float* out) noexcept; \
+#define LACUNA_CONV_FUNCTIONS                                                                                                                    \
+  /* out[column][64] = the pieces of each column; pieces of one vector follow each other. */                                                     \
+  void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) noexcept;                      \
+  /* Panels of 64 lanes: out[panel * panel_pitch + column * 64 + lane] = columns[column][panel * 64 + lane]; up to a vector of zeros follows. */ \
+  void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept;                           \
+  /* Each row of out = `left` zeros, `cols` of in, `right` zeros. */                                                                             \
+  void pad_rows(const float* in, int64_t in_pitch, int64_t rows, int64_t cols, int64_t left, int64_t right, float* out) noexcept;                \
   void depthwise_channel(const DepthwiseTask& task) noexcept;
 
 namespace avx2 {

@@ -11,6 +11,11 @@
 //   values per step: per non-zero (column) one value for each row in turn
 //
 // Every sum is accumulated in ascending order of columns, whatever the grouping.
+//
+// bf16 takes two non-zeros of a row at a time: panels are [cols][64] bf16, so offsets are 128 * (column in the tile); `count` counts
+// pairs, each with two offsets per row and, as one value, both weights (the first in the low half; an odd last one is paired with weight
+// 0). In each 32 tokens of a panel, quarters of tokens 0-15 and 16-31 alternate, four tokens at a time: interleaved words of two columns
+// then come out in order.
 #pragma once
 
 #include <cstdint>
@@ -41,5 +46,10 @@ void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_
 namespace avx512 {
 void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
 }
+namespace avx512_bf16 {
+void spmm_bf16_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
+// A panel [cols][64] of f32 to bf16.
+void convert_panel(const float* in, int64_t cols, float* out) noexcept;
+}  // namespace avx512_bf16
 
 }  // namespace lacuna::kernels

@@ -1,4 +1,4 @@
-// Template over Vec (see avx2/vec.h) and its number of registers; format in spmm_f32.h. Included inside the namespace of an ISA folder.
+// Template over Vec (vec256.inl) and its number of registers; format in spmm_f32.h. Included inside the namespace of an ISA folder.
 //
 // Per non-zero: one broadcast and V fused multiply-adds whose panel operand comes from memory, so loads bound it (Golden Cove: two
 // 64-byte loads a cycle by the book; a loop of FMAs with memory operands reaches two thirds of that).

@@ -1,20 +1,21 @@
-// Template over Vec (see avx2/vec.h): stores of tiles with bias, residual and activation, and transposition.
+// Template over Vec (vec256.inl): stores of tiles with bias, residual and activation, and transposition.
 // Included inside the namespace of an ISA folder. Wants activations.inl before it.
 
 void store_channel_major(const StoreTask& task) noexcept {
   for (int64_t r = 0; r < task.rows; r++) {
-    const float* sums = task.sums + r * task.sums_stride;
+    const float* row = task.sums + r * task.sums_stride;
     const float* residual = task.residual ? task.residual + r * task.residual_stride : nullptr;
     float* y = task.y + r * task.y_stride;
     Vec bias = task.bias ? Vec::set1(task.bias[r]) : Vec::zero();
     for (int64_t t = 0; t < task.tokens; t += Vec::kLanes) {
+      const float* sums = row + t / 64 * task.panel_pitch + t % 64;
       int64_t n = task.tokens - t;
       if (n >= Vec::kLanes) {
-        Vec v = Vec::add(Vec::load(sums + t), bias);
+        Vec v = Vec::add(Vec::load(sums), bias);
         if (residual) v = Vec::add(v, Vec::load(residual + t));
         Vec::store(y + t, activated(v, task.activation, task.alpha, task.beta));
       } else {
-        Vec v = Vec::add(Vec::load_first(sums + t, n), bias);
+        Vec v = Vec::add(Vec::load_first(sums, n), bias);
         if (residual) v = Vec::add(v, Vec::load_first(residual + t, n));
         Vec::store_first(y + t, activated(v, task.activation, task.alpha, task.beta), n);
       }
@@ -46,24 +47,29 @@ void store_token_major(const StoreTask& task) noexcept {
     }
 }
 
-void store_transposed(const StoreTask& task) noexcept {
-  for (int64_t r = 0; r < task.rows; r += Vec::kLanes) {
-    int64_t n = task.rows - r;
-    const float* sums = task.sums + r * task.sums_stride;
-    int64_t t = 0;
-    for (; t + 4 <= task.tokens; t += 4) {
-      Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
-      store_rows(task, {four.column[0]}, t, r, n);
-      store_rows(task, {four.column[1]}, t + 1, r, n);
-      store_rows(task, {four.column[2]}, t + 2, r, n);
-      store_rows(task, {four.column[3]}, t + 3, r, n);
-    }
-    for (; t < task.tokens; t++) {
-      float column[Vec::kLanes] = {};
-      for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
-      store_rows(task, Vec::load(column), t, r, n);
-    }
+// One vector of rows by tokens [first, last).
+static inline void store_transposed_block(const StoreTask& task, int64_t row, int64_t first, int64_t last) {
+  int64_t n = task.rows - row, t = first;
+  const float* sums = task.sums + row * task.sums_stride;
+  for (; t + 4 <= last; t += 4) {
+    Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
+    store_rows(task, {four.column[0]}, t, row, n);
+    store_rows(task, {four.column[1]}, t + 1, row, n);
+    store_rows(task, {four.column[2]}, t + 2, row, n);
+    store_rows(task, {four.column[3]}, t + 3, row, n);
   }
+  for (; t < last; t++) {
+    float column[Vec::kLanes] = {};
+    for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
+    store_rows(task, Vec::load(column), t, row, n);
+  }
+}
+
+// Sixteen tokens at a time: they use up a line of each row of sums, and write to no more pages than the store TLB of Golden Cove holds.
+void store_transposed(const StoreTask& task) noexcept {
+  constexpr int64_t kTokens = 16;
+  for (int64_t t = 0; t < task.tokens; t += kTokens)
+    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) store_transposed_block(task, r, t, t + kTokens < task.tokens ? t + kTokens : task.tokens);
 }
 
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept {
@@ -85,5 +91,34 @@ void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, f
     }
     for (; c < cols; c++)
       for (int64_t i = 0; i < (lanes < Vec::kLanes ? lanes : Vec::kLanes); i++) out[c * out_stride + r + i] = block[(i < n ? i : n - 1) * in_stride + c];
+  }
+}
+
+float largest_magnitude(const float* x, int64_t n) noexcept {
+  Vec a = Vec::zero(), b = a, c = a, d = a;  // max(v, a) keeps a where v is NaN
+  int64_t i = 0;
+  auto magnitude = [](Vec v) { return Vec::max(Vec::sub(Vec::zero(), v), v); };
+  for (; i + 4 * Vec::kLanes <= n; i += 4 * Vec::kLanes) {
+    a = Vec::max(magnitude(Vec::load(x + i)), a);
+    b = Vec::max(magnitude(Vec::load(x + i + Vec::kLanes)), b);
+    c = Vec::max(magnitude(Vec::load(x + i + 2 * Vec::kLanes)), c);
+    d = Vec::max(magnitude(Vec::load(x + i + 3 * Vec::kLanes)), d);
+  }
+  for (; i < n; i += Vec::kLanes) a = Vec::max(magnitude(n - i >= Vec::kLanes ? Vec::load(x + i) : Vec::load_first(x + i, n - i)), a);
+  float lanes[Vec::kLanes], largest = 0;
+  Vec::store(lanes, Vec::max(Vec::max(a, b), Vec::max(c, d)));
+  for (float lane : lanes) largest = lane > largest ? lane : largest;
+  return largest;
+}
+
+void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept {
+  Vec scale = Vec::set1(inverse), low = Vec::set1(-127.0f), high = Vec::set1(127.0f);
+  auto clipped = [&](Vec v) { return Vec::min(Vec::max(Vec::mul(v, scale), low), high); };
+  int64_t i = 0;
+  for (; i + Vec::kLanes <= n; i += Vec::kLanes) Vec::store_s8(codes + i, clipped(Vec::load(x + i)));
+  if (i < n) {
+    int8_t last[Vec::kLanes];
+    Vec::store_s8(last, clipped(Vec::load_first(x + i, n - i)));
+    for (int64_t j = i; j < n; j++) codes[j] = last[j - i];
   }
 }

@@ -5,17 +5,17 @@
 
 namespace lacuna::kernels {
 
-// One tile of attention: `rows` queries of one head. Strides in elements.
+// One tile of attention: `rows` queries of each of `heads` heads that share their keys and values. Strides in elements.
 struct AttentionTile {
-  const float* q;  // [rows, dim]
-  int64_t q_stride;
+  const float* q;  // [heads, rows, dim]
+  int64_t q_head_stride, q_stride;
   const float *k, *v;  // [keys, dim], [keys, value_dim]
   int64_t k_stride, v_stride;
-  const float* mask;  // additive [rows, keys], or nullptr
-  int64_t mask_stride;
-  float* out;  // [rows, value_dim]
-  int64_t out_stride;
-  int64_t rows, keys, dim, value_dim;
+  const float* mask;  // additive [heads, rows, keys], or nullptr
+  int64_t mask_head_stride, mask_stride;
+  float* out;  // [heads, rows, value_dim]
+  int64_t out_head_stride, out_stride;
+  int64_t heads, rows, keys, dim, value_dim;
   int64_t first_position;  // query i sees keys j with j <= first_position + i (causal) and j > first_position + i - window (window > 0)
   bool causal;
   int64_t window;
@@ -23,13 +23,13 @@ struct AttentionTile {
   float* scratch;  // attention_scratch_floats()
 };
 
-#define LACUNA_TRANSFORMER_FUNCTIONS                                                                                                 \
-  void attention_tile(const AttentionTile& tile) noexcept;                                                                           \
-  void softmax_row(const float* x, int64_t n, float* y) noexcept;                                                                    \
-  void layer_norm_row(const float* x, int64_t n, const float* scale, const float* bias, float epsilon, float* y) noexcept;           \
-  void rms_norm_row(const float* x, int64_t n, const float* scale, float scale_offset, float epsilon, float* y) noexcept;            \
-  void activate_array(const float* x, int64_t n, uint8_t activation, float alpha, float beta, float* y) noexcept;                    \
-  void gated_array(const float* gate, const float* up, int64_t n, uint8_t activation, float* y) noexcept;                            \
+#define LACUNA_TRANSFORMER_FUNCTIONS                                                                                       \
+  void attention_tile(const AttentionTile& tile) noexcept;                                                                 \
+  void softmax_row(const float* x, int64_t n, float* y) noexcept;                                                          \
+  void layer_norm_row(const float* x, int64_t n, const float* scale, const float* bias, float epsilon, float* y) noexcept; \
+  void rms_norm_row(const float* x, int64_t n, const float* scale, float scale_offset, float epsilon, float* y) noexcept;  \
+  void activate_array(const float* x, int64_t n, uint8_t activation, float alpha, float beta, float* y) noexcept;          \
+  void gated_array(const float* gate, const float* up, int64_t n, uint8_t activation, float* y) noexcept;                  \
   void rope_half_row(const float* x, const float* cosine, const float* sine, int64_t half, float* y) noexcept;
 
 namespace avx2 {
@@ -45,9 +45,9 @@ LACUNA_TRANSFORMER_FUNCTIONS
 
 // Keys are packed in panels of this many.
 inline constexpr int64_t kKeyPanel = 64;
-// Floats of scratch that a tile of `rows` queries needs.
-constexpr int64_t attention_scratch_floats(int64_t rows, int64_t keys, int64_t dim) {
-  return rows * ((keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel) + dim * kKeyPanel;
+// Floats of scratch that a tile of `rows` queries over all its heads needs.
+constexpr int64_t attention_scratch_floats(int64_t rows, int64_t keys, int64_t dim, int64_t value_dim) {
+  return rows * ((keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel + dim + value_dim) + dim * kKeyPanel;
 }
 
 }  // namespace lacuna::kernels

@@ -1,4 +1,4 @@
-// Template over Vec (see avx2/vec.h) and the activations of store.inl. Included inside the namespace of an ISA folder, after
+// Template over Vec (vec256.inl) and the activations of store.inl. Included inside the namespace of an ISA folder, after
 // activations.inl.
 //
 // Attention of a tile of queries: scores of all its keys first (panels of 64 keys, transposed so that lanes are keys), softmax of each
@@ -95,10 +95,33 @@ void softmax_row(const float* x, int64_t n, float* y) noexcept {
   for (; i < n; i++) y[i] *= 1 / total;
 }
 
+// panel [dim][kKeyPanel] = the transposed keys [count, dim], in whole vectors.
+static inline void pack_keys(const float* k, int64_t stride, int64_t count, int64_t dim, float* panel) {
+  constexpr int L = Vec::kLanes;
+  for (int64_t j = 0; j < kKeyPanel; j += L) {
+    int64_t n = count - j < L ? count - j : L, d = 0;
+    if (n <= 0) {
+      for (; d < dim; d++) Vec::store(panel + d * kKeyPanel + j, Vec::zero());
+      continue;
+    }
+    const float* keys = k + j * stride;
+    for (; d + 4 <= dim; d += 4) {
+      typename Vec::Four four = Vec::load_transposed(keys + d, stride, n);
+      for (int c = 0; c < 4; c++) Vec::store(panel + (d + c) * kKeyPanel + j, {four.column[c]});
+    }
+    for (; d < dim; d++)
+      for (int64_t i = 0; i < L; i++) panel[d * kKeyPanel + j + i] = keys[(i < n ? i : n - 1) * stride + d];
+  }
+}
+
 void attention_tile(const AttentionTile& t) noexcept {
   constexpr int L = Vec::kLanes;
-  int64_t padded = (t.keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel;
-  float *scores = t.scratch, *panel = t.scratch + t.rows * padded;
+  int64_t padded = (t.keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel, rows = t.heads * t.rows;
+  float *scores = t.scratch, *panel = scores + rows * padded, *queries = panel + t.dim * kKeyPanel, *results = queries + rows * t.dim;
+  for (int64_t r = 0; r < rows; r++) {
+    const float* q = t.q + r / t.rows * t.q_head_stride + r % t.rows * t.q_stride;
+    for (int64_t d = 0; d < t.dim; d++) queries[r * t.dim + d] = q[d] * t.scale;
+  }
   // Keys that some row of the tile sees.
   int64_t last_key = t.causal ? t.first_position + t.rows : t.keys;
   if (last_key > t.keys) last_key = t.keys;
@@ -106,41 +129,47 @@ void attention_tile(const AttentionTile& t) noexcept {
   first_key = first_key < 0 ? 0 : first_key / kKeyPanel * kKeyPanel;
   for (int64_t k0 = first_key; k0 < last_key; k0 += kKeyPanel) {
     int64_t count = last_key - k0 < kKeyPanel ? last_key - k0 : kKeyPanel;
-    for (int64_t j = 0; j < count; j++) {
-      const float* row = t.k + (k0 + j) * t.k_stride;
-      for (int64_t d = 0; d < t.dim; d++) panel[d * kKeyPanel + j] = row[d];
-    }
-    for (int64_t j = count; j < kKeyPanel; j++)
-      for (int64_t d = 0; d < t.dim; d++) panel[d * kKeyPanel + j] = 0;
+    pack_keys(t.k + k0 * t.k_stride, t.k_stride, count, t.dim, panel);
     for (int64_t j = 0; j < count; j += 2 * L) {
       float* out = scores + k0 + j;
       int64_t r = 0;
-      for (; r + 4 <= t.rows; r += 4) score_block<4>(t.q + r * t.q_stride, t.q_stride, panel + j, t.dim, out + r * padded, padded);
-      for (; r < t.rows; r++) score_block<1>(t.q + r * t.q_stride, t.q_stride, panel + j, t.dim, out + r * padded, padded);
+      for (; r + 4 <= rows; r += 4) score_block<4>(queries + r * t.dim, t.dim, panel + j, t.dim, out + r * padded, padded);
+      for (; r < rows; r++) score_block<1>(queries + r * t.dim, t.dim, panel + j, t.dim, out + r * padded, padded);
     }
   }
-  for (int64_t r = 0; r < t.rows; r++) {
+  for (int64_t r = 0; r < rows; r++) {
     float* row = scores + r * padded;
-    int64_t end = t.causal && t.first_position + r + 1 < last_key ? t.first_position + r + 1 : last_key;
-    int64_t begin = t.window > 0 && t.first_position + r - t.window + 1 > first_key ? t.first_position + r - t.window + 1 : first_key;
+    int64_t position = t.first_position + r % t.rows;
+    int64_t end = t.causal && position + 1 < last_key ? position + 1 : last_key;
+    int64_t begin = t.window > 0 && position - t.window + 1 > first_key ? position - t.window + 1 : first_key;
     if (end < begin) end = begin;
-    for (int64_t j = begin; j < end; j++) row[j] *= t.scale;
     if (t.softcap > 0) {
       for (int64_t j = begin; j < end; j++) row[j] /= t.softcap;
       activate_array(row + begin, end - begin, 6, 0, 0, row + begin);
       for (int64_t j = begin; j < end; j++) row[j] *= t.softcap;
     }
-    if (t.mask)
-      for (int64_t j = begin; j < end; j++) row[j] += t.mask[r * t.mask_stride + j];
+    if (t.mask) {
+      const float* mask = t.mask + r / t.rows * t.mask_head_stride + r % t.rows * t.mask_stride;
+      for (int64_t j = begin; j < end; j++) row[j] += mask[j];
+    }
     softmax_row(row + begin, end - begin, row + begin);
     for (int64_t j = first_key; j < begin; j++) row[j] = 0;
     for (int64_t j = end; j < last_key; j++) row[j] = 0;
   }
   for (int64_t c = 0; c < t.value_dim; c += 2 * L) {
     int64_t n = t.value_dim - c < 2 * L ? t.value_dim - c : 2 * L, r = 0;
-    for (; r + 4 <= t.rows; r += 4)
-      value_block<4>(scores + r * padded, padded, t.v + c, t.v_stride, first_key, last_key, n, t.out + r * t.out_stride + c, t.out_stride);
-    for (; r < t.rows; r++) value_block<1>(scores + r * padded, padded, t.v + c, t.v_stride, first_key, last_key, n, t.out + r * t.out_stride + c, t.out_stride);
+    auto block = [&]<int R>() {
+      value_block<R>(scores + r * padded, padded, t.v + c, t.v_stride, first_key, last_key, n, results + r * t.value_dim + c, t.value_dim);
+      r += R;
+    };
+    while (r + 4 <= rows) block.template operator()<4>();
+    if (rows - r == 3) block.template operator()<3>();
+    if (rows - r == 2) block.template operator()<2>();
+    if (rows - r == 1) block.template operator()<1>();
+  }
+  for (int64_t r = 0; r < rows; r++) {
+    float* out = t.out + r / t.rows * t.out_head_stride + r % t.rows * t.out_stride;
+    for (int64_t c = 0; c < t.value_dim; c++) out[c] = results[r * t.value_dim + c];
   }
 }
 

@@ -27,6 +27,7 @@ class Lane16Linear : public PackedLinear {
     bool gathers = options.format == Lane16Format::kN16 || options.format == Lane16Format::kWindow;
     wanted_.flip = gathers && isa.unsigned_gather ? 0x80 : 0;
     wanted_.xored = options.format == Lane16Format::kWindow && isa.xor_windows;
+    wanted_.planes = weight_.planes, wanted_.plane_stride = weight_.plane_stride;
     wanted_.sums = !gathers;
     wanted_.group = weight.group;
     wanted_.input_scale = problem.input_scale;
@@ -44,6 +45,24 @@ class Lane16Linear : public PackedLinear {
   void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
     if (tokens == 0 || weight_.rows == 0) return;
     TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, isa_);
+    if (weight_.row_of.empty()) return multiply(codes, tokens, y, y_stride, epilogue);
+    // Rows are sorted: sums go to y one by one, and the rest of the epilogue follows row by row. A residual may be y itself.
+    std::vector<float> beside(epilogue.residual ? size_t(tokens * weight_.rows) : 0);
+    float* sums = epilogue.residual ? beside.data() : y;
+    int64_t sums_stride = epilogue.residual ? weight_.rows : y_stride;
+    multiply(codes, tokens, sums, sums_stride, {});
+    if (!epilogue.residual && !epilogue.bias && epilogue.activation == Activation::kNone) return;
+    parallel_for(tokens, [&](int64_t t) {
+      store_token_major(
+          {.sums = sums + t * sums_stride, .sums_stride = sums_stride, .first_row = 0, .rows = weight_.rows, .first_token = t, .tokens = 1}, y,
+          y_stride, epilogue);
+    });
+  }
+
+ private:
+  static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
+
+  void multiply(const TokenCodes& codes, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     int64_t parts = int64_t(parts_.size()) - 1, blocks = (tokens + kTokenBlock - 1) / kTokenBlock;
     // Enough tiles for the threads: row parts first, because a part's stream then stays in cache for all its tokens.
     int64_t token_parts = std::clamp<int64_t>(kMaxParts / std::max<int64_t>(parts, 1), 1, blocks);
@@ -55,13 +74,9 @@ class Lane16Linear : public PackedLinear {
     });
   }
 
- private:
-  static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
-
   void run_tile(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     alignas(64) int32_t sums[kTokenBlock * kLanes];
-    alignas(64) float finished[kTokenBlock * kLanes];
-    bool by_row = !weight_.scales.empty();
+    alignas(64) float scaled[kTokenBlock * kLanes];
     size_t i = size_t(g), units = size_t(weight_.unit_begin[i]);
     Lane16Call call = {};
     call.stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[i];
@@ -72,28 +87,11 @@ class Lane16Linear : public PackedLinear {
     call.tokens = tokens;
     call.x_sums = codes.sums ? codes.sums + first_token * codes.groups : nullptr, call.x_sums_stride = codes.groups;
     call.group_units = group_units_, call.half_scales = weight_.half_scales;
-    call.sums = sums, call.scaled_sums = finished;
+    call.sums = sums, call.scaled_sums = scaled;
     run_(call);
 
-    int64_t first_row = g * kLanes, rows = std::min(kLanes, weight_.rows - first_row);
-    bool fused = rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu);
-    Lane16Output out = {};
-    if (by_row) out.sums = sums, out.scales = weight_.scales.data() + first_row;
-    out.scaled_sums = finished;
-    if (!weight_.excess.empty()) out.excess = weight_.excess.data() + first_row;
-    out.x_scales = codes.scales + first_token, out.tokens = tokens;
-    out.y = finished, out.y_stride = kLanes;
-    if (fused) {
-      out.y = y + first_token * y_stride + first_row, out.y_stride = y_stride;
-      if (epilogue.bias) out.bias = epilogue.bias + first_row;
-      if (epilogue.residual) out.residual = epilogue.residual + first_token * epilogue.residual_stride + first_row;
-      out.residual_stride = epilogue.residual_stride;
-      out.relu = epilogue.activation == Activation::kRelu;
-    }
-    isa_.output(out);
-    if (!fused)
-      store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y,
-                        y_stride, epilogue);
+    store_row_group(weight_, isa_, g, weight_.scales.empty() ? nullptr : sums, scaled, codes.scales + first_token, first_token, tokens, y, y_stride,
+                    epilogue);
   }
 
   std::string_view kernel_;
@@ -118,6 +116,33 @@ int n16_slots(std::string_view pattern) {
   return slots <= 2 ? 2 : (slots + 3) / 4 * 4;
 }
 
+void store_row_group(const Lane16Weight& weight, const Lane16Isa& isa, int64_t g, const int32_t* sums, const float* scaled_sums,
+                     const float* x_scales, int64_t first_token, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) {
+  int64_t first_row = g * kLanes, rows = std::min(kLanes, weight.rows - first_row);
+  Lane16Output out = {.sums = sums, .scaled_sums = scaled_sums, .x_scales = x_scales, .tokens = tokens};
+  if (sums) out.scales = weight.scales.data() + first_row;
+  if (!weight.excess.empty()) out.excess = weight.excess.data() + first_row;
+  if (weight.row_of.empty() && rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu)) {
+    out.y = y + first_token * y_stride + first_row, out.y_stride = y_stride;
+    if (epilogue.bias) out.bias = epilogue.bias + first_row;
+    if (epilogue.residual) out.residual = epilogue.residual + first_token * epilogue.residual_stride + first_row;
+    out.residual_stride = epilogue.residual_stride;
+    out.relu = epilogue.activation == Activation::kRelu;
+    return isa.output(out);
+  }
+  float* finished = thread_scratch_of<float>(ScratchSlot::kTileThird, tokens * kLanes);
+  out.y = finished, out.y_stride = kLanes;
+  isa.output(out);
+  if (!weight.row_of.empty()) {
+    for (int64_t t = 0; t < tokens; t++)
+      for (int64_t lane = 0; lane < rows; lane++)
+        y[(first_token + t) * y_stride + weight.row_of[size_t(first_row + lane)]] = finished[t * kLanes + lane];
+    return;
+  }
+  store_token_major({.sums = finished, .sums_stride = kLanes, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens}, y,
+                    y_stride, epilogue);
+}
+
 std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Format format, int bits) {
   if (problem.weights != (bits == 4 ? DType::kS4 : DType::kS8)) return cat("takes s", bits, " weights, not ", name_of(problem.weights));
   if (problem.activations != DType::kS8) return cat("takes s8 activations, not ", name_of(problem.activations));
@@ -131,8 +156,8 @@ std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Fo
   return std::nullopt;
 }
 
-std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, const Lane16Isa& isa,
-                                                 const Lane16Options& options) {
+std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight,
+                                                 const Lane16Isa& isa, const Lane16Options& options) {
   Lane16Options chosen = options;
   if (options.format == Lane16Format::kN16) chosen.slots = n16_slots(problem.pattern);
   return std::make_unique<Lane16Linear>(kernel, problem, weight, isa, chosen);

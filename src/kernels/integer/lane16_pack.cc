@@ -2,8 +2,10 @@
 #include "kernels/integer/lane16_pack.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
+#include <numeric>
 
 #include "base/buffer.h"
 #include "base/parallel.h"
@@ -16,22 +18,43 @@ using Bytes8 = std::vector<uint8_t>;
 // Sixteen rows of a weight, rows and columns beyond the end empty.
 class RowGroup {
  public:
-  RowGroup(const WeightMatrix& weight, int64_t index) : weight_(weight), first_(index * kLanes) {}
-  bool kept(int64_t lane, int64_t col) const {
-    int64_t row = first_ + lane;
-    return row < weight_.rows && col < weight_.cols && (!weight_.mask || weight_.mask->kept(row, col));
+  // row_of: the row of each lane; empty: in order.
+  RowGroup(const WeightMatrix& weight, int64_t index, const std::vector<int32_t>& row_of) : weight_(weight) {
+    for (int64_t lane = 0; lane < kLanes; lane++) rows_[lane] = row_of.empty() ? index * kLanes + lane : row_of[size_t(index * kLanes + lane)];
   }
-  int8_t code(int64_t lane, int64_t col) const { return kept(lane, col) ? weight_.codes[(first_ + lane) * weight_.cols + col] : int8_t(0); }
+  bool present(int64_t lane) const { return rows_[lane] >= 0 && rows_[lane] < weight_.rows; }
+  bool kept(int64_t lane, int64_t col) const {
+    return present(lane) && col < weight_.cols && (!weight_.mask || weight_.mask->kept(rows_[lane], col));
+  }
+  int8_t code(int64_t lane, int64_t col) const { return kept(lane, col) ? weight_.codes[rows_[lane] * weight_.cols + col] : int8_t(0); }
   // Scale (or minimum) of a lane; 0 beyond the last row.
   float scale(const float* scales, int64_t lane, int64_t group, int64_t groups) const {
-    return first_ + lane < weight_.rows ? scales[(first_ + lane) * groups + group] : 0.0f;
+    return present(lane) ? scales[rows_[lane] * groups + group] : 0.0f;
   }
   const WeightMatrix& weight() const { return weight_; }
 
  private:
   const WeightMatrix& weight_;
-  int64_t first_;
+  int64_t rows_[kLanes];
 };
+
+// Rows by their number of kept weights, so that the sixteen rows of a group move through the columns at one pace. Empty if the rows are
+// alike already: outputs of sorted rows are stored one by one, which only pays if it saves a good part of the steps.
+std::vector<int32_t> rows_by_weight(const WeightMatrix& weight, int window) {
+  std::vector<int64_t> kept;
+  double sum = 0, squares = 0;
+  for (int64_t r = 0; r < weight.rows; r++) {
+    kept.push_back(weight.mask ? weight.mask->count_kept(r) : weight.cols);
+    sum += double(kept.back()), squares += double(kept.back()) * double(kept.back());
+  }
+  double mean = sum / double(std::max<int64_t>(weight.rows, 1)), variance = squares / double(std::max<int64_t>(weight.rows, 1)) - mean * mean;
+  double wanted = window == 64 ? 0.2 : 0.02;  // relative spread; wide windows serve few tokens, whose stores are cheap
+  if (weight.rows <= kLanes || variance <= wanted * wanted * mean * mean) return {};
+  std::vector<int32_t> rows(size_t((weight.rows + kLanes - 1) / kLanes * kLanes), -1);
+  std::iota(rows.begin(), rows.begin() + weight.rows, 0);
+  std::stable_sort(rows.begin(), rows.begin() + weight.rows, [&](int32_t a, int32_t b) { return kept[size_t(a)] > kept[size_t(b)]; });
+  return rows;
+}
 
 int64_t groups_of(const WeightMatrix& weight) { return weight.group ? (weight.cols + weight.group - 1) / weight.group : 1; }
 
@@ -108,10 +131,14 @@ void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int s
   }
 }
 
-// Bases are multiples of `alignment`: unaligned loads of x cross cache lines, coarser bases leave more slots over.
-int64_t base_alignment(int window) { return window == 64 ? 16 : 64; }
+// Bases are multiples of 64 / planes. Base b is at b - b % 64 of plane (b % 64) / (64 / planes).
+struct WindowBases {
+  int64_t alignment = 64;
+  int64_t plane_stride = 0;  // 0: one plane, bases as they are
+  int32_t offset_of(int64_t base) const { return int32_t(plane_stride == 0 ? base : base % 64 / alignment * plane_stride + base - base % 64); }
+};
 
-void append_window_steps(Bytes8& out, std::vector<int32_t>& bases, const RowGroup& rows, int window) {
+void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGroup& rows, int window, const WindowBases& bases) {
   std::vector<int32_t> columns[kLanes];
   for (int64_t lane = 0; lane < kLanes; lane++)
     for (int64_t col = 0; col < rows.weight().cols; col++)
@@ -122,7 +149,7 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& bases, const RowGrou
     for (int64_t lane = 0; lane < kLanes; lane++)
       if (next[lane] < columns[lane].size()) base = std::min<int64_t>(base, columns[lane][next[lane]]);
     if (base == INT64_MAX) return;
-    base -= base % base_alignment(window);
+    base -= base % bases.alignment;
     uint8_t index[64] = {}, code[64] = {};
     for (int64_t lane = 0; lane < kLanes; lane++)
       for (int64_t slot = 0; slot < 4 && next[lane] < columns[lane].size() && columns[lane][next[lane]] < base + window; slot++) {
@@ -132,7 +159,7 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& bases, const RowGrou
       }
     out.insert(out.end(), index, index + 64);
     out.insert(out.end(), code, code + 64);
-    bases.push_back(int32_t(base));
+    offsets.push_back(bases.offset_of(base));
   }
 }
 
@@ -147,16 +174,22 @@ struct Encoder {
   const Lane16Isa& isa;
   const Lane16Options& options;
   bool half_scales;
+  WindowBases window_bases;
 
   // Uniform units with their scale groups, or window steps.
   void encode(const RowGroup& rows, Bytes8& out, std::vector<int32_t>& bases) const {
-    if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window);
-    int64_t unit_cols = options.format == Lane16Format::kN16 ? kUnitColsN16 : kUnitCols;
-    for (int64_t col = 0; col < weight.cols; col += unit_cols) {
+    if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window, window_bases);
+    for (int64_t u = 0; u < units(); u++) {
+      int64_t col = u * unit_cols();
       if (scaled_in_stream() && (weight.group ? col % weight.group == 0 : col == 0))
         append_scales(out, rows, weight.group ? col / weight.group : 0, half_scales);
       append_unit(rows, out, col);
     }
+  }
+  int64_t unit_cols() const { return options.format == Lane16Format::kN16 ? kUnitColsN16 : kUnitCols; }
+  int64_t units() const {
+    int64_t needed = (weight.cols + unit_cols() - 1) / unit_cols(), multiple = options.format == Lane16Format::kN16 ? 1 : isa.unit_multiple;
+    return (needed + multiple - 1) / multiple * multiple;
   }
   bool scaled_in_stream() const { return weight.group != 0 || weight.minima; }
 
@@ -181,19 +214,27 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   int64_t groups = groups_of(weight), row_groups = (weight.rows + kLanes - 1) / kLanes;
   Lane16Weight out = {.rows = weight.rows, .cols = weight.cols, .group = weight.group, .minima = weight.minima != nullptr};
   out.half_scales = exact_in_f16(weight.scales, weight.rows * groups) && exact_in_f16(weight.minima, weight.rows * groups);
-  Encoder encoder = {weight, isa, options, out.half_scales};
   bool window = options.format == Lane16Format::kWindow, gathers = window || options.format == Lane16Format::kN16;
 
+  if (window) out.row_of = rows_by_weight(weight, options.window);
+  Encoder encoder = {weight, isa, options, out.half_scales, {}};
+  if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
+  if (window && options.window == 64 && !isa.xor_windows) {
+    out.planes = 2;
+    out.plane_stride = (weight.cols + 63) / 64 * 64 + 64;
+    encoder.window_bases = {64 / out.planes, out.plane_stride};
+  }
   std::vector<Bytes8> streams(static_cast<size_t>(row_groups));
   std::vector<std::vector<int32_t>> bases(static_cast<size_t>(row_groups));
-  parallel_for(row_groups, [&](int64_t g) { encoder.encode(RowGroup(weight, g), streams[size_t(g)], bases[size_t(g)]); });
+  parallel_for(row_groups, [&](int64_t g) { encoder.encode(RowGroup(weight, g, out.row_of), streams[size_t(g)], bases[size_t(g)]); });
 
   out.stream_begin = {0};
   for (const Bytes8& stream : streams) out.stream_begin.push_back(out.stream_begin.back() + int64_t(stream.size()));
   out.stream = allocate(size_t(out.stream_begin.back() + kStreamSpare), false);
   std::memset(out.stream.get() + out.stream_begin.back(), 0, size_t(kStreamSpare));
   parallel_for(row_groups, [&](int64_t g) {
-    if (!streams[size_t(g)].empty()) std::memcpy(out.stream.get() + out.stream_begin[size_t(g)], streams[size_t(g)].data(), streams[size_t(g)].size());
+    if (!streams[size_t(g)].empty())
+      std::memcpy(out.stream.get() + out.stream_begin[size_t(g)], streams[size_t(g)].data(), streams[size_t(g)].size());
     Bytes8().swap(streams[size_t(g)]);
   });
 
@@ -204,24 +245,19 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
       out.unit_begin.push_back(int64_t(out.offsets.size()));
     }
   } else {
-    int64_t unit_cols = gathers ? kUnitColsN16 : kUnitCols;
-    out.units = (weight.cols + unit_cols - 1) / unit_cols;
-    for (int64_t u = 0; u < out.units; u++) out.offsets.push_back(int32_t(u * unit_cols));
+    out.units = encoder.units();
+    for (int64_t u = 0; u < out.units; u++) out.offsets.push_back(int32_t(u * encoder.unit_cols()));
     out.unit_begin.assign(size_t(row_groups + 1), 0);
   }
-  if (!encoder.scaled_in_stream()) {
-    out.scales.assign(size_t(row_groups * kLanes), 0.0f);
-    std::copy_n(weight.scales, weight.rows, out.scales.begin());
-  }
-  if (gathers && isa.unsigned_gather) {
-    out.excess.assign(size_t(row_groups * kLanes), 0);
-    parallel_for(weight.rows, [&](int64_t r) {
-      RowGroup rows(weight, r / kLanes);
-      int32_t sum = 0;
-      for (int64_t c = 0; c < weight.cols; c++) sum += rows.code(r % kLanes, c);
-      out.excess[size_t(r)] = 128 * sum;
-    });
-  }
+  if (!encoder.scaled_in_stream()) out.scales.assign(size_t(row_groups * kLanes), 0.0f);
+  if (gathers && isa.unsigned_gather) out.excess.assign(size_t(row_groups * kLanes), 0);
+  parallel_for(row_groups, [&](int64_t g) {
+    RowGroup rows(weight, g, out.row_of);
+    for (int64_t lane = 0; lane < kLanes; lane++) {
+      if (!out.scales.empty()) out.scales[size_t(g * kLanes + lane)] = rows.scale(weight.scales, lane, 0, 1);
+      for (int64_t c = 0; c < weight.cols && !out.excess.empty(); c++) out.excess[size_t(g * kLanes + lane)] += 128 * rows.code(lane, c);
+    }
+  });
   return out;
 }
 

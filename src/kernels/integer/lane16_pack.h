@@ -25,6 +25,9 @@ struct Lane16Weight {
   std::shared_ptr<std::byte[]> stream;
   std::vector<int64_t> stream_begin, unit_begin;
   std::vector<int32_t> offsets;  // dense, bitmask, n16: the same for all row groups, stored once, unit_begin is all 0
+  std::vector<int32_t> row_of;   // [row groups][16] row of each lane, -1 beyond the last; empty: rows in order
+  int planes = 1;                // shifted copies of x that the offsets of a window need
+  int64_t plane_stride = 0;      // bytes between them
   int64_t units = 0;             // of every row group, unless kWindow
   std::vector<int32_t> excess;   // [row groups][16]: 128 * sum of codes, for gathers of x + 128; else empty
   std::vector<float> scales;     // [row groups][16], if scales are per row

@@ -18,40 +18,43 @@ namespace lacuna::kernels {
 
 struct PanelCall {
   const uint8_t* stream;
-  const uint16_t* quads;   // [row_groups]: quads of each row group in this tile
+  const uint16_t* quads;  // [row_groups]: quads of each row group in this tile
   int64_t row_groups;
-  const uint8_t* panel;    // of this tile
-  int32_t* sums;           // [row_groups][rows][panel tokens]
-  bool accumulate;         // add to the sums
+  const uint8_t* panel;  // of this tile
+  int32_t* sums;         // [row_groups][rows][panel tokens]
+  bool accumulate;       // add to the sums
 };
 using PanelRun = void (*)(const PanelCall& call);
 
 // v = (sum - excess) * scale * x_scale; then bias, residual and ReLU.
 struct PanelOutput {
-  const int32_t* sums;      // [rows][panel tokens]
-  int64_t rows;             // a multiple of 16
-  bool interleaved;         // sums of gathered quads
-  const int32_t* excess;    // [rows] or nullptr
-  const float* scales;      // [rows]
-  const float* x_scales;    // [panel tokens]
-  const float* bias;        // [rows] or nullptr
-  const float* residual;    // in the layout of y, or nullptr
+  const int32_t* sums;    // [rows][panel tokens]
+  int64_t rows;           // a multiple of 16
+  bool interleaved;       // sums of interleaved quads
+  const int32_t* excess;  // [rows] or nullptr
+  const float* scales;    // [rows]
+  const float* x_scales;  // [panel tokens]
+  const float* bias;      // [rows] or nullptr
+  const float* residual;  // in the layout of y, or nullptr
   int64_t residual_stride;
   bool relu;
-  float* y;                 // token-major: [panel tokens][y_stride]; channel-major: [rows][y_stride]
+  float* y;  // token-major: [panel tokens][y_stride]; channel-major: [rows][y_stride]
   int64_t y_stride;
 };
 
 // The inner loops of one instruction set.
 struct PanelIsa {
-  int64_t tokens;         // of a panel
-  bool unsigned_x;        // panels hold x + 128
-  PanelRun run[2][2];     // [rows of a group: 1, 4][gathered, aligned]
+  int64_t tokens;      // of a panel
+  bool unsigned_x;     // panels hold x + 128
+  PanelRun run[2][2];  // [rows of a group: 1, 4][gathered, aligned]
   void (*output_token_major)(const PanelOutput& output);
   void (*output_channel_major)(const PanelOutput& output);
   // codes [16][stride] of sixteen tokens (columns a multiple of 64) to their place in a panel; `out` points at the first of them.
   void (*interleave_bytes)(const uint8_t* codes, int64_t stride, int64_t cols, uint8_t* out);
   void (*interleave_quads)(const uint8_t* codes, int64_t stride, int64_t cols, uint8_t* out);
+  // A whole panel whose column c is at source + offsets[c]; cols a multiple of 4. Interleaved quads give interleaved sums.
+  void (*copy_columns)(const uint8_t* source, const int64_t* offsets, int64_t cols, uint8_t* out);
+  void (*interleave_columns)(const uint8_t* source, const int64_t* offsets, int64_t cols, uint8_t* out);
 };
 
 }  // namespace lacuna::kernels

@@ -3,6 +3,16 @@
 template <class S>
 constexpr int kPanelTokens = 4 * 16 / S::kVectors;
 
+// Four columns to lanes of four: in each 128-bit lane, x[i] takes tokens 4 i to 4 i + 3.
+template <class S>
+[[gnu::always_inline]] inline void interleave(const uint8_t* a, const uint8_t* b, const uint8_t* c, const uint8_t* d, typename S::Vec (&x)[4]) {
+  typename S::Vec va = S::load(a), vb = S::load(b), vc = S::load(c), vd = S::load(d);
+  typename S::Vec low_ab = S::unpack_low8(va, vb), high_ab = S::unpack_high8(va, vb);
+  typename S::Vec low_cd = S::unpack_low8(vc, vd), high_cd = S::unpack_high8(vc, vd);
+  x[0] = S::unpack_low16(low_ab, low_cd), x[1] = S::unpack_high16(low_ab, low_cd);
+  x[2] = S::unpack_low16(high_ab, high_cd), x[3] = S::unpack_high16(high_ab, high_cd);
+}
+
 // sums += code * x for all row groups of a tile.
 template <class S, int kRows, bool kAligned>
 void panel(const PanelCall& c) {
@@ -21,16 +31,12 @@ void panel(const PanelCall& c) {
         LACUNA_UNROLL for (int i = 0; i < 4; i++) acc[r][i] = c.accumulate ? S::load(sums + ((first + r) * 4 + i) * kPer) : S::set1(0);
       const uint8_t* p = stream;
       for (int64_t q = 0; q < quads; q++, p += kQuadBytes) {
-        const uint16_t* offsets = reinterpret_cast<const uint16_t*>(p);
+        const Word16* offsets = reinterpret_cast<const Word16*>(p);
         Vec x[4];
         if constexpr (kAligned) {
           LACUNA_UNROLL for (int i = 0; i < 4; i++) x[i] = S::load(c.panel + offsets[0] + i * 4 * kPer);
         } else {
-          Vec a = S::load(c.panel + offsets[0]), b = S::load(c.panel + offsets[1]);
-          Vec d = S::load(c.panel + offsets[2]), e = S::load(c.panel + offsets[3]);
-          Vec low_ab = S::unpack_low8(a, b), high_ab = S::unpack_high8(a, b), low_de = S::unpack_low8(d, e), high_de = S::unpack_high8(d, e);
-          x[0] = S::unpack_low16(low_ab, low_de), x[1] = S::unpack_high16(low_ab, low_de);
-          x[2] = S::unpack_low16(high_ab, high_de), x[3] = S::unpack_high16(high_ab, high_de);
+          interleave<S>(c.panel + offsets[0], c.panel + offsets[1], c.panel + offsets[2], c.panel + offsets[3], x);
         }
         LACUNA_UNROLL for (int r = 0; r < kPass; r++) {
           typename S::Broadcast w(p + 2 * kIndices + 4 * (first + r));
@@ -122,6 +128,20 @@ void interleave_quads(const uint8_t* codes, int64_t stride, int64_t cols, uint8_
 }
 
 template <class S>
+void copy_columns(const uint8_t* source, const int64_t* offsets, int64_t cols, uint8_t* out) {
+  for (int64_t c = 0; c < cols; c++) S::store(reinterpret_cast<int32_t*>(out + c * kPanelTokens<S>), S::load(source + offsets[c]));
+}
+
+template <class S>
+void interleave_columns(const uint8_t* source, const int64_t* offsets, int64_t cols, uint8_t* out) {
+  for (int64_t c = 0; c < cols; c += 4) {
+    typename S::Vec x[4];
+    interleave<S>(source + offsets[c], source + offsets[c + 1], source + offsets[c + 2], source + offsets[c + 3], x);
+    LACUNA_UNROLL for (int i = 0; i < 4; i++) S::store(reinterpret_cast<int32_t*>(out + (c + i) * kPanelTokens<S>), x[i]);
+  }
+}
+
+template <class S>
 constexpr PanelIsa panel_table() {
   return {.tokens = kPanelTokens<S>,
           .unsigned_x = S::kUnsignedGather,
@@ -129,5 +149,7 @@ constexpr PanelIsa panel_table() {
           .output_token_major = output_token_major<S>,
           .output_channel_major = output_channel_major<S>,
           .interleave_bytes = interleave_bytes<S>,
-          .interleave_quads = interleave_quads<S>};
+          .interleave_quads = interleave_quads<S>,
+          .copy_columns = copy_columns<S>,
+          .interleave_columns = interleave_columns<S>};
 }

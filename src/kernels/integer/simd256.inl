@@ -49,7 +49,7 @@ struct Simd {
   // acc += w (unsigned, or signed if 8-bit codes have no bias) times the four signed activations at x.
   template <int kBits>
   static void dot_broadcast(Vec& acc, Vec w, const uint8_t* x) {
-    Vec xs = _mm256_set1_epi32(*reinterpret_cast<const int*>(x));
+    Vec xs = _mm256_set1_epi32(*reinterpret_cast<const Word32*>(x));
 #ifdef __AVXVNNI__
     // Written out because gcc 12 copies the accumulator before the intrinsic.
     __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(w), "x"(xs));
@@ -77,7 +77,7 @@ struct Simd {
   // Four codes that meet four columns of each token.
   struct Broadcast {
     Vec codes;
-    explicit Broadcast(const uint8_t* p) : codes(_mm256_set1_epi32(*reinterpret_cast<const int*>(p))) {}
+    explicit Broadcast(const uint8_t* p) : codes(_mm256_set1_epi32(*reinterpret_cast<const Word32*>(p))) {}
     void dot(Vec& acc, Vec x) const {
 #ifdef __AVXVNNI__
       __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(codes));

@@ -75,9 +75,9 @@ struct Simd {
   static void dot_broadcast(Vec& acc, Vec w, const uint8_t* x) {
 #ifdef __AVX512VNNI__
     // Written out because gcc 12 copies the accumulator before the intrinsic.
-    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*reinterpret_cast<const int*>(x)));
+    __asm__("vpdpbusd %2%{1to16%}, %1, %0" : "+v"(acc) : "v"(w), "m"(*reinterpret_cast<const Word32*>(x)));
 #else
-    Vec xs = _mm512_set1_epi32(*reinterpret_cast<const int*>(x));
+    Vec xs = _mm512_set1_epi32(*reinterpret_cast<const Word32*>(x));
     if constexpr (kBits == 4) {
       acc = add_pairs(acc, _mm512_maddubs_epi16(w, xs));
     } else {
@@ -107,13 +107,13 @@ struct Simd {
   struct Broadcast {
 #ifdef __AVX512VNNI__
     Vec codes;
-    explicit Broadcast(const uint8_t* p) : codes(_mm512_set1_epi32(*reinterpret_cast<const int*>(p))) {}
+    explicit Broadcast(const uint8_t* p) : codes(_mm512_set1_epi32(*reinterpret_cast<const Word32*>(p))) {}
     void dot(Vec& acc, Vec x) const { __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(codes)); }
 #else
     Vec magnitudes;
     __mmask64 negative;
     explicit Broadcast(const uint8_t* p) {
-      Vec codes = _mm512_set1_epi32(*reinterpret_cast<const int*>(p));
+      Vec codes = _mm512_set1_epi32(*reinterpret_cast<const Word32*>(p));
       magnitudes = _mm512_abs_epi8(codes), negative = _mm512_movepi8_mask(codes);
     }
     void dot(Vec& acc, Vec x) const {

@@ -28,7 +28,7 @@ int64_t padded(int64_t tokens, int64_t multiple) {
 TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa) {
   TokenCodes out = {};
   int64_t padded_tokens = padded(tokens, wanted.token_multiple), group = wanted.group ? wanted.group : round_up(std::max<int64_t>(cols, 1), 32);
-  out.stride = row_stride(cols, wanted.group);
+  out.stride = wanted.planes > 1 ? row_stride(wanted.planes * wanted.plane_stride, 0) : row_stride(cols, wanted.group);
   out.groups = std::max<int64_t>((cols + group - 1) / group, 1);
   size_t plane = size_t(padded_tokens * out.stride + kStreamSpare);
   out.codes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, int64_t(plane));
@@ -56,6 +56,7 @@ TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int
       else
         std::memset(codes, wanted.flip, size_t(cols));
       std::memset(codes + cols, wanted.flip, size_t(out.stride - cols));
+      for (int64_t p = 1; p < wanted.planes; p++) std::memcpy(codes + p * wanted.plane_stride, codes + p * 64 / wanted.planes, size_t(cols));
     }
     if (wanted.sums) isa.group_sums(reinterpret_cast<const int8_t*>(codes), group, out.groups, out.sums + t * out.groups);
   };

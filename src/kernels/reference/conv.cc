@@ -53,7 +53,7 @@ class Reference : public PackedConv {
 
   void quantize(std::vector<float>& input) const {
     std::vector<int8_t> codes(input.size());
-    quantize_static_s8(input.data(), int64_t(input.size()), problem_.input_scale, codes.data());
+    reference::quantize_static_s8(input.data(), int64_t(input.size()), problem_.input_scale, codes.data());
     std::copy(codes.begin(), codes.end(), input.begin());
   }
 

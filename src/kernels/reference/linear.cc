@@ -83,9 +83,9 @@ class Reference : public PackedLinear {
     std::vector<int8_t> x_codes(static_cast<size_t>(cols_));
     float x_scale = problem_.input_scale;
     if (x_scale > 0)
-      quantize_static_s8(x, cols_, x_scale, x_codes.data());
+      reference::quantize_static_s8(x, cols_, x_scale, x_codes.data());
     else
-      x_scale = quantize_token_s8(x, cols_, x_codes.data());
+      x_scale = reference::quantize_token_s8(x, cols_, x_codes.data());
     for (int64_t r = 0; r < rows_; r++) {
       float sum = 0;
       for (int64_t g = 0; g < groups_; g++) {

@@ -59,9 +59,21 @@ struct Vec {
   static Vec power_of_two(Vec n) {
     return each([&](int i) { return std::ldexp(1.0f, int(n.v[i])); });
   }
+  // Four columns of eight rows: lane i of column c is p[row(i) * stride + c], row(i) = min(i, rows - 1).
+  struct Four;
+  static Four load_transposed(const float* p, int64_t stride, int64_t rows);
   static Vec where_negative(Vec a, Vec b, Vec c) {
     return each([&](int i) { return a.v[i] < 0 ? b.v[i] : c.v[i]; });
   }
 };
+
+struct Vec::Four {
+  Vec column[4];
+};
+inline Vec::Four Vec::load_transposed(const float* p, int64_t stride, int64_t rows) {
+  Four four;
+  for (int c = 0; c < 4; c++) four.column[c] = each([&](int i) { return p[(i < rows ? i : rows - 1) * stride + c]; });
+  return four;
+}
 
 }  // namespace lacuna::kernels::reference

@@ -60,7 +60,8 @@ void fold(const OpCall& call, F&& f) {
     with_type(b.dtype(), [&](auto type) {
       using T = decltype(type);
       std::array strides{broadcast_strides(result.shape(), shape), broadcast_strides(b.shape(), shape)};
-      for_each<2>(shape, strides, [&](int64_t i, auto& at) { elements<T>(y)[i] = f(elements<T>(std::as_const(result))[at[0]], elements<T>(b)[at[1]]); });
+      for_each<2>(shape, strides,
+                  [&](int64_t i, auto& at) { elements<T>(y)[i] = f(elements<T>(std::as_const(result))[at[0]], elements<T>(b)[at[1]]); });
     });
     result = y;
   }
@@ -189,8 +190,9 @@ void where(const OpCall& call) {
   with_type(x.dtype(), [&](auto type) {
     using T = decltype(type);
     std::array strides{broadcast_strides(condition.shape(), shape), broadcast_strides(x.shape(), shape), broadcast_strides(y.shape(), shape)};
-    for_each<3>(shape, strides,
-                [&](int64_t i, auto& at) { elements<T>(out)[i] = elements<bool>(condition)[at[0]] ? elements<T>(std::as_const(x))[at[1]] : elements<T>(std::as_const(y))[at[2]]; });
+    for_each<3>(shape, strides, [&](int64_t i, auto& at) {
+      elements<T>(out)[i] = elements<bool>(condition)[at[0]] ? elements<T>(std::as_const(x))[at[1]] : elements<T>(std::as_const(y))[at[2]];
+    });
   });
 }
 

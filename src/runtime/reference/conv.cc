@@ -1,4 +1,5 @@
 // Convolutions over [n, c, spatial...] in any number of spatial dimensions. Sums accumulate in double.
+#include "base/parallel.h"
 #include "runtime/reference/support.h"
 
 namespace lacuna::reference {
@@ -18,25 +19,25 @@ void conv(const OpCall& call) {
   auto in_strides = strides_of(w.input);
   int64_t in_size = element_count(w.input), out_size = element_count(w.output), kernel_size = element_count(w.kernel);
   const float* bias = call.has(2) ? elements<float>(call.in(2)) : nullptr;
-  for (int64_t n = 0; n < batch; n++)
-    for (int64_t o = 0; o < out_channels; o++) {
-      const float* image = elements<float>(x) + (n * x.dim(1) + o / (out_channels / groups) * per_group) * in_size;
-      const float* filter = elements<float>(weight) + o * per_group * kernel_size;
-      float* result = elements<float>(y) + (n * out_channels + o) * out_size;
-      for_each_index(w.output, [&](std::span<const int64_t> p, int64_t at) {
-        double sum = bias ? bias[o] : 0;
-        for_each_index(w.kernel, [&](std::span<const int64_t> k, int64_t tap) {
-          int64_t offset = 0;
-          for (size_t d = 0; d < p.size(); d++) {
-            int64_t position = p[d] * w.strides[d] + k[d] * w.dilations[d] - w.pad_begin[d];
-            if (position < 0 || position >= w.input[d]) return;
-            offset += position * in_strides[d];
-          }
-          for (int64_t c = 0; c < per_group; c++) sum += double(image[c * in_size + offset]) * filter[c * kernel_size + tap];
-        });
-        result[at] = float(sum);
+  parallel_for(batch * out_channels, [&](int64_t plane) {
+    int64_t n = plane / out_channels, o = plane % out_channels;
+    const float* image = elements<float>(x) + (n * x.dim(1) + o / (out_channels / groups) * per_group) * in_size;
+    const float* filter = elements<float>(weight) + o * per_group * kernel_size;
+    float* result = elements<float>(y) + (n * out_channels + o) * out_size;
+    for_each_index(w.output, [&](std::span<const int64_t> p, int64_t at) {
+      double sum = bias ? bias[o] : 0;
+      for_each_index(w.kernel, [&](std::span<const int64_t> k, int64_t tap) {
+        int64_t offset = 0;
+        for (size_t d = 0; d < p.size(); d++) {
+          int64_t position = p[d] * w.strides[d] + k[d] * w.dilations[d] - w.pad_begin[d];
+          if (position < 0 || position >= w.input[d]) return;
+          offset += position * in_strides[d];
+        }
+        for (int64_t c = 0; c < per_group; c++) sum += double(image[c * in_size + offset]) * filter[c * kernel_size + tap];
       });
-    }
+      result[at] = float(sum);
+    });
+  });
 }
 
 // ONNX ConvTranspose: weight [c, out / groups, k...]; every input element adds its filter to the output.

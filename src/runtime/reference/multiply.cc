@@ -1,6 +1,7 @@
 // Products: linear, matmul, embedding, einsum. Sums accumulate in double.
 #include <map>
 
+#include "base/parallel.h"
 #include "runtime/reference/support.h"
 
 namespace lacuna::reference {
@@ -18,12 +19,13 @@ void linear(const OpCall& call) {
   Tensor& y = call.make(0, DType::kF32, shape);
   const float *xs = elements<float>(x), *ws = elements<float>(weight);
   int64_t tokens = in ? x.size() / in : element_count(shape) / std::max<int64_t>(out, 1);
-  for (int64_t t = 0; t < tokens; t++)
-    for (int64_t o = 0; o < out; o++) {
+  parallel_for(out, [&](int64_t o) {
+    for (int64_t t = 0; t < tokens; t++) {
       double sum = bias ? bias[o] : 0;
       for (int64_t i = 0; i < in; i++) sum += double(xs[t * in + i]) * (in_out ? ws[i * out + o] : ws[o * in + i]);
       elements<float>(y)[t * out + o] = float(sum);
     }
+  });
 }
 
 // numpy rules: a 1-D operand is a row (left) or a column (right) and loses that axis again.

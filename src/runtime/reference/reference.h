@@ -43,6 +43,10 @@ struct OpCall {
 using ReferenceFn = void (*)(const OpCall& call);
 ReferenceFn reference_of(Op op);
 
+// One node by its reference, for constant folding (Evaluate of graph/passes): values in the types that `graph` declares come in and go
+// out. Throws InvalidData.
+std::vector<Tensor> evaluate_node(const Graph& graph, const Node& node, std::span<const Tensor> inputs);
+
 // How a type is held while running: f32 for every float.
 constexpr DType storage_type(DType type) { return is_float(type) ? DType::kF32 : type; }
 

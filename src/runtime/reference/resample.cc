@@ -8,15 +8,6 @@
 namespace lacuna::reference {
 namespace {
 
-// One axis of a resize: for each output index the input indices and weights that make it.
-struct Tap {
-  int64_t index;
-  double weight;
-};
-struct AxisTaps {
-  std::vector<std::vector<Tap>> taps;  // empty taps: outside, the extrapolation value
-};
-
 // In f32, as ONNX Runtime computes it: rounding decides ties.
 double source_position(const OpCall& call, const std::string& mode, int64_t index, float scale, int64_t in, int64_t out, float output_size,
                        float roi_start, float roi_end) {
@@ -72,66 +63,62 @@ std::vector<Tap> filter_taps(double position, int64_t in, double radius, double 
 
 }  // namespace
 
-// ONNX Resize: separable; axes that do not change are left out.
-void resize(const OpCall& call) {
-  const Tensor& x = call.in(0);
-  Tensor input = as_f32(x);
-  size_t rank = x.shape().size();
+ResizePlan resize_plan(const OpCall& call, const Shape& x, const std::vector<float>& region, const std::vector<float>& given,
+                       const std::vector<int64_t>& wanted) {
+  size_t rank = x.size();
   auto axes = call.integers("axes");
   if (axes.empty())
     for (size_t i = 0; i < rank; i++) axes.push_back(int64_t(i));
   for (int64_t& axis : axes) axis = axis_of(call, axis, int64_t(rank));
   std::string mode = call.text("mode", "nearest"), transform = call.text("coordinate_transformation_mode", "half_pixel"),
               policy = call.text("keep_aspect_ratio_policy", "stretch"), nearest_mode = call.text("nearest_mode", "round_prefer_floor");
-  double cubic_a = call.number("cubic_coeff_a", -0.75), extrapolation = call.number("extrapolation_value", 0);
+  double cubic_a = call.number("cubic_coeff_a", -0.75);
   bool exclude = call.integer("exclude_outside", 0) != 0, antialias = call.integer("antialias", 0) != 0;
-  Shape shape = x.shape();
+  ResizePlan plan{.shape = x};
+  Shape& shape = plan.shape;
   std::vector<double> scales(rank, 1), output_sizes(shape.begin(), shape.end());
-  bool sized = call.has(3) && call.in(3).size() > 0;
-  if (!sized && !(call.has(2) && call.in(2).size() > 0)) call.fail("neither scales nor sizes are given");
-  auto wanted = sized ? integers_of(call.in(3)) : Shape();
-  Tensor given = sized ? Tensor() : as_f32(call.in(2));
-  if ((sized ? int64_t(wanted.size()) : given.size()) != int64_t(axes.size())) call.fail(cat("scales or sizes do not fit ", axes.size(), " axes"));
+  bool sized = !wanted.empty();
+  if (!sized && given.empty()) call.fail("neither scales nor sizes are given");
+  if ((sized ? wanted.size() : given.size()) != axes.size()) call.fail(cat("scales or sizes do not fit ", axes.size(), " axes"));
   if (sized && policy != "stretch") {  // one scale for all axes: the smallest (not_larger) or the largest
-    float scale = float(wanted[0]) / float(x.shape()[size_t(axes[0])]);
+    float scale = float(wanted[0]) / float(x[size_t(axes[0])]);
     for (size_t i = 1; i < axes.size(); i++) {
-      float s = float(wanted[i]) / float(x.shape()[size_t(axes[i])]);
+      float s = float(wanted[i]) / float(x[size_t(axes[i])]);
       scale = policy == "not_larger" ? std::min(scale, s) : std::max(scale, s);
     }
     for (size_t i = 0; i < axes.size(); i++) {
       size_t axis = size_t(axes[i]);
       scales[axis] = scale;
-      shape[axis] = int64_t(std::floor(scale * float(x.shape()[axis]) + 0.5f));
-      output_sizes[axis] = scale * double(x.shape()[axis]);
+      shape[axis] = int64_t(std::floor(scale * float(x[axis]) + 0.5f));
+      output_sizes[axis] = scale * double(x[axis]);
     }
   } else {
     for (size_t i = 0; i < axes.size(); i++) {
       size_t axis = size_t(axes[i]);
       if (sized) {
         shape[axis] = wanted[i];
-        scales[axis] = double(wanted[i]) / double(x.shape()[axis]);
+        scales[axis] = double(wanted[i]) / double(x[axis]);
         output_sizes[axis] = double(wanted[i]);
       } else {
-        scales[axis] = elements<float>(given)[i];
-        shape[axis] = int64_t(std::floor(float(x.shape()[axis]) * elements<float>(given)[i]));
-        output_sizes[axis] = scales[axis] * double(x.shape()[axis]);
+        scales[axis] = given[i];
+        shape[axis] = int64_t(std::floor(float(x[axis]) * given[i]));
+        output_sizes[axis] = scales[axis] * double(x[axis]);
       }
     }
   }
   std::vector<double> roi(2 * rank, 0);
   std::fill(roi.begin() + int64_t(rank), roi.end(), 1);
   if (transform == "tf_crop_and_resize") {
-    Tensor r = as_f32(call.in(1));
-    if (r.size() != int64_t(2 * axes.size())) call.fail(cat("roi ", to_string(r.shape()), " does not fit ", axes.size(), " axes"));
+    if (region.size() != 2 * axes.size()) call.fail(cat("roi has ", region.size(), " entries, wanted ", 2 * axes.size()));
     for (size_t i = 0; i < axes.size(); i++) {
-      roi[size_t(axes[i])] = elements<float>(r)[i];
-      roi[rank + size_t(axes[i])] = elements<float>(r)[axes.size() + i];
+      roi[size_t(axes[i])] = region[i];
+      roi[rank + size_t(axes[i])] = region[axes.size() + i];
     }
   }
 
-  std::vector<AxisTaps> plan(rank);
+  plan.taps.resize(rank);
   for (size_t d = 0; d < rank; d++) {
-    int64_t in = x.shape()[d], out = shape[d];
+    int64_t in = x[d], out = shape[d];
     if (out > 0 && in == 0) call.fail("resizes an empty axis");
     for (int64_t o = 0; o < out; o++) {
       double position = source_position(call, transform, o, float(scales[d]), in, out, float(output_sizes[d]), float(roi[d]), float(roi[rank + d]));
@@ -150,9 +137,24 @@ void resize(const OpCall& call) {
         taps = filter_taps(position, in, 2, stretch, exclude, [&](double t) { return cubic(t, cubic_a); });
       else
         call.fail(cat("mode is '", mode, "', known are nearest, linear, cubic"));
-      plan[d].taps.push_back(taps);
+      plan.taps[d].push_back(taps);
     }
   }
+  return plan;
+}
+
+// ONNX Resize: separable.
+void resize(const OpCall& call) {
+  const Tensor& x = call.in(0);
+  Tensor input = as_f32(x);
+  auto floats = [&](size_t i) {
+    if (!call.has(i)) return std::vector<float>();
+    Tensor t = as_f32(call.in(i));
+    return std::vector<float>(elements<float>(t), elements<float>(t) + t.size());
+  };
+  ResizePlan plan = resize_plan(call, x.shape(), floats(1), floats(2), call.has(3) ? integers_of(call.in(3)) : std::vector<int64_t>());
+  const Shape& shape = plan.shape;
+  size_t rank = shape.size();
 
   // One axis after the other, in double.
   std::vector<double> values(elements<float>(input), elements<float>(input) + input.size());
@@ -162,16 +164,16 @@ void resize(const OpCall& call) {
     std::vector<double> next(size_t(v.outer * shape[d] * v.inner), 0);
     for (int64_t o = 0; o < v.outer; o++)
       for (int64_t k = 0; k < shape[d]; k++)
-        for (const Tap& tap : plan[d].taps[size_t(k)])
+        for (const Tap& tap : plan.taps[d][size_t(k)])
           for (int64_t i = 0; i < v.inner; i++)
             next[size_t((o * shape[d] + k) * v.inner + i)] += tap.weight * values[size_t((o * v.length + tap.index) * v.inner + i)];
     values = std::move(next);
     current[d] = shape[d];
   }
-  if (transform == "tf_crop_and_resize")
+  if (call.text("coordinate_transformation_mode", "") == "tf_crop_and_resize")
     for_each_index(shape, [&](std::span<const int64_t> index, int64_t i) {
       for (size_t d = 0; d < rank; d++)
-        if (plan[d].taps[size_t(index[d])].empty()) values[size_t(i)] = extrapolation;
+        if (plan.taps[d][size_t(index[d])].empty()) values[size_t(i)] = call.number("extrapolation_value", 0);
     });
   Tensor& y = call.make(0, x.dtype(), shape);
   with_type(x.dtype(), [&](auto type) {

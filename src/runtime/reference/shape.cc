@@ -156,21 +156,19 @@ void split(const OpCall& call) {
   }
 }
 
-void slice(const OpCall& call) {
-  const Tensor& x = call.in(0);
-  auto starts = integers_of(call.in(1)), ends = integers_of(call.in(2));
-  auto axes = call.has(3) ? integers_of(call.in(3)) : std::vector<int64_t>(),
-       steps = call.has(4) ? integers_of(call.in(4)) : std::vector<int64_t>(starts.size(), 1);
-  if (!call.has(3))
-    for (size_t i = 0; i < starts.size(); i++) axes.push_back(int64_t(i));
-  if (ends.size() != starts.size() || axes.size() != starts.size() || steps.size() != starts.size())
+SliceView slice_view(const OpCall& call, const Shape& x, const std::vector<int64_t>& starts, const std::vector<int64_t>& ends,
+                     std::optional<std::vector<int64_t>> axes, std::optional<std::vector<int64_t>> steps) {
+  if (!axes) {
+    axes.emplace();
+    for (size_t i = 0; i < starts.size(); i++) axes->push_back(int64_t(i));
+  }
+  if (!steps) steps.emplace(starts.size(), 1);
+  if (ends.size() != starts.size() || axes->size() != starts.size() || steps->size() != starts.size())
     call.fail("starts, ends, axes and steps differ in length");
-  Shape shape = x.shape();
-  auto strides = strides_of(x.shape());
-  int64_t offset = 0;
+  SliceView view{.shape = x, .strides = strides_of(x)};
   for (size_t i = 0; i < starts.size(); i++) {
-    size_t axis = size_t(axis_of(call, axes[i], x.rank()));
-    int64_t size = x.shape()[axis], step = steps[i];
+    size_t axis = size_t(axis_of(call, (*axes)[i], int64_t(x.size())));
+    int64_t size = x[axis], step = (*steps)[i];
     if (step == 0) call.fail("a step of 0");
     auto clamp = [&](int64_t v, int64_t low, int64_t high) {
       return std::clamp(v < 0 ? std::max(v, -size - 1) + size : v, low, std::max(low, high));
@@ -179,11 +177,18 @@ void slice(const OpCall& call) {
     int64_t end = step > 0 ? clamp(ends[i], 0, size) : clamp(ends[i], -1, size - 1);
     int64_t span = step > 0 ? end - start : start - end;
     uint64_t stride = step > 0 ? uint64_t(step) : uint64_t(0) - uint64_t(step);
-    shape[axis] = span <= 0 || size == 0 ? 0 : int64_t((uint64_t(span) - 1) / stride) + 1;
-    offset += start * strides[axis];
-    strides[axis] *= shape[axis] > 1 ? step : 0;
+    view.shape[axis] = span <= 0 || size == 0 ? 0 : int64_t((uint64_t(span) - 1) / stride) + 1;
+    view.offset += start * view.strides[axis];
+    view.strides[axis] *= view.shape[axis] > 1 ? step : 0;
   }
-  copy_strided(call, x, shape, strides, offset);
+  return view;
+}
+
+void slice(const OpCall& call) {
+  const Tensor& x = call.in(0);
+  auto optional = [&](size_t input) { return call.has(input) ? std::optional(integers_of(call.in(input))) : std::nullopt; };
+  SliceView view = slice_view(call, x.shape(), integers_of(call.in(1)), integers_of(call.in(2)), optional(3), optional(4));
+  copy_strided(call, x, view.shape, view.strides, view.offset);
 }
 
 void expand(const OpCall& call) {

@@ -43,6 +43,16 @@ ReferenceFn reference_of(Op op) {
   return kTable[size_t(op)];
 }
 
+std::vector<Tensor> evaluate_node(const Graph& graph, const Node& node, std::span<const Tensor> inputs) {
+  std::vector<Tensor> held, outputs(node.outputs.size());
+  for (const Tensor& t : inputs) held.push_back(is_float(t.dtype()) ? t.to(DType::kF32) : t);
+  reference_of(node.op)(OpCall{node, held, outputs, ReferenceContext{&graph, 0}});
+  for (size_t i = 0; i < outputs.size(); i++)
+    if (node.outputs[i] != kNoValue && is_float(outputs[i].dtype()) && is_float(graph.value(node.outputs[i]).dtype))
+      outputs[i] = outputs[i].to(graph.value(node.outputs[i]).dtype);
+  return outputs;
+}
+
 namespace reference {
 
 std::vector<int64_t> strides_of(const Shape& shape) {

@@ -42,9 +42,10 @@ template <class T>
 const T* elements(const Tensor& t) {
   return reinterpret_cast<const T*>(t.raw());
 }
+// Of an output, or of a local that is only read and may be a view of a mapped file: writing is for tensors of make().
 template <class T>
 T* elements(Tensor& t) {
-  return reinterpret_cast<T*>(t.mutable_raw());
+  return reinterpret_cast<T*>(const_cast<std::byte*>(t.raw()));
 }
 
 // Elements to skip for one step along each axis of a row-major tensor.
@@ -104,11 +105,33 @@ struct AxisView {
   }
 };
 
+// A slice as a strided view: what starts, ends, axes and steps select.
+struct SliceView {
+  Shape shape;
+  std::vector<int64_t> strides;
+  int64_t offset = 0;
+};
+SliceView slice_view(const OpCall& call, const Shape& x, const std::vector<int64_t>& starts, const std::vector<int64_t>& ends,
+                     std::optional<std::vector<int64_t>> axes, std::optional<std::vector<int64_t>> steps);
+
 // Sliding windows over the spatial axes: attributes resolved for an actual input.
 struct Windows {
   Shape input, kernel, strides, dilations, pad_begin, pad_end, output;
 };
 // `transposed`: conv_transpose, whose output size is computed by its own rules (left empty here).
 Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& kernel, bool transposed = false);
+
+// A resize, axis by axis: for each output index the input indices and weights that make it. No taps: outside, the extrapolation value.
+struct Tap {
+  int64_t index;
+  double weight;
+};
+struct ResizePlan {
+  Shape shape;
+  std::vector<std::vector<std::vector<Tap>>> taps;  // [axis][output index]
+};
+// Empty roi, scales or sizes: not given. Sizes win.
+ResizePlan resize_plan(const OpCall& call, const Shape& x, const std::vector<float>& roi, const std::vector<float>& scales,
+                       const std::vector<int64_t>& sizes);
 
 }  // namespace lacuna::reference

@@ -39,6 +39,14 @@ void scatter(Lowering& l) {
   l.finish(l.node().op == Op::scatter_nd ? "ScatterND" : "ScatterElements", l.inputs(), attributes);
 }
 
+// Bounds of one element pass for scalars in many runtimes, but not in shape inference.
+void range(Lowering& l) {
+  std::vector<std::string> bounds = l.inputs();
+  for (size_t i = 0; i < 3; i++)
+    if (l.rank(i) && *l.rank(i) > 0) bounds[i] = l.reshape(bounds[i], {});
+  l.finish("Range", bounds);
+}
+
 void constant_of_shape(Lowering& l) {
   DType dtype = *dtype_from_name(l.attributes().text("dtype", "f32"));
   Tensor value = Tensor::of<double>({1}, std::vector<double>{l.attributes().number("value", 0)}).to(dtype);
@@ -71,7 +79,7 @@ const Entry kEntries[] = {
     {Op::tile, LACUNA_LOWER_AS("Tile")},
     {Op::pad, pad},
     {Op::constant_of_shape, constant_of_shape},
-    {Op::range, LACUNA_LOWER_AS("Range")},
+    {Op::range, range},
     {Op::one_hot, LACUNA_LOWER_AS("OneHot", "axis")},
     {Op::trilu, LACUNA_LOWER_AS("Trilu", "upper")},
     {Op::eye_like, eye_like},

@@ -1,11 +1,6 @@
-// Eight floats in a register: the vector of the inner/*.inl templates under AVX2 and FMA.
-#pragma once
-
-#include <immintrin.h>
-
-#include <cstdint>
-
-namespace lacuna::kernels::avx2 {
+// Eight floats in a register: the vector that the inner/*.inl templates take under AVX2 and FMA.
+// Included inside the namespace of an ISA folder, after <immintrin.h>: an inline function shared by folders could be kept in the copy with
+// the most demanding instructions.
 
 struct Vec {
   static constexpr int kLanes = 8;
@@ -16,14 +11,24 @@ struct Vec {
   static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
   // The first n lanes, 0 <= n <= 8; the others are zero and not read.
   static Vec load_first(const float* p, int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
-  // Lanes [first, last); the others are zero and not read.
-  static Vec load_between(const float* p, int first_lane, int last_lane) {
-    return {_mm256_maskload_ps(p, _mm256_andnot_si256(first(first_lane), first(last_lane)))};
+  // A choice of lanes by bits, for loads that leave the others zero and unread.
+  using Lanes = __m256i;
+  static Lanes lanes(uint32_t bits) {
+    __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(int(bits)), each), each);
   }
+  static Vec load_lanes(const float* p, Lanes lanes) { return {_mm256_maskload_ps(p, lanes)}; }
   // Of lanes that are zero in a or in b.
   static Vec join(Vec a, Vec b) { return {_mm256_or_ps(a.v, b.v)}; }
   static void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
+
+  // Rounded to nearest even; lanes must lie in [-128, 127].
+  static void store_s8(int8_t* p, Vec a) {
+    __m256i words = _mm256_cvtps_epi32(a.v);
+    __m128i halves = _mm_packs_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packs_epi16(halves, halves));
+  }
 
   static Vec fmadd(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
   static Vec add(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
@@ -33,6 +38,12 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
   static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
   static Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // The sum of all lanes.
+  static float sum(Vec a) {
+    __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));
+    __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+    return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+  }
   // 2^n for integral n in [-126, 127].
   static Vec power_of_two(Vec n) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
@@ -57,5 +68,3 @@ struct Vec {
  private:
   static __m256i first(int64_t n) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(int(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 };
-
-}  // namespace lacuna::kernels::avx2

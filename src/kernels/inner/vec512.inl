@@ -1,11 +1,6 @@
-// Sixteen floats in a register: the vector of the inner/*.inl templates under AVX-512.
-#pragma once
-
-#include <immintrin.h>
-
-#include <cstdint>
-
-namespace lacuna::kernels::avx512 {
+// Sixteen floats in a register: the vector that the inner/*.inl templates take under AVX-512.
+// Included inside the namespace of an ISA folder, after <immintrin.h>: an inline function shared by folders could be kept in the copy with
+// the most demanding instructions.
 
 struct Vec {
   static constexpr int kLanes = 16;
@@ -16,12 +11,17 @@ struct Vec {
   static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
   // The first n lanes, 0 <= n <= 16; the others are zero and not read.
   static Vec load_first(const float* p, int64_t n) { return {_mm512_maskz_loadu_ps(first(n), p)}; }
-  // Lanes [first, last); the others are zero and not read.
-  static Vec load_between(const float* p, int first, int last) { return {_mm512_maskz_loadu_ps(__mmask16((1u << last) - (1u << first)), p)}; }
+  // A choice of lanes by bits, for loads that leave the others zero and unread.
+  using Lanes = __mmask16;
+  static Lanes lanes(uint32_t bits) { return Lanes(bits); }
+  static Vec load_lanes(const float* p, Lanes lanes) { return {_mm512_maskz_loadu_ps(lanes, p)}; }
   // Of lanes that are zero in a or in b.
   static Vec join(Vec a, Vec b) { return {_mm512_or_ps(a.v, b.v)}; }
   static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
+
+  // Rounded to nearest even; lanes must lie in [-128, 127].
+  static void store_s8(int8_t* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v))); }
 
   static Vec fmadd(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
   static Vec add(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
@@ -31,6 +31,8 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
   static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
   static Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // The sum of all lanes.
+  static float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
   // 2^n for integral n in [-126, 127].
   static Vec power_of_two(Vec n) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
@@ -63,5 +65,3 @@ struct Vec {
  private:
   static __mmask16 first(int64_t n) { return __mmask16((1u << n) - 1); }
 };
-
-}  // namespace lacuna::kernels::avx512

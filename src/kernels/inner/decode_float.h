@@ -1,0 +1,55 @@
+// One to eight tokens times float weights: the inner loops and the stream of bytes that they read.
+//
+// A stream holds groups of 8 rows; a group holds, for each chunk of 64 columns, a tile:
+//   bitmask  8 masks of 64 bits, one for each row, bit c = column c of the chunk is kept; then the kept values, row by row
+//   dense    8 x 64 values
+// Values are f32, bf16 or f16. Columns beyond the last have mask 0 or value 0, rows alike. Tiles follow each other without gaps, so a
+// thread reads one sequential stream; 64 spare bytes follow the end, so that loads need no masks.
+//
+// Bytes decide here: 1 + bits * density bits a weight. Bitmask loops expand a row of the tile by its mask, dense loops convert, both then
+// multiply with the 64 activations of each token.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace lacuna::kernels {
+
+inline constexpr int64_t kDecodeRows = 8, kDecodeCols = 64, kDecodeTokens = 8;
+
+// Activations of up to eight tokens: [chunk][tokens][64], zero beyond the last column. If pair_block is not zero, each pair_block
+// columns are stored as their even columns, then their odd ones: the order in which 16-bit values come apart.
+struct DecodeTask {
+  const std::byte* stream;  // of one group
+  int64_t chunks;
+  const float* x;
+  int64_t tokens;  // 1, 2, 4 or 8
+  float* sums;     // [tokens][sums_stride], 8 rows
+  int64_t sums_stride;
+};
+
+// Multiplies one group; returns where the next begins.
+using DecodeFloat = const std::byte* (*)(const DecodeTask& task) noexcept;
+
+namespace avx2 {
+const std::byte* decode_dense_f32(const DecodeTask& task) noexcept;
+const std::byte* decode_dense_bf16(const DecodeTask& task) noexcept;  // pair_block 16
+const std::byte* decode_dense_f16(const DecodeTask& task) noexcept;
+const std::byte* decode_mask_f32(const DecodeTask& task) noexcept;
+const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept;
+const std::byte* decode_mask_f16(const DecodeTask& task) noexcept;
+}  // namespace avx2
+namespace avx512 {
+const std::byte* decode_dense_f32(const DecodeTask& task) noexcept;
+const std::byte* decode_dense_bf16(const DecodeTask& task) noexcept;  // pair_block 32
+const std::byte* decode_dense_f16(const DecodeTask& task) noexcept;
+const std::byte* decode_mask_f32(const DecodeTask& task) noexcept;
+const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept;
+const std::byte* decode_mask_f16(const DecodeTask& task) noexcept;
+}  // namespace avx512
+namespace avx512_vbmi2 {
+const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept;  // pair_block 32
+const std::byte* decode_mask_f16(const DecodeTask& task) noexcept;
+}  // namespace avx512_vbmi2
+
+}  // namespace lacuna::kernels

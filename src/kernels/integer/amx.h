@@ -1,0 +1,45 @@
+// Int8 on AMX tiles: what the plain half hands to the inner loops. Only PODs, because ISA code includes this header.
+//
+// A step of lane16.h (16 rows x 4 columns) is a row of an AMX right operand, sixteen steps a tile of 16 rows x 64 columns; the left operand
+// is 16 tokens x 64 columns of codes as they stand; the result is [16 tokens][16 rows]. Streams are those of lane16.h with signed codes and
+// an even number of units. Bitmask weights are expanded to tiles once for all tokens, at about three times the cost of one product.
+#pragma once
+
+#include <cstdint>
+
+namespace lacuna::kernels {
+
+constexpr int64_t kAmxTile = 1024;  // bytes; 64 columns
+
+struct AmxCall {
+  const uint8_t* tiles[2];       // of two row groups
+  const int64_t* chunk_offsets;  // [chunks]: of 64 columns
+  int64_t chunks;
+  const uint8_t* x;             // signed codes: token i of tile t, chunk c at x + tile_offsets[t] + i * x_stride + chunk_offsets[c]
+  const int64_t* tile_offsets;  // [token_tiles]
+  int64_t x_stride;
+  int64_t token_tiles;
+  int32_t* sums[2];  // [token_tiles * 16][16]
+};
+
+// Channel-major f32 to codes with the channels of a pixel together. Channel c of pixel i is at x[c * channel_stride + i]; its code goes to
+// out[offsets[i] + c].
+struct PixelQuantization {
+  const float* x;
+  int64_t channels, channel_stride;
+  int64_t pixels;
+  float inverse;
+  const int64_t* offsets;
+  uint8_t* out;
+};
+
+namespace amx_int8 {
+// Tiles of a bitmask stream of `units` (even) units.
+void expand(const uint8_t* stream, int64_t units, uint8_t* tiles) noexcept;
+void multiply(const AmxCall& call) noexcept;
+void quantize_pixels(const PixelQuantization& task) noexcept;
+// out[r][i] = sums[i][r] * scales[r] * x_scale for 16 rows; tokens a multiple of 16.
+void scale_transposed(const int32_t* sums, int64_t tokens, const float* scales, float x_scale, float* out, int64_t out_stride) noexcept;
+}  // namespace amx_int8
+
+}  // namespace lacuna::kernels

@@ -1,0 +1,240 @@
+// Int8 convolution on AMX: dense, static input scale.
+//
+// The input is quantized to padded planes with the channels of a pixel together [row][column][channel]. Sixteen output positions are the
+// tokens of a tile; under one row of the kernel their inputs are one run of kernel_w * channels bytes (one run per tap if taps are dilated),
+// which is cut into chunks of 64 columns, the last one filled up with zero weights. So tiles load straight from the planes, without an
+// im2col. With stride 1 positions follow each other through the padded rows, and the few between two output rows are not stored; with
+// larger strides every output row has its own tiles.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "kernels/conv.h"
+#include "kernels/dispatch.h"
+#include "kernels/epilogue.h"
+#include "kernels/integer/amx_weight.h"
+#include "kernels/support.h"
+
+namespace lacuna::kernels {
+namespace {
+
+// Columns of a kernel row (or tap) side by side, filled up to whole chunks.
+struct Runs {
+  explicit Runs(const ConvProblem& p) : inner(p.in_channels / p.groups), taps(p.dilation_w == 1 ? p.kernel_w : 1) {
+    length = inner * taps, padded = (length + 63) / 64 * 64, count = p.kernel_h * p.kernel_w / taps;
+  }
+  int64_t inner, taps;  // channels, and taps of a run
+  int64_t length, padded, count;
+};
+
+class AmxConv : public PackedConv {
+ public:
+  AmxConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight) : kernel_(kernel), problem_(problem), runs_(problem) {
+    LACUNA_ASSERT(amx_granted());
+    int64_t rows = weight.rows / problem.groups, cols = runs_.count * runs_.padded;
+    std::vector<int8_t> codes(static_cast<size_t>(rows * cols));
+    for (int64_t g = 0; g < problem.groups; g++) {
+      std::fill(codes.begin(), codes.end(), int8_t(0));
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < weight.cols; c++)
+          if (!weight.mask || weight.mask->kept(g * rows + r, c))
+            codes[size_t(r * cols + c / runs_.length * runs_.padded + c % runs_.length)] = weight.codes[(g * rows + r) * weight.cols + c];
+      WeightMatrix padded = {.rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows};
+      groups_.push_back(pack_lane16(padded, amx_layout(), {.format = Lane16Format::kDense}));
+    }
+  }
+
+  std::string_view kernel() const override { return kernel_; }
+  int64_t size_bytes() const override {
+    int64_t bytes = 0;
+    for (const Lane16Weight& group : groups_) bytes += group.size_bytes();
+    return bytes;
+  }
+
+  void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
+    if (batch == 0 || problem_.out_channels == 0) return;
+    Geometry geometry(problem_, runs_, in_h, in_w);
+    uint8_t* planes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, batch * geometry.image_bytes + geometry.spare_bytes());
+    quantize(x, geometry, batch, planes);
+    int64_t pairs = (groups_[0].row_groups() + 1) / 2, tiles = int64_t(geometry.tiles.size()), blocks = (tiles + kBlockTiles - 1) / kBlockTiles;
+    parallel_for(batch * problem_.groups * blocks * pairs, [&](int64_t task) {
+      int64_t pair = task % pairs, block = task / pairs % blocks, group = task / pairs / blocks % problem_.groups,
+              image = task / pairs / blocks / problem_.groups;
+      run_block(geometry, planes, image, group, pair, block * kBlockTiles, std::min(kBlockTiles, tiles - block * kBlockTiles), y, epilogue);
+    });
+  }
+
+ private:
+  static constexpr int64_t kBlockTiles = 16;  // their sums stay in the L1 cache
+
+  // Sixteen positions.
+  struct Tile {
+    int64_t offset;    // of the first in the planes
+    int64_t position;  // of the first: output row * row_positions + column
+  };
+
+  struct Geometry {
+    Geometry(const ConvProblem& p, const Runs& runs, int64_t in_h_, int64_t in_w_)
+        : in_h(in_h_), in_w(in_w_), out_h(p.out_h(in_h_)), out_w(p.out_w(in_w_)) {
+      subsampled = p.kernel_h == 1 && p.kernel_w == 1 && (p.stride_h > 1 || p.stride_w > 1);
+      int64_t step_h = subsampled ? 1 : p.stride_h, step_w = subsampled ? 1 : p.stride_w;
+      height = (out_h - 1) * step_h + (p.kernel_h - 1) * p.dilation_h + 1, width = (out_w - 1) * step_w + (p.kernel_w - 1) * p.dilation_w + 1;
+      group_bytes = height * width * runs.inner, image_bytes = group_bytes * p.groups;
+      pixel_stride = step_w * runs.inner;
+      for (int64_t run = 0; run < runs.count; run++) {
+        int64_t kh = run * runs.taps / p.kernel_w, kw = run * runs.taps % p.kernel_w;
+        for (int64_t c = 0; c < runs.padded; c += 64) chunk_offsets.push_back((kh * p.dilation_h * width + kw * p.dilation_w) * runs.inner + c);
+      }
+      bool continuous = step_h == 1 && step_w == 1;
+      row_positions = continuous ? width : out_w;
+      int64_t rows = continuous ? 1 : out_h, positions = continuous ? (out_h - 1) * width + out_w : out_w;
+      for (int64_t row = 0; row < rows; row++)
+        for (int64_t i = 0; i < positions; i += 16) {
+          tiles.push_back({row * step_h * width * runs.inner + i * pixel_stride, row * row_positions + i});
+          last_position.push_back(row * row_positions + positions);
+        }
+    }
+    // Read by tiles and chunks that pass the end.
+    int64_t spare_bytes() const { return 16 * pixel_stride + 4096; }
+    int64_t in_h, in_w, out_h, out_w;
+    bool subsampled;        // a 1x1 kernel with a stride: planes hold only what it reads
+    int64_t height, width;  // of the planes
+    int64_t group_bytes, image_bytes, pixel_stride;
+    int64_t row_positions;                              // positions from one output row to the next
+    std::vector<int64_t> chunk_offsets, last_position;  // last_position: where the positions of a tile end
+    std::vector<Tile> tiles;
+  };
+
+  void quantize(const float* x, const Geometry& g, int64_t batch, uint8_t* planes) const {
+    const ConvProblem& p = problem_;
+    std::memset(planes + batch * g.image_bytes, 0, size_t(g.spare_bytes()));
+    constexpr int64_t kRowsPerTask = 8;
+    int64_t parts = (g.height + kRowsPerTask - 1) / kRowsPerTask;
+    parallel_for(batch * p.groups * parts, [&](int64_t task) {
+      int64_t part = task % parts, plane = task / parts, first = part * kRowsPerTask, last = std::min(first + kRowsPerTask, g.height);
+      uint8_t* out = planes + plane * g.group_bytes;
+      const float* channels = x + plane * runs_.inner * g.in_h * g.in_w;
+      bool padded = g.height != g.in_h || g.width != g.in_w || p.pad_top || p.pad_left;
+      if (padded) std::memset(out + first * g.width * runs_.inner, 0, size_t((last - first) * g.width * runs_.inner));
+      if (g.subsampled || p.pad_left + g.in_w > g.width) {
+        for (int64_t row = first; row < last; row++) quantize_row(channels, g, row, out);
+      } else {
+        quantize_rows(channels, g, std::max(first, p.pad_top), std::min(last, p.pad_top + g.in_h), out);
+      }
+    });
+  }
+
+  // Whole rows [first, last) of a plane, which all come from the input: its pixels follow each other.
+  void quantize_rows(const float* channels, const Geometry& g, int64_t first, int64_t last, uint8_t* out) const {
+    std::vector<int64_t> offsets;
+    for (int64_t row = first; row < last; row++)
+      for (int64_t w = 0; w < g.in_w; w++) offsets.push_back((row * g.width + problem_.pad_left + w) * runs_.inner);
+    amx_int8::quantize_pixels({.x = channels + (first - problem_.pad_top) * g.in_w,
+                               .channels = runs_.inner,
+                               .channel_stride = g.in_h * g.in_w,
+                               .pixels = int64_t(offsets.size()),
+                               .inverse = 1.0f / problem_.input_scale,
+                               .offsets = offsets.data(),
+                               .out = out});
+  }
+
+  // One row of a plane that leaves input columns out.
+  void quantize_row(const float* channels, const Geometry& g, int64_t row, uint8_t* out) const {
+    const ConvProblem& p = problem_;
+    int64_t in_row = row * (g.subsampled ? p.stride_h : 1) - p.pad_top, step = g.subsampled ? p.stride_w : 1;
+    if (in_row < 0 || in_row >= g.in_h) return;
+    int64_t first = std::clamp<int64_t>((p.pad_left + step - 1) / step, 0, g.width);
+    int64_t last = std::clamp<int64_t>((g.in_w + p.pad_left + step - 1) / step, first, g.width);
+    std::vector<int64_t> offsets;
+    for (int64_t w = first; w < last; w++) offsets.push_back((row * g.width + w) * runs_.inner);
+    const float* x = channels + in_row * g.in_w + first * step - p.pad_left;
+    float* picked = thread_scratch_of<float>(ScratchSlot::kTile, runs_.inner * (last - first));
+    for (int64_t c = 0; c < runs_.inner; c++)
+      for (int64_t i = 0; i < last - first; i++) picked[c * (last - first) + i] = x[c * g.in_h * g.in_w + i * step];
+    amx_int8::quantize_pixels({.x = picked,
+                               .channels = runs_.inner,
+                               .channel_stride = last - first,
+                               .pixels = last - first,
+                               .inverse = 1.0f / p.input_scale,
+                               .offsets = offsets.data(),
+                               .out = out});
+  }
+
+  void run_block(const Geometry& g, const uint8_t* planes, int64_t image, int64_t group, int64_t pair, int64_t first_tile, int64_t tiles, float* y,
+                 const Epilogue& epilogue) const {
+    const Lane16Weight& weight = groups_[size_t(group)];
+    int64_t row_groups = std::min<int64_t>(2, weight.row_groups() - 2 * pair), positions = tiles * 16;
+    int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * positions * 16);
+    std::array<int64_t, kBlockTiles> tile_offsets;
+    for (int64_t t = 0; t < tiles; t++) tile_offsets[size_t(t)] = g.tiles[size_t(first_tile + t)].offset;
+    AmxCall call = {.tiles = {},
+                    .chunk_offsets = g.chunk_offsets.data(),
+                    .chunks = int64_t(g.chunk_offsets.size()),
+                    .x = planes + image * g.image_bytes + group * g.group_bytes,
+                    .tile_offsets = tile_offsets.data(),
+                    .x_stride = g.pixel_stride,
+                    .token_tiles = tiles,
+                    .sums = {sums, sums + positions * 16}};
+    for (int64_t i = 0; i < 2; i++)  // an odd last row group is multiplied twice
+      call.tiles[i] = reinterpret_cast<const uint8_t*>(weight.stream.get()) + weight.stream_begin[size_t(2 * pair + std::min(i, row_groups - 1))];
+    amx_int8::multiply(call);
+    float* scaled = thread_scratch_of<float>(ScratchSlot::kTileThird, 16 * positions);
+    for (int64_t i = 0; i < row_groups; i++) {
+      int64_t row = (2 * pair + i) * 16;
+      amx_int8::scale_transposed(call.sums[i], positions, weight.scales.data() + row, problem_.input_scale, scaled, positions);
+      store(g, image, group * weight.rows + row, std::min<int64_t>(16, weight.rows - row), first_tile, tiles, scaled, y, epilogue);
+    }
+  }
+
+  // Stores `rows` channels from `channel` on, a piece of an output row at a time.
+  void store(const Geometry& g, int64_t image, int64_t channel, int64_t rows, int64_t first_tile, int64_t tiles, const float* scaled, float* y,
+             const Epilogue& epilogue) const {
+    int64_t pixels = g.out_h * g.out_w, image_size = problem_.out_channels * pixels;
+    Epilogue image_epilogue = epilogue;
+    if (epilogue.residual) image_epilogue.residual += image * image_size;
+    image_epilogue.residual_stride = pixels;
+    auto put = [&](int64_t lane, int64_t pixel, int64_t count) {
+      store_channel_major(
+          {.sums = scaled + lane, .sums_stride = tiles * 16, .first_row = channel, .rows = rows, .first_token = pixel, .tokens = count},
+          y + image * image_size, pixels, image_epilogue);
+    };
+    bool unbroken = g.row_positions == g.out_w && g.last_position[0] == pixels;  // positions are pixels
+    if (unbroken) return put(0, first_tile * 16, std::min(tiles * 16, pixels - first_tile * 16));
+    for (int64_t t = 0; t < tiles; t++)
+      for (int64_t lane = 0; lane < 16;) {
+        int64_t position = g.tiles[size_t(first_tile + t)].position + lane;
+        if (position >= g.last_position[size_t(first_tile + t)]) break;
+        int64_t h = position / g.row_positions, w = position % g.row_positions;
+        int64_t length = std::min(16 - lane, g.row_positions - w), outputs = std::min(length, g.out_w - w);
+        if (outputs > 0) put(16 * t + lane, h * g.out_w + w, outputs);
+        lane += length;
+      }
+  }
+
+  std::string_view kernel_;
+  ConvProblem problem_;
+  Runs runs_;
+  std::vector<Lane16Weight> groups_;
+};
+
+std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures& cpu) {
+  if (auto reason = lacks(cpu, "amx_int8")) return reason;
+  if (problem.weights != DType::kS8 || problem.activations != DType::kS8) return "takes s8 weights and activations";
+  if (problem.in_channels == problem.groups && problem.groups > 1) return "is not for depthwise convolutions";
+  if (!amx_granted()) return "the operating system does not grant AMX tiles";
+  return std::nullopt;
+}
+
+}  // namespace
+
+extern const ConvKernel amx_int8_conv_dense_s8 = {.name = "amx_int8::conv_dense_s8",
+                                                  .help = "dense int8 in AMX tiles",
+                                                  .sparse = false,
+                                                  .break_even = 0,
+                                                  .accepts = accepts,
+                                                  .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
+                                                    return std::make_unique<AmxConv>("amx_int8::conv_dense_s8", p, w);
+                                                  }};
+
+}  // namespace lacuna::kernels

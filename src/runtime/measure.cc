@@ -1,0 +1,233 @@
+#include "runtime/measure.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <chrono>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <nlohmann/json.hpp>
+
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "base/rng.h"
+#include "lacuna/error.h"
+
+namespace lacuna {
+namespace {
+
+using kernels::ConvKernel;
+using kernels::ConvProblem;
+using kernels::LinearKernel;
+using kernels::LinearProblem;
+using kernels::WeightMatrix;
+
+constexpr double kWorthwhile = 1.05;  // sparse must be this much faster than dense
+constexpr size_t kDenseCandidates = 3, kSparseCandidates = 4;
+constexpr int kRounds = 5;
+
+struct Measurement {
+  std::string dense, sparse;  // kernel names; sparse may be empty
+  double dense_us = 0, sparse_us = 0;
+};
+
+std::filesystem::path cache_file() {
+  const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
+  if (!(cache && *cache) && !(home && *home)) return {};
+  std::string cpu = cpu_name();
+  std::replace_if(
+      cpu.begin(), cpu.end(), [](unsigned char c) { return !std::isalnum(c); }, '-');
+  return (cache && *cache ? std::filesystem::path(cache) : std::filesystem::path(home) / ".cache") / "lacuna" / cat("plan-", cpu, ".json");
+}
+
+// The table of measurements. A cache file that cannot be read or written is as good as none.
+class Table {
+ public:
+  std::optional<Measurement> find(const std::string& key) {
+    std::lock_guard lock(mutex_);
+    load();
+    auto it = known_.find(key);
+    return it == known_.end() ? std::nullopt : std::optional(it->second);
+  }
+  void add(const std::string& key, const Measurement& m) {
+    std::lock_guard lock(mutex_);
+    known_[key] = m;
+    save();
+  }
+  void forget() {
+    std::lock_guard lock(mutex_);
+    known_.clear();
+    loaded_ = true;
+    std::error_code ignored;
+    std::filesystem::remove(cache_file(), ignored);
+  }
+
+ private:
+  void load() {
+    if (std::exchange(loaded_, true)) return;
+    std::ifstream file(cache_file());
+    if (!file) return;
+    nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
+    if (!json.is_object() || !json.contains("kernels")) return;
+    for (auto& [key, m] : json["kernels"].items()) {
+      try {
+        known_[key] = {m.at("dense").get<std::string>(), m.at("sparse").get<std::string>(), m.at("dense_us").get<double>(),
+                       m.at("sparse_us").get<double>()};
+      } catch (const nlohmann::json::exception&) {
+      }
+    }
+  }
+  void save() const {
+    std::filesystem::path path = cache_file();
+    if (path.empty()) return;
+    std::error_code error;
+    std::filesystem::create_directories(path.parent_path(), error);
+    nlohmann::json json;
+    for (auto& [key, m] : known_)
+      json["kernels"][key] = {{"dense", m.dense}, {"sparse", m.sparse}, {"dense_us", m.dense_us}, {"sparse_us", m.sparse_us}};
+    std::filesystem::path partial = path;
+    partial += cat(".", getpid());
+    std::ofstream(partial) << json.dump(1);
+    std::filesystem::rename(partial, path, error);
+  }
+
+  std::mutex mutex_;
+  bool loaded_ = false;
+  std::map<std::string, Measurement> known_;
+};
+
+Table& table() {
+  static Table instance;
+  return instance;
+}
+
+double microseconds(const std::function<void()>& run) {
+  auto begin = std::chrono::steady_clock::now();
+  run();
+  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// Measured key: sparsity in steps of 5 %, so that weights of one kind share a measurement.
+template <class Problem, class... Size>
+std::string key_of(Problem problem, Size... size) {
+  problem.sparsity = std::round(problem.sparsity * 20) / 20;
+  return cat(problem.to_string(size...), " isa=", isa_summary(cpu_features()), " threads=", thread_count());
+}
+
+// Candidates in turns, so that a disturbance hits all; the smallest time counts. `prepare` packs one and gives its run.
+template <class Kernel>
+Measurement measure(std::span<const Kernel* const> candidates, const std::function<std::function<void()>(const Kernel&)>& prepare) {
+  std::vector<std::function<void()>> runs;
+  for (const Kernel* kernel : candidates) runs.push_back(prepare(*kernel));
+  std::vector<double> best(candidates.size(), 1e30);
+  for (auto& run : runs) run();
+  for (int round = 0; round < kRounds; round++)
+    for (size_t i = 0; i < runs.size(); i++) best[i] = std::min(best[i], microseconds(runs[i]));
+  Measurement m;
+  for (size_t i = 0; i < candidates.size(); i++) {
+    auto& name = candidates[i]->sparse ? m.sparse : m.dense;
+    auto& us = candidates[i]->sparse ? m.sparse_us : m.dense_us;
+    if (name.empty() || best[i] < us) name = candidates[i]->name, us = best[i];
+  }
+  return m;
+}
+
+template <class Kernel, class Accepts>
+std::vector<const Kernel*> candidates_of(std::span<const Kernel> kernels, Accepts&& accepts) {
+  std::vector<const Kernel*> out;
+  size_t dense = 0, sparse = 0;
+  for (const Kernel& kernel : kernels) {
+    if (!accepts(kernel)) continue;
+    // The reference kernel, last of all, is a candidate only if there is no other.
+    if (&kernel == &kernels.back() && dense > 0) continue;
+    if (kernel.sparse ? sparse++ < kSparseCandidates : dense++ < kDenseCandidates) out.push_back(&kernel);
+  }
+  return out;
+}
+
+template <class Kernel>
+Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_view)) {
+  auto ratio = [](double r) { return cat(double(int64_t(r * 100 + 0.5)) / 100, "x"); };
+  if (m.dense.empty()) return {&named(m.sparse), "no dense kernel takes this problem"};
+  if (m.sparse.empty()) return {&named(m.dense), "dense: no sparse kernel takes this problem"};
+  double speedup = m.dense_us / m.sparse_us;
+  if (speedup >= kWorthwhile) return {&named(m.sparse), cat("sparse ", ratio(speedup), " as fast as dense (measured)")};
+  return {&named(m.dense), cat("dense: sparse is only ", ratio(speedup), " as fast (measured)")};
+}
+
+template <class Kernel>
+Choice<Kernel> by_table(const Kernel& kernel, const std::string& pattern, double sparsity) {
+  if (kernel.sparse) return {&kernel, cat("sparse: ", sparsity, " zeros are above the break-even of ", kernel.break_even, " (static table)")};
+  return {&kernel, pattern == "dense" ? "dense weight" : cat("dense: no sparse kernel pays at ", sparsity, " zeros (static table)")};
+}
+
+std::vector<float> random_values(int64_t n) {
+  Rng rng(1);
+  std::vector<float> values(static_cast<size_t>(n));
+  for (float& v : values) v = float(rng.uniform() * 2 - 1);
+  return values;
+}
+
+template <class Kernel>
+bool still_known(std::span<const Kernel> kernels, const Measurement& m) {
+  auto has = [&](const std::string& name) {
+    return name.empty() || std::any_of(kernels.begin(), kernels.end(), [&](auto& k) { return k.name == name; });
+  };
+  return has(m.dense) && has(m.sparse);
+}
+
+}  // namespace
+
+int64_t tokens_class(int64_t tokens) { return int64_t(std::min<uint64_t>(512, std::bit_ceil(uint64_t(std::max<int64_t>(1, tokens))))); }
+
+void forget_measurements() { table().forget(); }
+
+Choice<LinearKernel> static_choice(const LinearProblem& problem, int64_t tokens) {
+  return by_table(kernels::first_accepting(problem, tokens), problem.pattern, problem.sparsity);
+}
+Choice<ConvKernel> static_choice(const ConvProblem& problem) {
+  return by_table(kernels::first_accepting(problem), problem.pattern, problem.sparsity);
+}
+
+Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens) {
+  std::string key = key_of(problem, tokens);
+  auto known = table().find(key);
+  if (!known || !still_known(kernels::linear_kernels(), *known)) {
+    auto candidates =
+        candidates_of(kernels::linear_kernels(), [&](const LinearKernel& kernel) { return !kernel.accepts(problem, tokens, cpu_features()); });
+    if (candidates.size() == 1) return {candidates[0], problem.pattern == "dense" ? "dense weight" : "the only kernel that takes this problem"};
+    std::vector<float> x = random_values(tokens * weight.cols), y(size_t(tokens * weight.rows));
+    known = measure<LinearKernel>(candidates, [&](const LinearKernel& kernel) -> std::function<void()> {
+      std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
+      return [&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); };
+    });
+    table().add(key, *known);
+  }
+  return decide<LinearKernel>(*known, kernels::linear_kernel_named);
+}
+
+Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w) {
+  std::string key = key_of(problem, batch, in_h, in_w);
+  auto known = table().find(key);
+  if (!known || !still_known(kernels::conv_kernels(), *known)) {
+    auto candidates = candidates_of(kernels::conv_kernels(), [&](const ConvKernel& kernel) { return !kernel.accepts(problem, cpu_features()); });
+    if (candidates.size() == 1) return {candidates[0], problem.pattern == "dense" ? "dense weight" : "the only kernel that takes this problem"};
+    // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
+    auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
+    std::vector<float> x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
+    std::vector<float> y(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
+    known = measure<ConvKernel>(candidates, [&](const ConvKernel& kernel) -> std::function<void()> {
+      std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
+      return [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
+    });
+    table().add(key, *known);
+  }
+  return decide<ConvKernel>(*known, kernels::conv_kernel_named);
+}
+
+}  // namespace lacuna

@@ -1,0 +1,215 @@
+// Transposes, slices and splits: strided copies with merged axes.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "kernels/support.h"
+#include "runtime/ops/ops.h"
+#include "runtime/ops/vector_ops.h"
+#include "runtime/reference/support.h"
+
+namespace lacuna {
+namespace {
+
+// y[i] = x[offset + sum of index * strides], axes merged where the source goes on contiguously.
+struct StridedCopy {
+  Shape shape;
+  std::vector<int64_t> strides;
+  int64_t offset = 0;
+  size_t width = 4;  // bytes of an element
+};
+
+StridedCopy merged(const Shape& shape, const std::vector<int64_t>& strides, int64_t offset, DType type) {
+  StridedCopy copy{.offset = offset, .width = size_t(bits_of(type) / 8)};
+  for (size_t i = 0; i < shape.size(); i++) {
+    if (shape[i] == 1) continue;
+    if (!copy.shape.empty() && copy.strides.back() == strides[i] * shape[i]) {
+      copy.shape.back() *= shape[i];
+      copy.strides.back() = strides[i];
+    } else {
+      copy.shape.push_back(shape[i]);
+      copy.strides.push_back(strides[i]);
+    }
+  }
+  return copy;
+}
+
+template <class T>
+void copy_row(const T* from, int64_t stride, int64_t n, T* to) {
+  for (int64_t i = 0; i < n; i++) to[i] = from[i * stride];
+}
+
+void run_copy(const StridedCopy& copy, const std::byte* x, std::byte* y) {
+  x += size_t(copy.offset) * copy.width;
+  if (copy.shape.empty()) {
+    std::memcpy(y, x, copy.width);
+    return;
+  }
+  size_t rank = copy.shape.size();
+  int64_t inner = copy.shape.back(), rows = 1, stride = copy.strides.back();
+  // A matrix transposed as a whole, in f32: the vectorised transposition.
+  bool matrix = rank >= 2 && copy.width == 4 && copy.strides[rank - 2] == 1 && stride > 1;
+  size_t outer_rank = matrix ? rank - 2 : rank - 1;
+  for (size_t i = 0; i < outer_rank; i++) rows *= copy.shape[i];
+  int64_t block = matrix ? copy.shape[rank - 2] * inner : inner;
+  constexpr int64_t kElementTile = 16384;
+  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, block));
+  parallel_for((rows + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
+    for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++) {
+      int64_t rest = r, from = 0;
+      for (size_t i = outer_rank; i-- > 0; rest /= copy.shape[i]) from += rest % copy.shape[i] * copy.strides[i];
+      const std::byte* source = x + size_t(from) * copy.width;
+      std::byte* to = y + size_t(r * block) * copy.width;
+      if (matrix) {
+        kernels::transpose(reinterpret_cast<const float*>(source), stride, inner, copy.shape[rank - 2], reinterpret_cast<float*>(to), inner);
+      } else if (stride == 1) {
+        std::memcpy(to, source, size_t(inner) * copy.width);
+      } else {
+        reference::with_width(copy.width == 8   ? DType::kU64
+                              : copy.width == 4 ? DType::kU32
+                              : copy.width == 2 ? DType::kU16
+                                                : DType::kU8,
+                              [&](auto type) {
+                                using T = decltype(type);
+                                copy_row(reinterpret_cast<const T*>(source), stride, inner, reinterpret_cast<T*>(to));
+                              });
+      }
+    }
+  });
+}
+
+StepFn step_of(StridedCopy copy, size_t output = 0) {
+  return [=](const StepCall& call) {
+    if (call.outputs[output] && call.out(output).size() > 0) run_copy(copy, call.in(0).raw(), call.out(output).mutable_raw());
+  };
+}
+
+}  // namespace
+
+CompiledStep compile_transpose(const OpContext& context) {
+  Shape x = context.shape(0), perm = context.attributes().integers("perm");
+  if (!context.attributes().has("perm"))
+    for (int64_t i = int64_t(x.size()); i-- > 0;) perm.push_back(i);
+  auto own = reference::strides_of(x);
+  std::vector<int64_t> strides;
+  for (int64_t axis : perm) strides.push_back(own[size_t(axis)]);
+  return {.kernel = "strided copy", .run = step_of(merged(context.out_shape(), strides, 0, storage_type(context.type(0))))};
+}
+
+CompiledStep compile_slice(const OpContext& context) {
+  auto starts = context.integers(1), ends = context.integers(2), axes = context.integers(3), steps = context.integers(4);
+  if (!starts || !ends || (context.has(3) && !axes) || (context.has(4) && !steps)) return {};
+  reference::SliceView view = reference::slice_view(OpCall{context.node(), {}, {}, {}}, context.shape(0), *starts, *ends, axes, steps);
+  return {
+      .kernel = "strided copy", .run = step_of(merged(view.shape, view.strides, view.offset, storage_type(context.type(0)))), .unread = {1, 2, 3, 4}};
+}
+
+// Of channels that come in whole blocks: blocks follow blocks. All other joins are left to the reference, which copies in whole runs too.
+CompiledStep compile_concat(const OpContext& context) {
+  int64_t block = 0, axis = context.attributes().integer("axis", 0);
+  size_t inputs = context.node().inputs.size();
+  for (size_t i = 0; i < inputs; i++) block = std::max(block, context.block(i));
+  Shape out = context.out_shape();
+  if (block == 0 || out.size() < 3 || (axis != 1 && axis + int64_t(out.size()) != 1)) return {};
+  int64_t pixels = element_count(std::span(out).subspan(2)), batch = out[0], whole = 0;
+  std::vector<int64_t> sizes;
+  for (size_t i = 0; i < inputs; i++) {
+    int64_t channels = context.shape(i)[1];
+    if (!context.is_float(i) || (channels % block && i + 1 < inputs)) return {};
+    sizes.push_back((channels + block - 1) / block * block * pixels);
+    whole += sizes.back();
+  }
+  return {.kernel = "channel blocks",
+          .run =
+              [=](const StepCall& call) {
+                for (int64_t n = 0; n < batch; n++) {
+                  float* to = call.out_floats() + n * whole;
+                  for (size_t i = 0; i < inputs; to += sizes[i], i++)
+                    std::memcpy(to, call.floats(i) + n * sizes[i], size_t(sizes[i]) * sizeof(float));
+                }
+              },
+          .input_blocks = std::vector<int64_t>(inputs, block),
+          .output_block = block};
+}
+
+CompiledStep compile_split(const OpContext& context) {
+  Shape x = context.shape(0);
+  int64_t axis = context.attributes().integer("axis", 0);
+  if (axis < 0) axis += int64_t(x.size());
+  auto strides = reference::strides_of(x);
+  std::vector<StepFn> parts;
+  int64_t begin = 0;
+  for (size_t i = 0; i < context.node().outputs.size(); i++) {
+    if (context.node().outputs[i] == kNoValue) return {};
+    Shape shape = context.out_shape(i);
+    parts.push_back(step_of(merged(shape, strides, begin * strides[size_t(axis)], storage_type(context.type(0))), i));
+    begin += shape[size_t(axis)];
+  }
+  return {.kernel = "strided copy",
+          .run =
+              [=](const StepCall& call) {
+                for (auto& part : parts) part(call);
+              },
+          .unread = {1}};
+}
+
+// Resizing of the two last axes with one or two taps each (nearest and linear): rows are blended first, then columns.
+CompiledStep compile_resize(const OpContext& context) {
+  if (!context.is_float(0) || context.shape(0).size() < 2) return {};
+  auto floats = [&](size_t i) -> std::optional<std::vector<float>> {
+    if (!context.has(i)) return std::vector<float>();
+    if (auto known = context.integers(i)) return std::vector<float>(known->begin(), known->end());
+    const Tensor* t = context.constant(i);
+    if (!t) return std::nullopt;
+    Tensor f = t->to(DType::kF32);
+    return std::vector<float>(f.data<float>().begin(), f.data<float>().end());
+  };
+  auto roi = floats(1), scales = floats(2);
+  auto sizes = context.has(3) ? context.integers(3) : std::vector<int64_t>();
+  if (!roi || !scales || !sizes || context.attributes().text("coordinate_transformation_mode", "") == "tf_crop_and_resize") return {};
+  Shape x = context.shape(0);
+  reference::ResizePlan plan = reference::resize_plan(OpCall{context.node(), {}, {}, {}}, x, *roi, *scales, *sizes);
+  size_t rank = x.size();
+  for (size_t d = 0; d < rank; d++)
+    for (size_t i = 0; i < plan.taps[d].size(); i++) {
+      auto& taps = plan.taps[d][i];
+      if (d + 2 < rank ? taps.size() != 1 || taps[0].index != int64_t(i) : taps.empty() || taps.size() > 2) return {};
+    }
+  // Two taps per index, the second perhaps of weight 0.
+  struct Pair {
+    int64_t a, b;
+    float wa, wb;
+  };
+  auto pairs = [&](size_t axis) {
+    std::vector<Pair> out;
+    for (auto& t : plan.taps[axis]) out.push_back({t[0].index, t.back().index, float(t[0].weight), t.size() > 1 ? float(t[1].weight) : 0});
+    return out;
+  };
+  int64_t in_h = x[rank - 2], in_w = x[rank - 1], out_h = plan.shape[rank - 2], out_w = plan.shape[rank - 1],
+          planes = in_h > 0 && in_w > 0 ? element_count(x) / (in_h * in_w) : 0;
+  return {.kernel = "planes",
+          .run =
+              [=, rows = pairs(rank - 2), columns = pairs(rank - 1)](const StepCall& call) {
+                parallel_for(planes, [&](int64_t p) {
+                  std::vector<float> blended(static_cast<size_t>(in_w));
+                  const float* image = call.floats(0) + p * in_h * in_w;
+                  for (int64_t oy = 0; oy < out_h; oy++) {
+                    const Pair& r = rows[size_t(oy)];
+                    const float *a = image + r.a * in_w, *b = image + r.b * in_w;
+                    if (r.wb != 0) {
+                      for (int64_t i = 0; i < in_w; i++) blended[size_t(i)] = r.wa * a[i] + r.wb * b[i];
+                      a = blended.data();
+                    }
+                    float* y = call.out_floats() + (p * out_h + oy) * out_w;
+                    for (int64_t ox = 0; ox < out_w; ox++) {
+                      const Pair& c = columns[size_t(ox)];
+                      y[ox] = c.wb != 0 ? c.wa * a[c.a] + c.wb * a[c.b] : a[c.a];
+                    }
+                  }
+                });
+              },
+          .unread = {1, 2, 3}};
+}
+
+}  // namespace lacuna

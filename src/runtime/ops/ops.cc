@@ -1,0 +1,54 @@
+#include "runtime/ops/ops.h"
+
+#include "runtime/passes/fuse_epilogues.h"
+
+namespace lacuna {
+
+const Tensor* OpContext::constant(size_t i) const { return is_weight(i) ? &constant_(node().inputs[i]) : nullptr; }
+
+std::optional<std::vector<int64_t>> OpContext::integers(size_t i) const {
+  if (!has(i)) return std::nullopt;
+  auto& elements = facts_[size_t(node().inputs[i])].elements;
+  return elements ? constant_shape(*elements) : std::nullopt;
+}
+
+std::shared_ptr<RopeTables> OpContext::rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor) const {
+  auto& tables = tables_.rope[{positions, frequencies, factor}];
+  if (!tables) tables = std::make_shared<RopeTables>(frequencies, factor);
+  return tables;
+}
+
+CompiledStep compile_op(const OpContext& context) {
+  switch (context.node().op) {
+    case Op::linear: return compile_linear(context);
+    case Op::matmul: return compile_matmul(context);
+    case Op::embedding: return compile_embedding(context);
+    case Op::conv: return compile_conv(context);
+    case Op::attention: return compile_attention(context);
+    case Op::rope: return compile_rope(context);
+    case Op::layer_norm: return compile_layer_norm(context);
+    case Op::rms_norm: return compile_rms_norm(context);
+    case Op::batch_norm: return compile_batch_norm(context);
+    case Op::softmax: return compile_softmax(context);
+    case Op::add:
+    case Op::sub:
+    case Op::mul:
+    case Op::div: return compile_binary(context);
+    case Op::global_average_pool: return compile_global_average_pool(context);
+    case Op::max_pool:
+    case Op::average_pool: return compile_pool(context);
+    case Op::resize: return compile_resize(context);
+    case Op::reduce_mean:
+    case Op::reduce_sum: return compile_reduce(context);
+    case Op::erf:
+    case Op::elu:
+    case Op::mish: return compile_unary(context);
+    case Op::transpose: return compile_transpose(context);
+    case Op::concat: return compile_concat(context);
+    case Op::slice: return compile_slice(context);
+    case Op::split: return compile_split(context);
+    default: return compile_activation(context);
+  }
+}
+
+}  // namespace lacuna

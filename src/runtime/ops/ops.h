@@ -1,0 +1,116 @@
+// Compiling one node of a Program: from shapes and constants to a step. One function per op that has a fast path; all other ops
+// run as the reference does.
+#pragma once
+
+#include <functional>
+
+#include "graph/infer.h"
+#include "runtime/ops/rope_tables.h"
+#include "runtime/packs.h"
+#include "runtime/plan_node.h"
+
+namespace lacuna {
+
+// One execution of a step. An absent optional input is nullptr.
+struct StepCall {
+  std::span<Tensor*const> inputs, outputs;
+  int64_t past;  // tokens already in the caches
+  int64_t run;   // counts the runs of the Program
+
+  const Tensor& in(size_t i) const { return *inputs[i]; }
+  Tensor& out(size_t i) const { return *outputs[i]; }
+  const float* floats(size_t i) const { return i < inputs.size() && inputs[i] ? reinterpret_cast<const float*>(inputs[i]->raw()) : nullptr; }
+  float* out_floats() const { return reinterpret_cast<float*>(outputs[0]->mutable_raw()); }
+};
+using StepFn = std::function<void(const StepCall&)>;
+
+struct CompiledStep {
+  std::string kernel;
+  StepFn run;                    // empty: no fast path
+  std::vector<size_t> in_place;  // inputs whose memory the output may take over
+  std::vector<size_t> unread;    // inputs that the step does not read (packed weights)
+  // Channels per block in which an input is read and output 0 written ([n, c / block, pixels, block]); 0, or beyond the end: plain.
+  std::vector<int64_t> input_blocks = {};
+  int64_t output_block = 0;
+};
+
+// What the steps of a Program share.
+struct SharedTables {
+  std::map<std::tuple<ValueId, std::vector<double>, double>, std::shared_ptr<RopeTables>> rope;
+};
+
+// What a compile function sees. Shapes are those of the binding.
+class OpContext {
+ public:
+  OpContext(const Graph& graph, const PlanNode& plan, const std::vector<Fact>& facts, PackStore& packs, SharedTables& tables,
+            const std::function<const Tensor&(ValueId)>& constant, std::function<int64_t(ValueId)> block_of)
+      : graph_(graph), plan_(plan), facts_(facts), packs_(packs), tables_(tables), constant_(constant), block_of_(std::move(block_of)) {}
+
+  const Graph& graph() const { return graph_; }
+  const PlanNode& plan() const { return plan_; }
+  const Node& node() const { return plan_.node; }
+  const Attributes& attributes() const { return plan_.node.attributes; }
+  PackStore& packs() const { return packs_; }
+  std::shared_ptr<RopeTables> rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor) const;
+
+  bool has(size_t i) const { return plan_.has(i); }
+  Shape shape(size_t i) const { return shape_of(node().inputs[i]); }
+  Shape out_shape(size_t i = 0) const { return shape_of(node().outputs[i]); }
+  DType type(size_t i) const { return facts_[size_t(node().inputs[i])].dtype; }
+  bool is_float(size_t i) const { return has(i) && lacuna::is_float(type(i)); }
+  bool is_weight(size_t i) const { return has(i) && graph_.weight_of(node().inputs[i]); }
+  const Weight& weight(size_t i) const { return *graph_.weight_of(node().inputs[i]); }
+  // The value of a weight or of an input whose elements are known, decoded; nullptr otherwise.
+  const Tensor* constant(size_t i) const;
+  std::optional<std::vector<int64_t>> integers(size_t i) const;  // elements known as integers
+
+  // Channels per block in which the input is held at this point of the Program; 0: plain. Blocks are used only where nobody watches.
+  int64_t block(size_t i) const { return has(i) && block_of_ ? block_of_(node().inputs[i]) : 0; }
+  bool may_block() const { return bool(block_of_); }
+
+  kernels::Epilogue epilogue() const { return {.activation = plan_.activation, .alpha = plan_.alpha, .beta = plan_.beta}; }
+
+ private:
+  Shape shape_of(ValueId v) const { return *constant_shape(*facts_[size_t(v)].shape); }
+
+  const Graph& graph_;
+  const PlanNode& plan_;
+  const std::vector<Fact>& facts_;
+  PackStore& packs_;
+  SharedTables& tables_;
+  const std::function<const Tensor&(ValueId)>& constant_;
+  std::function<int64_t(ValueId)> block_of_;
+};
+
+// Elements of a tensor of `shape` [n, c, spatial...] held in blocks of channels.
+inline int64_t blocked_count(const Shape& shape, int64_t block) {
+  return block ? shape[0] * ((shape[1] + block - 1) / block * block) * element_count(std::span(shape).subspan(2)) : element_count(shape);
+}
+
+// An empty step if the op, or this use of it, has no fast path.
+CompiledStep compile_op(const OpContext& context);
+
+// The compile functions, by file.
+CompiledStep compile_linear(const OpContext& context);
+CompiledStep compile_matmul(const OpContext& context);
+CompiledStep compile_embedding(const OpContext& context);
+CompiledStep compile_conv(const OpContext& context);
+CompiledStep compile_attention(const OpContext& context);
+CompiledStep compile_rope(const OpContext& context);
+CompiledStep compile_layer_norm(const OpContext& context);
+CompiledStep compile_rms_norm(const OpContext& context);
+CompiledStep compile_batch_norm(const OpContext& context);
+CompiledStep compile_softmax(const OpContext& context);
+CompiledStep compile_activation(const OpContext& context);
+CompiledStep compile_binary(const OpContext& context);
+CompiledStep compile_global_average_pool(const OpContext& context);
+CompiledStep compile_pool(const OpContext& context);
+CompiledStep compile_resize(const OpContext& context);
+CompiledStep compile_reduce(const OpContext& context);
+CompiledStep compile_unary(const OpContext& context);
+CompiledStep compile_transpose(const OpContext& context);
+CompiledStep compile_concat(const OpContext& context);
+CompiledStep compile_slice(const OpContext& context);
+CompiledStep compile_split(const OpContext& context);
+
+}  // namespace lacuna

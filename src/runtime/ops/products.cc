@@ -1,0 +1,119 @@
+// Linear, embedding, conv and matmul.
+#include <cstring>
+
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "lacuna/error.h"
+#include "runtime/ops/ops.h"
+#include "runtime/ops/vector_ops.h"
+#include "runtime/reference/support.h"
+
+namespace lacuna {
+
+CompiledStep compile_linear(const OpContext& context) {
+  if (!context.is_weight(1) || !context.is_float(0)) return {};
+  Shape x = context.shape(0);
+  int64_t cols = x.back(), tokens = element_count(std::span(x).subspan(0, x.size() - 1)), rows = context.out_shape().back();
+  auto packed = context.packs().linear(context.node(), tokens);
+  kernels::Epilogue epilogue = context.epilogue();
+  epilogue.residual_stride = rows;
+  return {.kernel = std::string(packed->kernel()),
+          .run =
+              [=](const StepCall& call) {
+                kernels::Epilogue e = epilogue;
+                e.bias = call.floats(2), e.residual = call.floats(3);
+                packed->run(call.floats(0), cols, tokens, call.out_floats(), rows, e);
+              },
+          .in_place = {3},
+          .unread = {1}};
+}
+
+// Rows are decoded as they are asked for, so that the table stays in its encoding.
+CompiledStep compile_embedding(const OpContext& context) {
+  if (!context.is_weight(1) || context.is_float(0) || context.weight(1).layout != MatrixLayout::kOutIn) return {};
+  auto weight = std::make_shared<Weight>(context.weight(1));
+  auto data = std::make_shared<WeightData>(weight->load());
+  int64_t vocab = weight->shape[0], width = weight->shape[1];
+  std::string name = context.node().name;
+  return {.kernel = "rows",
+          .run =
+              [=](const StepCall& call) {
+                float* y = call.out_floats();
+                for (int64_t id : reference::integers_of(call.in(0))) {
+                  if (id < -vocab || id >= vocab)
+                    throw InvalidData(cat("node '", name, "' (embedding): id ", id, " is outside of a table with ", vocab, " rows"));
+                  decode_rows(*weight, *data, id < 0 ? id + vocab : id, 1, y);
+                  y += width;
+                }
+              },
+          .unread = {1}};
+}
+
+CompiledStep compile_conv(const OpContext& context) {
+  Shape x = context.shape(0), w = context.shape(1), y = context.out_shape();
+  if (!context.is_weight(1) || (x.size() != 3 && x.size() != 4)) return {};
+  reference::Windows windows = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, Shape(w.begin() + 2, w.end()));
+  bool two = x.size() == 4;
+  // One spatial dimension is a picture of height 1.
+  auto along = [&](const Shape& v, bool height, int64_t one) { return two ? v[height ? 0 : 1] : height ? one : v[0]; };
+  kernels::ConvProblem problem{.in_channels = x[1],
+                               .out_channels = w[0],
+                               .groups = context.attributes().integer("groups", 1),
+                               .kernel_h = along(windows.kernel, true, 1),
+                               .kernel_w = along(windows.kernel, false, 1),
+                               .stride_h = along(windows.strides, true, 1),
+                               .stride_w = along(windows.strides, false, 1),
+                               .dilation_h = along(windows.dilations, true, 1),
+                               .dilation_w = along(windows.dilations, false, 1),
+                               .pad_top = along(windows.pad_begin, true, 0),
+                               .pad_left = along(windows.pad_begin, false, 0),
+                               .pad_bottom = along(windows.pad_end, true, 0),
+                               .pad_right = along(windows.pad_end, false, 0)};
+  int64_t batch = x[0], in_h = along(windows.input, true, 1), in_w = along(windows.input, false, 1);
+  auto packed = context.packs().conv(context.node(), problem, batch, in_h, in_w);
+  kernels::Epilogue epilogue = context.epilogue();
+  CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}};
+  bool blocked = context.may_block() && packed->output_block() > 0;
+  if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
+  step.run = [=](const StepCall& call) {
+    kernels::Epilogue e = epilogue;
+    e.bias = call.floats(2), e.residual = call.floats(3);
+    if (blocked)
+      packed->run_blocked(call.floats(0), batch, in_h, in_w, call.out_floats(), e);
+    else
+      packed->run(call.floats(0), batch, in_h, in_w, call.out_floats(), e);
+  };
+  return step;
+}
+
+// Batches of plain products: a tile is some rows of one product.
+CompiledStep compile_matmul(const OpContext& context) {
+  Shape a = context.shape(0), b = context.shape(1);
+  if (!context.is_float(0) || !context.is_float(1) || a.size() < 2 || b.size() < 2 || context.attributes().integer("transpose_a", 0)) return {};
+  bool tb = context.attributes().integer("transpose_b", 0) != 0;
+  float scale = float(context.attributes().number("scale", 1));
+  int64_t m = a[a.size() - 2], k = a.back(), n = b[b.size() - (tb ? 2 : 1)];
+  Shape batch_a(a.begin(), a.end() - 2), batch_b(b.begin(), b.end() - 2), batch = context.out_shape();
+  batch.resize(batch.size() - 2);
+  std::vector<std::array<int64_t, 2>> products;  // positions of the operands
+  reference::for_each<2>(batch, {reference::broadcast_strides(batch_a, batch), reference::broadcast_strides(batch_b, batch)},
+                         [&](int64_t, auto& at) { products.push_back(at); });
+  constexpr int64_t kRowTile = 32;
+  int64_t row_tiles = (m + kRowTile - 1) / kRowTile;
+  return {.kernel = "gemm", .run = [=](const StepCall& call) {
+            parallel_for(int64_t(products.size()) * row_tiles, [&](int64_t tile) {
+              int64_t p = tile / row_tiles, first = tile % row_tiles * kRowTile, rows = std::min(kRowTile, m - first);
+              const float *x = call.floats(0) + products[size_t(p)][0] * m * k + first * k, *y = call.floats(1) + products[size_t(p)][1] * k * n;
+              multiply_rows({.a = x,
+                             .b = y,
+                             .rows = rows,
+                             .inner = k,
+                             .cols = n,
+                             .b_transposed = tb,
+                             .scale = scale,
+                             .out = call.out_floats() + (p * m + first) * n});
+            });
+          }};
+}
+
+}  // namespace lacuna

@@ -1,0 +1,370 @@
+// Norms, softmax, activations, elementwise arithmetic and pooling.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+
+#include "base/parallel.h"
+#include "kernels/transformer.h"
+#include "runtime/ops/ops.h"
+#include "runtime/ops/vector_ops.h"
+#include "runtime/passes/fuse_epilogues.h"
+#include "runtime/reference/support.h"
+
+namespace lacuna {
+namespace {
+
+constexpr int64_t kElementTile = 16384;  // elements that are worth a thread
+
+// Size of the trailing axes from `axis` on; 0 if scale or bias (inputs 1 and 2) are not plain vectors over them.
+int64_t trailing_size(const OpContext& context) {
+  Shape x = context.shape(0);
+  int64_t axis = context.attributes().integer("axis", -1);
+  if (axis < 0) axis += int64_t(x.size());
+  int64_t n = element_count(std::span(x).subspan(size_t(axis)));
+  for (size_t i = 1; i < 3; i++)
+    if (context.has(i) && (!context.is_float(i) || element_count(context.shape(i)) != n)) return 0;
+  return n;
+}
+
+}  // namespace
+
+CompiledStep compile_layer_norm(const OpContext& context) {
+  int64_t n = trailing_size(context);
+  if (n == 0) return {};
+  int64_t rows = element_count(context.shape(0)) / n;
+  float epsilon = float(context.attributes().number("epsilon", 1e-5));
+  return {.kernel = "rows",
+          .run =
+              [=](const StepCall& call) {
+                kernels::layer_norm_rows(call.floats(0), rows, n, call.floats(1), call.floats(2), epsilon, call.out_floats());
+              },
+          .in_place = {0}};
+}
+
+CompiledStep compile_rms_norm(const OpContext& context) {
+  int64_t n = trailing_size(context);
+  if (n == 0) return {};
+  int64_t rows = element_count(context.shape(0)) / n;
+  float epsilon = float(context.attributes().number("epsilon", 1e-5)), offset = float(context.attributes().number("scale_offset", 0));
+  return {.kernel = "rows",
+          .run = [=](const StepCall& call) { kernels::rms_norm_rows(call.floats(0), rows, n, call.floats(1), offset, epsilon, call.out_floats()); },
+          .in_place = {0}};
+}
+
+CompiledStep compile_batch_norm(const OpContext& context) {
+  for (size_t i = 1; i < 5; i++)
+    if (!context.constant(i)) return {};
+  Shape x = context.shape(0);
+  int64_t channels = x[1], planes = x[0] * x[1], space = planes ? element_count(x) / planes : 0;
+  std::vector<float> factor(static_cast<size_t>(channels)), offset(static_cast<size_t>(channels));
+  auto at = [&](size_t input, size_t c) { return double(context.constant(input)->data<float>()[c]); };
+  for (size_t c = 0; c < size_t(channels); c++) {
+    double f = at(1, c) / std::sqrt(at(4, c) + context.attributes().number("epsilon", 1e-5));
+    factor[c] = float(f), offset[c] = float(at(2, c) - at(3, c) * f);
+  }
+  if (int64_t block = context.block(0)) {
+    int64_t blocks = (channels + block - 1) / block;
+    factor.resize(size_t(blocks * block), 0), offset.resize(size_t(blocks * block), 0);
+    return {.kernel = "channel blocks",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(x[0] * blocks, [&](int64_t index) {
+                    float* y = call.out_floats() + index * space * block;
+                    combine_lanes(BinaryOp::kMul, call.floats(0) + index * space * block, factor.data() + index % blocks * block, space, block, y);
+                    combine_lanes(BinaryOp::kAdd, y, offset.data() + index % blocks * block, space, block, y);
+                  });
+                },
+            .in_place = {0},
+            .input_blocks = {block},
+            .output_block = block};
+  }
+  return {.kernel = "channels",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for(planes, [&](int64_t p) {
+                  scale_and_shift(call.floats(0) + p * space, space, factor[size_t(p % channels)], offset[size_t(p % channels)],
+                                  call.out_floats() + p * space);
+                });
+              },
+          .in_place = {0}};
+}
+
+CompiledStep compile_unary(const OpContext& context) {
+  if (!context.is_float(0)) return {};
+  UnaryOp op = context.node().op == Op::erf ? UnaryOp::kErf : context.node().op == Op::elu ? UnaryOp::kElu : UnaryOp::kMish;
+  float alpha = float(context.attributes().number("alpha", 1));
+  int64_t block = context.block(0), n = blocked_count(context.shape(0), block);
+  return {.kernel = "vector",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for((n + kElementTile - 1) / kElementTile, [&](int64_t tile) {
+                  int64_t first = tile * kElementTile;
+                  apply(op, call.floats(0) + first, std::min(kElementTile, n - first), alpha, call.out_floats() + first);
+                });
+              },
+          .in_place = {0},
+          .input_blocks = {block},
+          .output_block = block};
+}
+
+// Sums and means over the last axes; others are left to the reference.
+CompiledStep compile_reduce(const OpContext& context) {
+  if (!context.is_float(0)) return {};
+  Shape x = context.shape(0);
+  std::optional<std::vector<int64_t>> axes = context.has(1) ? context.integers(1) : context.attributes().integers("axes");
+  if (!axes || (axes->empty() && context.attributes().integer("noop_with_empty_axes", 0) != 0)) return {};
+  std::vector<bool> reduced(x.size(), axes->empty());
+  for (int64_t axis : *axes) reduced[size_t(axis < 0 ? axis + int64_t(x.size()) : axis)] = true;
+  size_t first = 0;
+  while (first < x.size() && !reduced[first]) first++;
+  for (size_t i = first; i < x.size(); i++)
+    if (!reduced[i]) return {};
+  int64_t n = element_count(std::span(x).subspan(first)), rows = element_count(std::span(x).subspan(0, first));
+  if (n == 0) return {};
+  float divisor = context.node().op == Op::reduce_mean ? float(n) : 1;
+  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / n);
+  return {.kernel = "rows",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for((rows + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
+                  for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++)
+                    call.out_floats()[r] = sum_of_array(call.floats(0) + r * n, n) / divisor;
+                });
+              },
+          .unread = {1}};
+}
+
+CompiledStep compile_softmax(const OpContext& context) {
+  Shape x = context.shape(0);
+  bool flatten = context.attributes().integer("flatten", 0) != 0;
+  int64_t axis = context.attributes().integer("axis", flatten ? 1 : -1), rank = int64_t(x.size());
+  if (axis < 0) axis += rank;
+  if (rank == 0 || (axis != rank - 1 && !flatten) || !context.is_float(0)) return {};
+  int64_t n = element_count(std::span(x).subspan(size_t(axis))), rows = n ? element_count(x) / n : 0;
+  return {.kernel = "rows", .run = [=](const StepCall& call) { kernels::softmax_rows(call.floats(0), rows, n, call.out_floats()); }, .in_place = {0}};
+}
+
+CompiledStep compile_activation(const OpContext& context) {
+  auto activation = activation_of(context.graph(), context.node());
+  if (!activation || !context.is_float(0)) return {};
+  int64_t block = context.block(0), n = blocked_count(context.shape(0), block);
+  FusedActivation f = *activation;
+  return {.kernel = "vector",
+          .run = [=](const StepCall& call) { kernels::activate_array(call.floats(0), n, f.activation, f.alpha, f.beta, call.out_floats()); },
+          .in_place = {0},
+          .unread = {1, 2},
+          .input_blocks = {block},
+          .output_block = block};
+}
+
+namespace {
+
+// Operands of which at least one is held in blocks of channels: both of one shape, or the second one vector over the channels.
+CompiledStep compile_blocked_binary(const OpContext& context, BinaryOp op) {
+  Shape a = context.shape(0), b = context.shape(1), out = context.out_shape();
+  int64_t block = std::max(context.block(0), context.block(1)), channels = out.size() > 2 ? out[1] : 0;
+  if (channels == 0 || (channels % block && op == BinaryOp::kDiv)) return {};  // lanes beyond the channels must not become NaN
+  if (a == b) {
+    int64_t n = blocked_count(out, block), pieces = (n + kElementTile - 1) / kElementTile;
+    return {.kernel = "vector",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(pieces, [&](int64_t tile) {
+                    int64_t first = tile * kElementTile, count = std::min(kElementTile, n - first);
+                    combine(op, call.floats(0) + first, false, call.floats(1) + first, false, count, call.out_floats() + first);
+                  });
+                },
+            .in_place = {0, 1},
+            .input_blocks = {block, block},
+            .output_block = block};
+  }
+  bool commutes = op == BinaryOp::kAdd || op == BinaryOp::kMul;
+  size_t whole = a == out ? 0 : 1;
+  const Shape& vector = whole == 0 ? b : a;
+  bool per_image = vector.size() == out.size() && vector[0] == out[0];
+  if ((whole == 1 && !commutes) || context.block(whole) != block || channels % block || int64_t(vector.size()) < int64_t(out.size()) - 1) return {};
+  // [n, c, 1, 1], [1, c, 1, 1] or [c, 1, 1]: whole blocks of channels are the same plain.
+  if (element_count(vector) != (per_image ? out[0] : 1) * channels || vector[vector.size() - out.size() + 1] != channels) return {};
+  int64_t blocks = channels / block, pixels = element_count(std::span(out).subspan(2)), planes = out[0] * blocks;
+  return {.kernel = "channels",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for(planes, [&](int64_t p) {
+                  combine_lanes(op, call.floats(whole) + p * pixels * block, call.floats(1 - whole) + (per_image ? p : p % blocks) * block, pixels,
+                                block, call.out_floats() + p * pixels * block);
+                });
+              },
+          .in_place = {whole},
+          .input_blocks = whole == 0 ? std::vector<int64_t>{block, 0} : std::vector<int64_t>{0, block},
+          .output_block = block};
+}
+
+// Axes of a broadcast merged as far as both operands allow: rows of `inner` elements, an operand's step inside a row being 0 or 1.
+struct BroadcastRows {
+  int64_t inner = 1;
+  bool a_scalar = false, b_scalar = false;
+  std::vector<std::array<int64_t, 2>> rows;  // positions of the operands
+};
+
+BroadcastRows broadcast_rows(const Shape& a, const Shape& b, const Shape& out) {
+  auto sa = reference::broadcast_strides(a, out), sb = reference::broadcast_strides(b, out);
+  BroadcastRows result;
+  size_t axis = out.size();
+  // From the last axis on, as long as each operand goes on contiguously or stays where it is.
+  while (axis > 0 && out[axis - 1] == 1) axis--;
+  if (axis > 0) {
+    result.a_scalar = sa[axis - 1] == 0, result.b_scalar = sb[axis - 1] == 0;
+    while (axis > 0) {
+      bool a_fits = result.a_scalar ? sa[axis - 1] == 0 : sa[axis - 1] == result.inner;
+      bool b_fits = result.b_scalar ? sb[axis - 1] == 0 : sb[axis - 1] == result.inner;
+      if (out[axis - 1] != 1 && (!a_fits || !b_fits)) break;
+      result.inner *= out[axis - 1];
+      axis--;
+    }
+  }
+  Shape outer(out.begin(), out.begin() + int64_t(axis));
+  sa.resize(axis), sb.resize(axis);
+  reference::for_each<2>(outer, {sa, sb}, [&](int64_t, auto& at) { result.rows.push_back(at); });
+  return result;
+}
+
+}  // namespace
+
+CompiledStep compile_binary(const OpContext& context) {
+  if (!context.is_float(0) || !context.is_float(1)) return {};
+  BinaryOp op = context.node().op == Op::add   ? BinaryOp::kAdd
+                : context.node().op == Op::sub ? BinaryOp::kSub
+                : context.node().op == Op::mul ? BinaryOp::kMul
+                                               : BinaryOp::kDiv;
+  if (context.block(0) || context.block(1))
+    if (CompiledStep step = compile_blocked_binary(context, op); step.run) return step;
+  Shape a = context.shape(0), b = context.shape(1), out = context.out_shape();
+  constexpr int64_t kMaxRows = 1 << 20;
+  BroadcastRows plan = broadcast_rows(a, b, out);
+  if (int64_t(plan.rows.size()) > kMaxRows) return {};
+  int64_t rows = int64_t(plan.rows.size()), piece = std::min(plan.inner, kElementTile), pieces = piece ? (plan.inner + piece - 1) / piece : 0;
+  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, plan.inner)),
+          row_tiles = (rows + rows_per_tile - 1) / rows_per_tile;
+  CompiledStep step{.kernel = "vector", .run = [=](const StepCall& call) {
+                      parallel_for(row_tiles * pieces, [&](int64_t tile) {
+                        int64_t first = tile % pieces * piece, count = std::min(piece, plan.inner - first), row = tile / pieces * rows_per_tile;
+                        for (int64_t r = row; r < std::min(rows, row + rows_per_tile); r++) {
+                          auto [at_a, at_b] = plan.rows[size_t(r)];
+                          combine(op, call.floats(0) + at_a + (plan.a_scalar ? 0 : first), plan.a_scalar,
+                                  call.floats(1) + at_b + (plan.b_scalar ? 0 : first), plan.b_scalar, count,
+                                  call.out_floats() + r * plan.inner + first);
+                        }
+                      });
+                    }};
+  if (a == out) step.in_place.push_back(0);
+  if (b == out) step.in_place.push_back(1);
+  return step;
+}
+
+CompiledStep compile_global_average_pool(const OpContext& context) {
+  Shape x = context.shape(0);
+  int64_t planes = x[0] * x[1], space = planes ? element_count(x) / planes : 0;
+  if (space == 0) return {};
+  if (int64_t block = context.block(0)) {
+    int64_t channels = x[1], blocks = (channels + block - 1) / block;
+    return {.kernel = "channel blocks",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(x[0] * blocks, [&](int64_t index) {
+                    float sums[16];
+                    sum_pixels(call.floats(0) + index * space * block, space, block, sums);
+                    int64_t first = index % blocks * block;
+                    for (int64_t c = 0; c < std::min(block, channels - first); c++)
+                      call.out_floats()[index / blocks * channels + first + c] = sums[c] / float(space);
+                  });
+                },
+            .input_blocks = {block}};
+  }
+  constexpr int64_t kPlanes = 64;
+  return {.kernel = "planes", .run = [=](const StepCall& call) {
+            parallel_for((planes + kPlanes - 1) / kPlanes, [&](int64_t tile) {
+              for (int64_t p = tile * kPlanes; p < std::min(planes, (tile + 1) * kPlanes); p++)
+                call.out_floats()[p] = sum_of_array(call.floats(0) + p * space, space) / float(space);
+            });
+          }};
+}
+
+// A window is combined over its rows first (contiguous), then over its columns.
+CompiledStep compile_pool(const OpContext& context) {
+  Shape x = context.shape(0);
+  if (x.size() != 4 || context.node().outputs.size() > 1 || !context.is_float(0)) return {};
+  reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
+  bool maximum = context.node().op == Op::max_pool, count_padding = context.attributes().integer("count_include_pad", 0) != 0;
+  int64_t in_h = w.input[0], in_w = w.input[1], out_h = w.output[0], out_w = w.output[1], planes = x[0] * x[1];
+  if (int64_t block = context.block(0)) {
+    BlockedPool pool{.block = block,
+                     .in_h = in_h,
+                     .in_w = in_w,
+                     .out_h = out_h,
+                     .out_w = out_w,
+                     .kernel_h = w.kernel[0],
+                     .kernel_w = w.kernel[1],
+                     .stride_h = w.strides[0],
+                     .stride_w = w.strides[1],
+                     .dilation_h = w.dilations[0],
+                     .dilation_w = w.dilations[1],
+                     .pad_top = w.pad_begin[0],
+                     .pad_left = w.pad_begin[1],
+                     .pad_bottom = w.pad_end[0],
+                     .pad_right = w.pad_end[1],
+                     .maximum = maximum,
+                     .count_padding = count_padding};
+    int64_t blocks = (x[1] + block - 1) / block;
+    return {.kernel = "channel blocks",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(x[0] * blocks, [&](int64_t index) {
+                    BlockedPool one = pool;
+                    one.x = call.floats(0) + index * in_h * in_w * block, one.y = call.out_floats() + index * out_h * out_w * block;
+                    pool_block(one);
+                  });
+                },
+            .input_blocks = {block},
+            .output_block = block};
+  }
+  // Positions of the window along an axis that lie in [low, high).
+  auto inside = [](int64_t start, int64_t kernel, int64_t dilation, int64_t low, int64_t high) {
+    int64_t n = 0;
+    for (int64_t k = 0; k < kernel; k++) n += start + k * dilation >= low && start + k * dilation < high;
+    return n;
+  };
+  auto accumulate = maximum ? accumulate_max : accumulate_sum;
+  float empty = maximum ? std::numeric_limits<float>::lowest() : 0;
+  return {.kernel = "planes", .run = [=](const StepCall& call) {
+            parallel_for(planes, [&](int64_t p) {
+              std::vector<float> column(static_cast<size_t>(in_w));
+              const float* image = call.floats(0) + p * in_h * in_w;
+              for (int64_t oy = 0; oy < out_h; oy++) {
+                std::fill(column.begin(), column.end(), empty);
+                int64_t top = oy * w.strides[0] - w.pad_begin[0];
+                for (int64_t k = 0; k < w.kernel[0]; k++)
+                  if (int64_t y = top + k * w.dilations[0]; y >= 0 && y < in_h) accumulate(image + y * in_w, 1, in_w, column.data());
+                float* row = call.out_floats() + (p * out_h + oy) * out_w;
+                std::fill_n(row, out_w, empty);
+                for (int64_t k = 0; k < w.kernel[1]; k++) {
+                  // Outputs whose k-th column lies inside the input.
+                  int64_t shift = k * w.dilations[1] - w.pad_begin[1], stride = w.strides[1];
+                  int64_t first = shift >= 0 ? 0 : (-shift + stride - 1) / stride,
+                          last = in_w - 1 - shift < 0 ? -1 : std::min(out_w - 1, (in_w - 1 - shift) / stride);
+                  if (first <= last) accumulate(column.data() + first * stride + shift, stride, last - first + 1, row + first);
+                }
+                if (maximum) continue;
+                int64_t low_y = count_padding ? -w.pad_begin[0] : 0, high_y = in_h + (count_padding ? w.pad_end[0] : 0);
+                int64_t low_x = count_padding ? -w.pad_begin[1] : 0, high_x = in_w + (count_padding ? w.pad_end[1] : 0);
+                int64_t count_y = inside(top, w.kernel[0], w.dilations[0], low_y, high_y);
+                for (int64_t ox = 0; ox < out_w; ox++) {
+                  int64_t count = count_y * inside(ox * w.strides[1] - w.pad_begin[1], w.kernel[1], w.dilations[1], low_x, high_x);
+                  row[ox] = count ? row[ox] / float(count) : 0;
+                }
+              }
+            });
+          }};
+}
+
+}  // namespace lacuna

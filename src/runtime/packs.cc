@@ -1,0 +1,161 @@
+#include "runtime/packs.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "graph/infer.h"
+#include "lacuna/error.h"
+#include "runtime/measure.h"
+#include "runtime/weight_codes.h"
+#include "sparse/pattern.h"
+
+namespace lacuna {
+
+using kernels::ConvKernel;
+using kernels::ConvProblem;
+using kernels::LinearKernel;
+using kernels::LinearProblem;
+using kernels::PackedConv;
+using kernels::PackedLinear;
+using kernels::WeightMatrix;
+
+// In matrix order.
+struct PackStore::Matrix {
+  WeightId id;
+  std::string weight_name;
+  int64_t rows = 0, cols = 0, inner = 0;
+  DType stored = DType::kF32;  // a float type that holds the values exactly
+  std::vector<float> values;
+  std::optional<WeightCodes> codes;
+  Mask mask;
+  std::string pattern = "dense";
+  double sparsity = 0;
+
+  WeightMatrix view(DType type) const {
+    WeightMatrix m{.rows = rows, .cols = cols, .mask = pattern == "dense" ? nullptr : &mask, .inner = inner};
+    if (is_float(type)) {
+      m.values = values.data();
+    } else {
+      m.codes = codes->codes.data(), m.scales = codes->scales.data(), m.group = codes->group;
+      m.minima = codes->minima.empty() ? nullptr : codes->minima.data();
+    }
+    return m;
+  }
+};
+
+namespace {
+
+constexpr double kFewZeros = 0.1;  // below this share of zeros a weight is dense
+
+Mask mask_of_zeros(const std::vector<float>& values, int64_t rows, int64_t cols) {
+  Mask mask(rows, cols, false);
+  parallel_for(rows, [&](int64_t r) {
+    auto words = mask.mutable_row(r);
+    for (int64_t c = 0; c < cols; c++)
+      if (values[size_t(r * cols + c)] != 0) words[size_t(c / 64)] |= uint64_t(1) << (c % 64);
+  });
+  return mask;
+}
+
+}  // namespace
+
+std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node) {
+  WeightId id = graph_.value(node.inputs[1]).weight;
+  if (last_ && last_->id == id) return last_;
+  last_.reset();
+  Weight weight = graph_.weights[id];
+  if (weight.layout == MatrixLayout::kNone)
+    weight.layout = node.op == Op::conv ? MatrixLayout::kConv : linear_is_in_out(graph_, node) ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
+  auto matrix = std::make_shared<Matrix>();
+  MatrixView view(weight.layout, weight.shape);
+  matrix->id = id, matrix->weight_name = weight.name;
+  matrix->rows = view.rows, matrix->cols = view.cols, matrix->inner = view.inner == view.cols ? 0 : view.inner;
+  WeightData data = weight.load();
+  matrix->values.resize(size_t(view.rows * view.cols));
+  constexpr int64_t kRowsPerTile = 64;
+  parallel_for((view.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
+    int64_t first = tile * kRowsPerTile;
+    decode_rows(weight, data, first, std::min(kRowsPerTile, view.rows - first), matrix->values.data() + first * view.cols);
+  });
+  weight.source->drop();
+  matrix->mask = mask_of_zeros(matrix->values, view.rows, view.cols);
+  matrix->sparsity = matrix->mask.sparsity();
+  if (options_.allow_sparse && matrix->sparsity >= kFewZeros) {
+    matrix->pattern = weight.pattern.empty() ? recognise_pattern(matrix->mask, view.inner) : weight.pattern;
+  } else {
+    matrix->sparsity = 0;
+  }
+  bool plain = weight.encoding.granularity == Encoding::Granularity::kNone;
+  if (plain && (weight.encoding.values == DType::kF16 || weight.encoding.values == DType::kBF16)) matrix->stored = weight.encoding.values;
+  if (options_.compute == DType::kS8 && node.op == Op::linear)
+    matrix->codes = codes_of(weight, data, view, matrix->values, matrix->pattern != "dense");
+  last_ = matrix;
+  return matrix;
+}
+
+void PackStore::add_line(const Node& node, const Matrix& matrix, std::string problem, std::string_view kernel, bool sparse, int64_t bytes,
+                         std::string reason) {
+  plan_.push_back({.node = node.name,
+                   .weight = matrix.weight_name,
+                   .problem = std::move(problem),
+                   .kernel = std::string(kernel),
+                   .format = sparse ? matrix.pattern : "dense",
+                   .sparse = sparse,
+                   .packed_bytes = bytes,
+                   .reason = std::move(reason)});
+}
+
+std::shared_ptr<const PackedLinear> PackStore::linear(const Node& node, int64_t tokens) {
+  WeightId id = graph_.value(node.inputs[1]).weight;
+  // Decode and batched calls may want different kernels; what batched calls want does not depend on their size in the fixed plan.
+  int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens <= 8 ? 8 : 64;
+  auto [choice, fresh] = chosen_.try_emplace({id, cat("n=", size_class)});
+  if (!fresh) return linears_.at({id, choice->second});
+  std::shared_ptr<const Matrix> matrix = decoded(node);
+  LinearProblem problem{.rows = matrix->rows, .cols = matrix->cols, .pattern = matrix->pattern, .sparsity = matrix->sparsity};
+  auto choose = [&](DType weights, DType activations) {
+    problem.weights = weights, problem.activations = activations;
+    bool integers = !is_float(weights);
+    problem.group = integers ? matrix->codes->group : 0, problem.minima = integers && !matrix->codes->minima.empty();
+    return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
+  };
+  // The arithmetic asked for, then floats as they are stored (half the bytes), then f32; the reference kernel only if nothing else.
+  const LinearKernel* reference = &kernels::linear_kernels().back();
+  Choice<LinearKernel> chosen{reference, ""};
+  if (matrix->codes) chosen = choose(matrix->codes->type, DType::kS8);
+  if (chosen.kernel == reference && options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
+  if (chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
+  if (chosen.kernel == reference) chosen = choose(DType::kF32, DType::kF32);
+  choice->second = cat(chosen.kernel->name, " ", name_of(problem.weights));
+  auto& packed = linears_[{id, choice->second}];
+  if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
+  add_line(node, *matrix, problem.to_string(size_class), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
+  return packed;
+}
+
+std::shared_ptr<const PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w) {
+  WeightId id = graph_.value(node.inputs[1]).weight;
+  std::string geometry = problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0);
+  auto [choice, fresh] = chosen_.try_emplace({id, geometry});
+  if (!fresh) return convs_.at({id, choice->second});
+  std::shared_ptr<const Matrix> matrix = decoded(node);
+  problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
+  Choice<ConvKernel> chosen =
+      options_.measured_plan ? measured_choice(problem, matrix->view(DType::kF32), batch, in_h, in_w) : static_choice(problem);
+  choice->second = cat(chosen.kernel->name, " ", geometry);
+  auto& packed = convs_[{id, choice->second}];
+  if (!packed) packed = chosen.kernel->pack(problem, matrix->view(DType::kF32));
+  add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
+  return packed;
+}
+
+int64_t PackStore::packed_bytes() const {
+  int64_t total = 0;
+  for (auto& [key, packed] : linears_) total += packed->size_bytes();
+  for (auto& [key, packed] : convs_) total += packed->size_bytes();
+  return total;
+}
+
+}  // namespace lacuna

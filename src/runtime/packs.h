@@ -1,0 +1,40 @@
+// Weights packed for their kernels: chosen by plan, made once, shared by all Programs of a session.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+
+#include "kernels/conv.h"
+#include "runtime/session.h"
+
+namespace lacuna {
+
+class PackStore {
+ public:
+  PackStore(const Graph& graph, const SessionOptions& options) : graph_(graph), options_(options) {}
+
+  // The weight of a linear node for calls of `tokens` tokens. Throws what loading the weight throws.
+  std::shared_ptr<const kernels::PackedLinear> linear(const Node& node, int64_t tokens);
+  // The weight of a conv node; `geometry` holds all but the weight's own properties.
+  std::shared_ptr<const kernels::PackedConv> conv(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w);
+
+  const std::vector<PlanLine>& plan() const { return plan_; }
+  int64_t packed_bytes() const;
+
+ private:
+  struct Matrix;  // a weight decoded for packing
+  std::shared_ptr<const Matrix> decoded(const Node& node);
+  void add_line(const Node& node, const Matrix& matrix, std::string problem, std::string_view kernel, bool sparse, int64_t bytes, std::string reason);
+
+  const Graph& graph_;
+  SessionOptions options_;
+  std::shared_ptr<const Matrix> last_;  // of the weight packed last: several kernels may pack it in a row
+  // By weight, and kernel or geometry.
+  std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedLinear>> linears_;
+  std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedConv>> convs_;
+  std::map<std::pair<WeightId, std::string>, std::string> chosen_;  // kernel by weight and problem
+  std::vector<PlanLine> plan_;
+};
+
+}  // namespace lacuna

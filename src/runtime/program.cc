@@ -1,0 +1,390 @@
+#include "runtime/program.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "base/cat.h"
+#include "kernels/conv.h"
+#include "lacuna/error.h"
+#include "runtime/memory_plan.h"
+#include "runtime/passes/fuse_epilogues.h"
+#include "runtime/reference/reference.h"
+#include "runtime/reference/support.h"
+
+namespace lacuna {
+namespace {
+
+// Reading past the end of a buffer by less than a vector must stay inside the arena.
+constexpr int64_t kSpareBytes = 64;
+
+bool is_view_op(const Node& node) {
+  switch (node.op) {
+    case Op::reshape:
+    case Op::flatten:
+    case Op::squeeze:
+    case Op::unsqueeze:
+    case Op::identity: return true;
+    case Op::cast: {
+      auto to = dtype_from_name(node.attributes.text("to", ""));
+      return to == DType::kF32 || to == DType::kF64;  // of a float; others round
+    }
+    default: return false;
+  }
+}
+
+// What shape inference already knows, as a tensor.
+std::optional<Tensor> known_value(const Fact& fact) {
+  auto shape = fact.shape ? constant_shape(*fact.shape) : std::nullopt;
+  auto elements = fact.elements ? constant_shape(*fact.elements) : std::nullopt;
+  if (!shape || !elements || element_count(*shape) != int64_t(elements->size())) return std::nullopt;
+  return Tensor::of<int64_t>(*shape, *elements).to(storage_type(fact.dtype));
+}
+
+bool traces() {
+  static const char* trace = std::getenv("LACUNA_TRACE");
+  return trace && std::strstr(trace, "dispatch");
+}
+
+}  // namespace
+
+Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant, bool fuse)
+    : graph_(graph), facts_(infer_facts(graph, bindings)), slots_(graph.values().size()), tensors_(graph.values().size()), fuse_(fuse) {
+  needs_ = lacuna::cache_needs(graph, facts_);
+  kept_.resize(graph.values().size());
+  for (auto& output : graph.outputs()) kept_[size_t(output.value)] = true;
+  for (size_t i = 0; i < slots_.size(); i++) {
+    Slot& s = slots_[i];
+    s.root = ValueId(i);
+    origin_.push_back(ValueId(i));
+    s.type = storage_type(facts_[i].dtype);
+    auto shape = facts_[i].shape ? constant_shape(*facts_[i].shape) : std::nullopt;
+    if (shape) s.shape = *shape;
+    ValueKind kind = graph.values()[i].kind;
+    s.place = kind == ValueKind::kInput    ? Place::kInput
+              : kind == ValueKind::kState  ? Place::kState
+              : kind == ValueKind::kWeight ? Place::kConstant
+              : shape                      ? Place::kArena
+                                           : Place::kDynamic;
+  }
+  for (auto& output : graph.outputs())
+    if (slot(output.value).place == Place::kConstant) tensors_[size_t(output.value)] = constant(output.value);
+
+  std::vector<PlanNode> nodes;
+  choose_nodes(kept_, nodes);
+  if (fuse_) fuse_epilogues(graph, facts_, kept_, nodes);
+  // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
+  size_t room = slots_.size();
+  for (const PlanNode& node : nodes) room += node.node.inputs.size() + node.node.outputs.size();
+  tensors_.reserve(room);
+  for (const PlanNode& node : nodes) compile(node, packs, constant);
+  if (fuse_) share_in_place();
+  plan_arena();
+}
+
+// Nodes that some output needs and whose results are not known already.
+void Program::choose_nodes(const std::vector<bool>& kept, std::vector<PlanNode>& nodes) const {
+  std::vector<bool> needed = kept;
+  for (size_t n = graph_.nodes().size(); n-- > 0;) {
+    const Node& node = graph_.nodes()[n];
+    bool wanted = !fuse_ || (node.inputs.size() > 4 && node.op == Op::attention);  // writes its states
+    bool known = fuse_;
+    for (ValueId v : node.outputs) {
+      wanted = wanted || (v != kNoValue && needed[size_t(v)]);
+      known = known && (v == kNoValue || known_value(facts_[size_t(v)]));
+    }
+    if (!wanted || known) continue;
+    nodes.push_back({.node = node});
+    for (ValueId v : node.inputs)
+      if (v != kNoValue) needed[size_t(v)] = true;
+  }
+  std::reverse(nodes.begin(), nodes.end());
+}
+
+bool Program::is_static(ValueId value) const {
+  if (value == kNoValue) return true;
+  auto& shape = facts_[size_t(value)].shape;
+  return slot(value).place != Place::kDynamic && (slot(value).place == Place::kState || (shape && constant_shape(*shape)));
+}
+
+ValueId Program::root_of(ValueId v) const {
+  while (slot(v).root != v) v = slot(v).root;
+  return v;
+}
+
+void Program::add_constant(ValueId value) {
+  Tensor& tensor = tensors_[size_t(value)];
+  if (tensor.bytes().data) return;
+  auto known = known_value(facts_[size_t(value)]);
+  LACUNA_ASSERT(known);
+  tensor = *known;
+  slot(value).place = Place::kConstant;
+}
+
+// Reshapes and their kin: the result shares the memory of the input.
+bool Program::compile_view(const PlanNode& plan) {
+  const Node& node = plan.node;
+  if (!fuse_ || !is_view_op(node)) return false;
+  ValueId x = node.inputs[0], y = node.outputs[0];
+  Slot &from = slot(x), &to = slot(y);
+  if (from.type != to.type || to.place != Place::kArena || from.place == Place::kDynamic) return false;
+  if (element_count(from.shape) != element_count(to.shape)) return false;
+  if (from.place != Place::kArena) return false;
+  to.root = root_of(in_blocks(x, 0));
+  return true;
+}
+
+Shape Program::shape_in_blocks(ValueId value, int64_t block) const {
+  Shape shape = *constant_shape(*facts_[size_t(origin_[size_t(value)])].shape);
+  if (block == 0) return shape;
+  Shape out = {shape[0], (shape[1] + block - 1) / block};
+  out.insert(out.end(), shape.begin() + 2, shape.end());
+  out.push_back(block);
+  return out;
+}
+
+// The same value in another layout: not computed yet.
+ValueId Program::add_value(ValueId like, int64_t block) {
+  LACUNA_ASSERT(tensors_.size() < tensors_.capacity());
+  ValueId id = ValueId(slots_.size());
+  slots_.push_back({.place = Place::kArena, .root = id, .shape = shape_in_blocks(like, block), .type = slot(like).type, .block = block});
+  tensors_.emplace_back();
+  origin_.push_back(origin_[size_t(like)]);
+  return id;
+}
+
+// The value held in `block` channels per block (0: plain), converted by a step of its own where it is not yet.
+ValueId Program::in_blocks(ValueId value, int64_t block) {
+  if (slot(value).block == block) return value;
+  auto [it, fresh] = converted_.try_emplace({value, block}, kNoValue);
+  if (fresh) {
+    it->second = add_value(value, block);
+    convert(value, it->second);
+  }
+  return it->second;
+}
+
+void Program::convert(ValueId from, ValueId to) {
+  Shape shape = shape_in_blocks(from, 0);
+  int64_t block = std::max(slot(from).block, slot(to).block), batch = shape[0], channels = shape[1],
+          pixels = element_count(std::span(shape).subspan(2));
+  auto run = slot(to).block ? kernels::to_channel_blocks : kernels::from_channel_blocks;
+  Step step;
+  step.kernel = slot(to).block ? "to channel blocks" : "from channel blocks";
+  step.in = {from}, step.out = {to};
+  step.plan.node.op = Op::identity;
+  step.plan.node.name = cat("layout of ", graph_.value(origin_[size_t(from)]).name);
+  step.run = [=](const StepCall& call) { run(call.floats(0), batch, channels, pixels, block, call.out_floats()); };
+  add_step(std::move(step), {});
+}
+
+void Program::add_step(Step step, const std::vector<size_t>& unread) {
+  int64_t position = int64_t(steps_.size());
+  for (size_t i = 0; i < step.in.size(); i++) {
+    ValueId v = step.in[i];
+    bool read = v != kNoValue && std::find(unread.begin(), unread.end(), i) == unread.end();
+    step.inputs.push_back(read ? &tensors_[size_t(v)] : nullptr);
+    if (read) slot(root_of(v)).last = std::max(slot(root_of(v)).last, position);
+  }
+  for (ValueId v : step.out) {
+    step.outputs.push_back(v == kNoValue ? nullptr : &tensors_[size_t(v)]);
+    if (v != kNoValue) slot(v).first = slot(v).last = position;
+  }
+  steps_.push_back(std::move(step));
+}
+
+// A node of constants only is computed now, once for all runs.
+bool Program::compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant) {
+  const Node& node = plan.node;
+  if (!fuse_ || node.inputs.empty() || plan.has(3) || plan.activation != kernels::Activation::kNone) return false;
+  for (ValueId v : node.inputs)
+    if (v != kNoValue && slot(v).place != Place::kConstant) return false;
+  std::vector<Tensor> inputs, outputs(node.outputs.size());
+  for (ValueId v : node.inputs) {
+    if (v != kNoValue && graph_.value(v).kind == ValueKind::kWeight) tensors_[size_t(v)] = constant(v);
+    inputs.push_back(v == kNoValue ? Tensor() : tensors_[size_t(v)]);
+  }
+  reference_of(node.op)(OpCall{node, inputs, outputs, ReferenceContext{&graph_, 0}});
+  for (size_t i = 0; i < outputs.size(); i++) {
+    if (node.outputs[i] == kNoValue) continue;
+    tensors_[size_t(node.outputs[i])] = outputs[i];
+    slot(node.outputs[i]).place = Place::kConstant;
+    slot(node.outputs[i]).shape = outputs[i].shape();
+  }
+  return true;
+}
+
+void Program::compile(const PlanNode& plan, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant) {
+  const Node& node = plan.node;
+  for (ValueId v : node.inputs)
+    if (v != kNoValue && slot(v).place == Place::kArena && slot(v).root == v && slot(v).first < 0) add_constant(v);
+  if (compile_constant(plan, constant) || compile_view(plan)) return;
+  bool fixed = true;
+  for (ValueId v : node.inputs) fixed = fixed && is_static(v);
+  for (ValueId v : node.outputs) fixed = fixed && is_static(v);
+  if (!fixed)
+    for (ValueId v : node.outputs)
+      if (v != kNoValue) slot(v).place = Place::kDynamic;
+
+  CompiledStep compiled;
+  std::function<int64_t(ValueId)> block_of;
+  if (fuse_) block_of = [this](ValueId v) { return slot(v).block; };
+  if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of));
+  Step step;
+  step.plan = plan, step.kernel = compiled.kernel, step.run = std::move(compiled.run);
+  step.in = node.inputs, step.out = node.outputs, step.in_place = compiled.in_place;
+  if (!step.run) {
+    step.kernel = "reference";
+    step.run = reference_step(plan);
+    compiled.unread.clear();
+    if (traces()) std::fputs(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference\n").c_str(), stderr);
+  }
+  for (size_t i = 0; i < step.in.size(); i++) {
+    ValueId v = step.in[i];
+    if (v == kNoValue || std::find(compiled.unread.begin(), compiled.unread.end(), i) != compiled.unread.end()) continue;
+    if (graph_.value(v).kind == ValueKind::kWeight) tensors_[size_t(v)] = constant(v);
+    step.in[i] = in_blocks(v, i < compiled.input_blocks.size() ? compiled.input_blocks[i] : 0);
+  }
+  ValueId result = step.out.empty() ? kNoValue : step.out[0];
+  if (compiled.output_block && kept_[size_t(result)]) {
+    step.out[0] = add_value(result, compiled.output_block);
+  } else if (compiled.output_block) {
+    slot(result).block = compiled.output_block;
+    slot(result).shape = shape_in_blocks(result, compiled.output_block);
+  }
+  ValueId made = step.out.empty() ? kNoValue : step.out[0];
+  add_step(std::move(step), compiled.unread);
+  if (made != result) convert(made, result);
+}
+
+// The reference function of the op over the Program's tensors: results of known shape go straight into their memory.
+StepFn Program::reference_step(const PlanNode& plan) const {
+  auto node = std::make_shared<Node>(plan.node);
+  ReferenceFn fn = reference_of(node->op);
+  const Graph* graph = &graph_;
+  return [node, fn, graph](const StepCall& call) {
+    std::vector<Tensor> inputs, outputs;
+    for (Tensor* t : call.inputs) inputs.push_back(t ? *t : Tensor());
+    for (Tensor* t : call.outputs) outputs.push_back(t ? *t : Tensor());
+    fn(OpCall{*node, inputs, outputs, ReferenceContext{graph, call.past}});
+    for (size_t i = 0; i < outputs.size(); i++) {
+      if (!call.outputs[i]) continue;
+      Tensor& planned = *call.outputs[i];
+      bool placed = planned.bytes().data != nullptr;
+      if (placed && outputs[i].raw() != planned.raw())
+        throw InvalidData(cat("node '", node->name, "' (", name_of(node->op), "): gives ", name_of(outputs[i].dtype()), " ",
+                              to_string(outputs[i].shape()), ", shape inference says ", name_of(planned.dtype()), " ", to_string(planned.shape())));
+      planned = outputs[i];
+    }
+  };
+}
+
+// An output takes the memory of an input that nothing reads later, where the step can work in place.
+void Program::share_in_place() {
+  int64_t end = int64_t(steps_.size());
+  for (auto& output : graph_.outputs()) slot(root_of(output.value)).last = end;
+  for (size_t n = 0; n < steps_.size(); n++) {
+    const Step& step = steps_[n];
+    if (step.in_place.empty() || slot(step.out[0]).place != Place::kArena) continue;
+    Slot& out = slot(step.out[0]);
+    for (size_t i : step.in_place) {
+      if (i >= step.in.size() || step.in[i] == kNoValue) continue;
+      ValueId root = root_of(step.in[i]);
+      Slot& in = slot(root);
+      bool read_twice = std::count_if(step.in.begin(), step.in.end(), [&](ValueId v) { return v != kNoValue && root_of(v) == root; }) > 1;
+      bool same_size = in.type == out.type && element_count(in.shape) == element_count(out.shape);
+      if (in.place != Place::kArena || in.last != int64_t(n) || !same_size || read_twice) continue;
+      out.root = root;
+      in.last = out.last;
+      break;
+    }
+  }
+}
+
+void Program::plan_arena() {
+  int64_t end = int64_t(steps_.size());
+  for (auto& output : graph_.outputs()) {
+    Slot& root = slot(root_of(output.value));
+    root.last = end;
+    if (root.place != Place::kArena) continue;
+    if (root.first < 0) {
+      add_constant(root_of(output.value));
+      continue;
+    }
+    root.place = Place::kOwn;
+    own_.push_back(root_of(output.value));
+  }
+  std::vector<BufferLife> lives;
+  std::vector<ValueId> values;
+  for (size_t i = 0; i < slots_.size(); i++) {
+    Slot& s = slots_[i];
+    if (s.place != Place::kArena || s.root != ValueId(i) || s.first < 0) continue;
+    lives.push_back({element_count(s.shape) * bits_of(s.type) / 8, s.first, fuse_ ? s.last : std::max(s.last, s.first)});
+    values.push_back(ValueId(i));
+  }
+  MemoryPlan plan = plan_memory(lives);
+  for (size_t i = 0; i < values.size(); i++) slot(values[i]).offset = plan.offsets[i];
+  arena_bytes_ = plan.size_bytes + kSpareBytes;
+}
+
+void Program::attach(const std::shared_ptr<std::byte[]>& arena) {
+  if (attached_ == arena.get()) return;
+  attached_ = arena.get();
+  for (size_t i = 0; i < slots_.size(); i++) {
+    const Slot &s = slots_[i], &root = slot(root_of(ValueId(i)));
+    if (s.place != Place::kArena || root.place != Place::kArena || root.first < 0) continue;
+    size_t size = size_t(element_count(s.shape) * bits_of(s.type) / 8);
+    tensors_[i] = Tensor::writable_view(s.type, s.shape, Bytes{std::shared_ptr<const void>(arena, arena.get()), arena.get() + root.offset, size});
+  }
+}
+
+// Results are handed out, so their memory is used again only if the caller has let go of it.
+void Program::renew_results() {
+  for (size_t i = 0; i < slots_.size(); i++)
+    if (slots_[i].root != ValueId(i) && slot(root_of(ValueId(i))).place == Place::kOwn) tensors_[i] = Tensor();
+  for (ValueId v : own_) {
+    Tensor& t = tensors_[size_t(v)];
+    if (!t.bytes().data || t.bytes().owner.use_count() > 1) t = Tensor(slot(v).type, slot(v).shape, false);
+  }
+  for (size_t i = 0; i < slots_.size(); i++) {
+    ValueId root = root_of(ValueId(i));
+    if (slots_[i].root != ValueId(i) && slot(root).place == Place::kOwn) tensors_[i] = tensors_[size_t(root)].reshaped(slots_[i].shape);
+  }
+}
+
+std::vector<Tensor> Program::run(const RunCall& call, const std::shared_ptr<std::byte[]>& arena) {
+  attach(arena);
+  renew_results();
+  for (size_t i = 0; i < graph_.inputs().size(); i++) tensors_[size_t(graph_.inputs()[i])] = call.inputs.tensors[i];
+  for (auto& state : needs_.states) tensors_[size_t(state.value)] = call.cache.state(state.value);
+  for (size_t i = 0; i < slots_.size(); i++)
+    if (slots_[i].place == Place::kDynamic) tensors_[i] = Tensor();
+  int64_t run = runs_++;
+  for (Step& step : steps_) {
+    auto begin = std::chrono::steady_clock::now();
+    step.run(StepCall{step.inputs, step.outputs, call.cache.past(), run});
+    const Node& node = step.plan.node;
+    if (call.profile) {
+      std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
+      call.profile->push_back({node.name, std::string(name_of(node.op)), step.kernel, elapsed.count()});
+    }
+    if (call.observer && *call.observer) {
+      std::vector<Tensor> inputs, outputs;
+      for (ValueId v : node.inputs) inputs.push_back(v == kNoValue ? Tensor() : tensors_[size_t(v)]);
+      for (ValueId v : node.outputs) outputs.push_back(v == kNoValue ? Tensor() : tensors_[size_t(v)]);
+      (*call.observer)(node, inputs, outputs);
+    }
+  }
+  std::vector<Tensor> results;
+  for (auto& output : graph_.outputs()) {
+    const Tensor& value = tensors_[size_t(output.value)];
+    DType declared = facts_[size_t(output.value)].dtype;
+    results.push_back(is_float(declared) ? value.to(declared) : value);
+  }
+  for (ValueId id : graph_.inputs()) tensors_[size_t(id)] = Tensor();
+  return results;
+}
+
+}  // namespace lacuna

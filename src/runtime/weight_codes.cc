@@ -1,0 +1,81 @@
+#include "runtime/weight_codes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+
+#include "base/parallel.h"
+
+namespace lacuna {
+namespace {
+
+WeightCodes rounded(const MatrixView& view, const std::vector<float>& values) {
+  WeightCodes out;
+  out.codes.resize(values.size());
+  out.scales.resize(size_t(view.rows));
+  parallel_for(view.rows, [&](int64_t r) {
+    const float* row = values.data() + r * view.cols;
+    float largest = 0;
+    for (int64_t c = 0; c < view.cols; c++) largest = std::max(largest, std::abs(row[c]));
+    float scale = largest / 127;
+    out.scales[size_t(r)] = scale;
+    for (int64_t c = 0; c < view.cols; c++)
+      out.codes[size_t(r * view.cols + c)] = scale > 0 ? int8_t(std::clamp(std::nearbyint(row[c] / scale), -127.0f, 127.0f)) : int8_t(0);
+  });
+  return out;
+}
+
+// The code at an offset of the source: nibbles come in rows of the last dimension that start on a byte.
+int code_at(const Tensor& codes, int64_t offset) {
+  auto* bytes = reinterpret_cast<const uint8_t*>(codes.raw());
+  if (bits_of(codes.dtype()) == 8) return codes.dtype() == DType::kS8 ? int8_t(bytes[offset]) : bytes[offset];
+  int64_t last = codes.shape().empty() ? 1 : codes.shape().back();
+  int nibble = (bytes[offset / last * ((last + 1) / 2) + offset % last / 2] >> (offset % last % 2 * 4)) & 15;
+  return codes.dtype() == DType::kS4 && nibble > 7 ? nibble - 16 : nibble;
+}
+
+std::optional<WeightCodes> stored(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
+                                  bool masked) {
+  const Encoding& e = weight.encoding;
+  bool unsigned_nibbles = e.values == DType::kU4;
+  if ((e.values != DType::kS8 && e.values != DType::kS4 && !unsigned_nibbles) || e.granularity == Encoding::Granularity::kNone) return std::nullopt;
+  if (e.has_zero_points && !unsigned_nibbles) return std::nullopt;
+  WeightCodes out;
+  out.type = e.values == DType::kS8 ? DType::kS8 : DType::kS4;
+  out.group = e.granularity == Encoding::Granularity::kGroup && e.group < view.cols ? e.group : 0;
+  int64_t groups = out.group ? (view.cols + out.group - 1) / out.group : 1, shift = unsigned_nibbles ? 8 : 0;
+
+  Tensor scales = data.scales.to(DType::kF32), minima = e.has_minima ? data.minima.to(DType::kF32) : Tensor();
+  auto index = [&](int64_t n) { return size_t(scales.size() == 1 ? 0 : n); };
+  bool any_minimum = false;
+  for (int64_t n = 0; n < view.rows * groups; n++) {
+    float scale = scales.data<float>()[index(n)], minimum = e.has_minima ? minima.data<float>()[index(n)] : 0;
+    // value = code * scale + minimum, with the code moved into [-8, 7] and the zero point into the minimum.
+    if (e.has_zero_points) minimum -= float(code_at(data.zero_points, int64_t(index(n)))) * scale;
+    minimum += float(shift) * scale;
+    out.scales.push_back(scale);
+    out.minima.push_back(minimum);
+    any_minimum = any_minimum || minimum != 0;
+  }
+  if (!any_minimum) out.minima.clear();
+  // Without a mask every code counts, so a zero must be code * scale.
+  if (any_minimum && data.mask && !masked) return std::nullopt;
+  out.codes.resize(size_t(view.rows * view.cols));
+  for (int64_t r = 0; r < view.rows; r++)
+    for (int64_t c = 0; c < view.cols; c++) {
+      bool kept = masked ? values[size_t(r * view.cols + c)] != 0 : !data.mask || data.mask->kept(r, c);
+      int code = kept ? code_at(data.values, view.offset(r, c)) - int(shift) : 0;
+      if (code < -127) return std::nullopt;
+      out.codes[size_t(r * view.cols + c)] = int8_t(code);
+    }
+  return out;
+}
+
+}  // namespace
+
+WeightCodes codes_of(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values, bool masked) {
+  if (auto codes = stored(weight, data, view, values, masked)) return std::move(*codes);
+  return rounded(view, values);
+}
+
+}  // namespace lacuna
