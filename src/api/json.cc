@@ -51,11 +51,14 @@ std::string to_json(const ModelSummary& m) {
 
 std::string to_json(const VerifyReport& r) {
   Json out = {{"original", r.original}, {"model", r.model}, {"verified", r.ok()}, {"problems", r.problems}, {"parameters", r.parameters}, {"zeros", r.zeros},
-              {"pattern_violations", r.pattern_violations}, {"changed_outside_mask", r.changed_outside_mask}, {"max_output_difference", optional_json(r.max_output_difference)},
+              {"pattern_violations", r.pattern_violations}, {"changed_outside_mask", r.changed_outside_mask}, {"quantized", r.quantized}, {"masks", r.masks}, {"masks_unchanged", r.masks_unchanged},
+              {"max_output_difference", optional_json(r.max_output_difference)},
               {"relative_output_difference", optional_json(r.relative_output_difference)}, {"weights", Json::array()}};
   for (auto& w : r.weights)
     out["weights"].push_back({{"name", w.name}, {"pattern", w.pattern}, {"parameters", w.parameters}, {"zeros", w.zeros}, {"sparsity", w.sparsity}, {"violations", w.violations},
-                              {"nonzero_under_mask", w.nonzero_under_mask}, {"changed_kept", w.changed_kept}});
+                              {"nonzero_under_mask", w.nonzero_under_mask}, {"changed_kept", w.changed_kept},
+                              {"encoding", w.encoding}, {"quantized", w.quantized}, {"largest_rounding", w.largest_rounding}, {"revived", w.revived}, {"was_pruned", w.was_pruned},
+                              {"same_mask", w.same_mask}});
   return dump(out);
 }
 
