@@ -13,7 +13,7 @@ const std::string kCifarTest = (kData / "cifar10/test.tar.gz").string();
 const std::string kStories = (kData / "stories260k").string();
 
 TEST_F(Program, HelpOfEveryVerbHasAnExample) {
-  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "convert", "demo"}) {
+  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "advise", "convert", "demo"}) {
     Result r = lacuna(verb + " --help");
     EXPECT_EQ(r.status, 0) << verb;
     EXPECT_NE(r.out.find("Example"), std::string::npos) << verb;
@@ -58,6 +58,28 @@ TEST_F(Program, BenchMeasuresTheMachine) {
   ASSERT_EQ(r.status, 0) << r.err;
   EXPECT_GT(r.json()["read_one_gb_s"].get<double>(), 0);
   EXPECT_GT(r.json()["f32_one_gop_s"].get<double>(), 0);
+}
+
+TEST_F(Program, AdviseSaysFromWhichSparsityEachLayerGains) {
+  LACUNA_NEEDS(kResnet20);
+  ASSERT_EQ(setenv("XDG_CACHE_HOME", at("cache").c_str(), 1), 0);
+  std::string command = "advise " + kResnet20 + " --threads 1 --pattern unstructured 4:16 --precision f32 --sparsity 0.5 0.9 --json";
+  Result r = lacuna(command);
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto json = r.json();
+  EXPECT_EQ(json["layers"].size(), 19u);  // the convolutions; the classifier is not pruned by default
+  for (auto& layer : json["layers"]) {
+    EXPECT_GT(layer["dense_microseconds"].get<double>(), 0) << layer;
+    for (auto& curve : layer["curves"])
+      for (auto& point : curve["points"]) EXPECT_NEAR(point["speedup"].get<double>() * point["microseconds"].get<double>(), point["dense_microseconds"].get<double>(), 1e-3);
+  }
+  ASSERT_FALSE(json["totals"].empty());
+  // The second time it is out of the table; --refresh measures again.
+  Result again = lacuna(command);
+  EXPECT_EQ(again.out, r.out);
+  EXPECT_NE(lacuna(command + " --refresh").out, r.out);
+  EXPECT_NE(lacuna("advise " + kResnet20 + " --pattern stripes").status, 0);
+  unsetenv("XDG_CACHE_HOME");
 }
 
 TEST_F(Program, InspectCountsTheParametersOfResnet20) {

@@ -1,6 +1,7 @@
 // The JSON form of every result: the same field names as the public structs.
 #include <nlohmann/json.hpp>
 
+#include "lacuna/advise.h"
 #include "lacuna/bench.h"
 #include "lacuna/convert.h"
 #include "lacuna/demo.h"
@@ -114,6 +115,25 @@ std::string to_json(const MachineReport& m) {
   return dump({{"cpu", m.cpu}, {"isa", m.isa}, {"threads", m.threads}, {"l1_bytes", m.l1_bytes}, {"l2_bytes", m.l2_bytes}, {"l3_bytes", m.l3_bytes}, {"read_one_gb_s", m.read_one_gb_s},
                {"read_all_gb_s", m.read_all_gb_s}, {"f32_one_gop_s", m.f32_one_gop_s}, {"f32_all_gop_s", m.f32_all_gop_s}, {"bf16_one_gop_s", m.bf16_one_gop_s}, {"bf16_all_gop_s", m.bf16_all_gop_s},
                {"int8_one_gop_s", m.int8_one_gop_s}, {"int8_all_gop_s", m.int8_all_gop_s}, {"amx_int8_one_gop_s", m.amx_int8_one_gop_s}, {"amx_int8_all_gop_s", m.amx_int8_all_gop_s}});
+}
+
+std::string to_json(const AdviseReport& r) {
+  Json out = {{"model", r.model}, {"cpu", r.cpu}, {"isa", r.isa}, {"threads", r.threads}, {"batch", r.batch}, {"layers", Json::array()}, {"totals", Json::array()}};
+  for (auto& l : r.layers) {
+    Json layer = {{"node", l.node}, {"weight", l.weight}, {"phase", l.phase}, {"problem", l.problem}, {"dense_microseconds", l.dense_microseconds}, {"curves", Json::array()}};
+    for (auto& c : l.curves) {
+      Json curve = {{"pattern", c.pattern}, {"precision", c.precision}, {"starts_at", optional_json(c.starts_at)}, {"points", Json::array()}};
+      for (auto& p : c.points)
+        curve["points"].push_back({{"sparsity", p.sparsity}, {"kernel", p.kernel}, {"microseconds", p.microseconds}, {"dense_kernel", p.dense_kernel}, {"dense_microseconds", p.dense_microseconds},
+                                   {"speedup", p.speedup}});
+      layer["curves"].push_back(std::move(curve));
+    }
+    out["layers"].push_back(std::move(layer));
+  }
+  for (auto& t : r.totals)
+    out["totals"].push_back({{"phase", t.phase}, {"pattern", t.pattern}, {"precision", t.precision}, {"sparsity", t.sparsity}, {"milliseconds", t.milliseconds}, {"speedup", t.speedup},
+                             {"speedup_now", t.speedup_now}});
+  return dump(out);
 }
 
 std::string to_json(const ConvertReport& r) {
