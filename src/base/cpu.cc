@@ -122,7 +122,6 @@ std::string isa_summary(const CpuFeatures& features) {
   std::vector<std::string> names;
   for (auto& level : kLevels)
     if (features.*level.feature) names.emplace_back(level.name);
-  if (features.amx_int8) names.emplace_back("amx_int8");
   return names.empty() ? "reference" : join(names, " ");
 }
 
