@@ -7,6 +7,7 @@
 #include "io/lacuna_directory.h"
 #include "io/lacuna_record.h"
 #include "io/safetensors.h"
+#include "io/source.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -41,21 +42,21 @@ class StoredSource : public WeightSource {
         format.validate(encoded);
       } catch (const InvalidData& error) {
         throw InvalidData(cat(where_, ": ", error.what()));
+      } catch (const ResourceExhausted& error) {
+        throw ResourceExhausted(cat(where_, ": ", error.what()));
       }
       valid_.store(true);
     }
     MaskedMatrix matrix = format.decode(encoded);
+    if (int64_t kept = matrix.mask.count_kept(); kept != record_.kept)
+      throw InvalidData(cat(where_, ": keeps ", kept, " weights, lacuna.json says ", record_.kept));
     Weight shaped{.name = record_.name, .shape = record_.shape, .layout = record_.layout};
     data.values = source_order(shaped, matrix.codes);
     data.mask = std::move(matrix.mask);
     return data;
   }
 
-  int64_t stored_bytes() const override {
-    int64_t total = 0;
-    for (auto& [name, p] : record_.parts) total += part_bytes(p);
-    return total;
-  }
+  int64_t stored_bytes() const override { return weight_bytes(record_); }
   std::string stored_format() const override { return record_.format; }
   void drop() const override {
     for (auto& [name, p] : record_.parts) file_->drop(entry(name));
@@ -77,10 +78,6 @@ class StoredSource : public WeightSource {
   std::string where_;
   mutable std::atomic<bool> valid_ = false;
 };
-
-bool is_plain_name(const std::string& name) {
-  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != "..";
-}
 
 // Does the part that carries scales or the like have the shape that the encoding asks for?
 void check_scales(const WeightRecord& w, const std::string& where) {
@@ -186,7 +183,8 @@ std::vector<std::string> verify_hashes(const fs::path& directory) {
   }
   for (auto& entry : fs::recursive_directory_iterator(directory)) {
     std::string name = entry.path().lexically_relative(directory).generic_string();
-    if (!entry.is_directory() && name != "lacuna.json" && !name.starts_with(".lacuna-") && !json.files.contains(name)) problems.push_back(cat(name, ": is not listed in lacuna.json"));
+    if (!entry.is_directory() && name != "lacuna.json" && !name.starts_with(".lacuna-") && !json.files.contains(name))
+      problems.push_back(cat(name, ": is not listed in lacuna.json"));
   }
   return problems;
 }
