@@ -17,15 +17,15 @@ namespace {
 
 void evaluate_accuracy(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
   ImagePreprocessing how = image_preprocessing(*model.graph, options.resize, options.crop, options.mean, options.deviation);
-  ImageDataset data = read_images(options.dataset, options.limit);
+  ImageDataset data(options.dataset, options.limit);
   int64_t batch = options.batch ? options.batch : 100;
   AccuracyResult r = accuracy(session, data, how, batch, progress);
   report.metrics = {{"top1", r.top1}, {"top5", r.top5}};
   report.metric = "top1";
   report.items = r.images;
-  report.settings["dataset_hash"] = data.hash;
+  report.settings["dataset_hash"] = r.dataset_hash;
   report.settings["preprocessing"] = how.describe();
-  report.settings["classes"] = cat(data.classes.size());
+  report.settings["classes"] = cat(data.classes().size());
 }
 
 void evaluate_perplexity(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
