@@ -28,10 +28,16 @@ using Plan = std::map<WeightId, std::vector<Step>>;
 
 class Driver {
  public:
-  // Edits the encodings of the graph's weights to what the recipe makes of them.
+  // Edits the encodings of the graph's weights to what the recipe makes of them. A dry run ranks nothing.
   Driver(Graph& graph, const Recipe& recipe, PruneReport& report, Progress* progress)
       : graph_(graph), sources_(graph.weights.begin(), graph.weights.end()), report_(report), progress_(progress) {
-    for (auto& stage : recipe.stages) plan_stage(stage);
+    // What is wrong with any stage is said before the first is ranked, which may take minutes.
+    std::vector<StageClaims> stages;
+    for (auto& stage : recipe.stages) stages.push_back({prune_claims(stage), quantize_claims(stage)});
+    for (auto& stage : stages) {
+      for (auto& [line, claims] : stage.prune) plan_pruning(*line, claims);
+      for (auto& [line, claims] : stage.quantize) plan_quantization(*line, claims);
+    }
     remark();
     apply_encodings(graph_);
     round_tokens();
@@ -64,19 +70,20 @@ class Driver {
       if (progress_) progress_->update("writing", done, total);
       auto it = plan_.find(id);
       std::span<const Step> steps = it == plan_.end() ? std::span<const Step>() : it->second;
-      StagedWeight result = after_steps(weight, weight.load(), steps);
-      int64_t zeros = result.data.mask ? weight.size() - result.data.mask->count_kept() : 0;
-      // A weight that an interrupted run has stored is only counted again.
+      // Of a weight that an interrupted run has stored, only the rounding error must be found again.
+      bool rounded = std::any_of(steps.begin(), steps.end(), [](const Step& step) { return step.line->quantize; });
+      StagedWeight result{weight, {}};
+      if (rounded || !writer.has_weight(id)) result = after_steps(weight, weight.load(), steps);
       LacunaWriter::Stored stored = writer.has_weight(id) ? writer.stored(id) : writer.add_weight(id, result.data, result.weight.pattern);
       weight.source->drop();
       report_.total_parameters += weight.size();
-      report_.total_zeros += zeros;
+      report_.total_zeros += stored.removed;
       report_.bytes_before += weight.source->stored_bytes();
       report_.bytes_after += stored.bytes;
       if (it != plan_.end()) {
         PrunedWeight w = describe(id, it->second);
-        w.zeros = zeros;
-        w.sparsity = double(zeros) / double(std::max<int64_t>(1, w.parameters));
+        w.zeros = stored.removed;
+        w.sparsity = double(w.zeros) / double(std::max<int64_t>(1, w.parameters));
         w.format = stored.format;
         w.bytes_after = stored.bytes;
         w.rounding_error = result.rounding_error;
@@ -146,31 +153,61 @@ class Driver {
             .bytes_before = weight.source->stored_bytes()};
   }
 
-  void plan_stage(const Stage& stage) {
+  // The lines of a stage with the weights that they claim.
+  using LineClaims = std::vector<std::pair<const Line*, std::vector<Claim>>>;
+  struct StageClaims {
+    LineClaims prune, quantize;
+  };
+
+  LineClaims prune_claims(const Stage& stage) {
     std::vector<Selection> selections;
     for (size_t l = 0; l < stage.prune.size(); l++) {
       const PruneLine& line = stage.prune[l];
       lines_.push_back(std::make_unique<Line>(read_prune_line(line, cat(stage.name, ", line ", l + 1))));
       selections.push_back({lines_.back()->where, line.targets, line.ignore, line.include, line.overrides});
     }
-    std::vector<std::vector<Claim>> claims = claim_weights(graph_, selections, reason_against_pruning);
-    for (size_t l = 0; l < claims.size(); l++) plan_line(*lines_[lines_.size() - claims.size() + l], claims[l]);
-    plan_quantization(stage);
+    LineClaims out = with_lines(claim_weights(graph_, selections, reason_against_pruning));
+    for (auto& [line, claims] : out) drop_misfits(*line, claims);
+    return out;
   }
 
-  void plan_quantization(const Stage& stage) {
+  LineClaims quantize_claims(const Stage& stage) {
     std::vector<Selection> selections;
     for (size_t l = 0; l < stage.quantize.size(); l++) {
       const QuantizeLine& line = stage.quantize[l];
       lines_.push_back(std::make_unique<Line>(read_quantize_line(line, cat(stage.name, ", quantize line ", l + 1))));
       selections.push_back({lines_.back()->where, line.targets, line.ignore, line.include});
     }
-    std::vector<std::vector<Claim>> claims = claim_weights(graph_, selections, reason_against_quantizing);
-    for (size_t l = 0; l < claims.size(); l++) {
-      const Line& line = *lines_[lines_.size() - claims.size() + l];
-      for (auto& claim : claims[l]) quantize_weight_of(claim, line);
-      plan_activations(line, claims[l]);
-    }
+    return with_lines(claim_weights(graph_, selections, reason_against_quantizing));
+  }
+
+  // The claims of the lines that were read last.
+  LineClaims with_lines(std::vector<std::vector<Claim>> claims) const {
+    LineClaims out;
+    for (size_t l = 0; l < claims.size(); l++) out.emplace_back(lines_[lines_.size() - claims.size() + l].get(), std::move(claims[l]));
+    return out;
+  }
+
+  // A weight that cannot carry the pattern stays dense; one that was named is an error.
+  void drop_misfits(const Line& line, std::vector<Claim>& claims) {
+    std::vector<std::string> misfits;
+    std::erase_if(claims, [&](const Claim& claim) {
+      const Weight& weight = sources_[size_t(claim.use.weight)];
+      MatrixView view(weight.layout, weight.shape);
+      auto reason = line.pattern->refuses(view.rows, view.cols, view.inner);
+      if (!reason) return false;
+      std::string text = cat("'", weight.name, "' ", to_string(weight.shape), " cannot be ", line.pattern->name(), ": ", *reason);
+      if (claim.by_name) misfits.push_back(text);
+      else report_.needs_attention.push_back(text + "; it stays dense");
+      return true;
+    });
+    if (!misfits.empty()) throw InvalidArgument(cat(line.where, ": ", join(misfits, "\n")));
+    if (claims.empty()) throw InvalidArgument(cat(line.where, ": no weight that it claims can be ", line.pattern->name()));
+  }
+
+  void plan_quantization(const Line& line, const std::vector<Claim>& claims) {
+    for (auto& claim : claims) quantize_weight_of(claim, line);
+    plan_activations(line, claims);
   }
 
   void quantize_weight_of(const Claim& claim, const Line& line) {
@@ -188,32 +225,20 @@ class Driver {
     else if (steps.empty()) plan_.erase(id);
   }
 
-  void plan_line(const Line& line, const std::vector<Claim>& claims) {
+  void plan_pruning(const Line& line, const std::vector<Claim>& claims) {
     std::vector<Weight> weights;
-    std::vector<std::optional<double>> sparsities;
-    std::vector<std::string> misfits;
-    std::vector<WeightId> ids;
     for (auto& claim : claims) {
-      const Weight& weight = sources_[size_t(claim.use.weight)];
-      MatrixView view(weight.layout, weight.shape);
-      if (auto reason = line.pattern->refuses(view.rows, view.cols, view.inner)) {
-        std::string text = cat("'", weight.name, "' ", to_string(weight.shape), " cannot be ", line.pattern->name(), ": ", *reason);
-        if (claim.by_name) misfits.push_back(text);
-        else report_.needs_attention.push_back(text + "; it stays dense");
-        continue;
-      }
-      uses_[claim.use.weight] = claim.use;
-      ids.push_back(claim.use.weight);
-      sparsities.push_back(claim.override_sparsity);
-      auto it = plan_.find(claim.use.weight);
-      weights.push_back(it == plan_.end() ? weight : staged(weight, it->second));
+      WeightId id = claim.use.weight;
+      uses_[id] = claim.use;
+      auto it = plan_.find(id);
+      weights.push_back(it == plan_.end() ? sources_[size_t(id)] : staged(sources_[size_t(id)], it->second));
     }
-    if (!misfits.empty()) throw InvalidArgument(cat(line.where, ": ", join(misfits, "\n")));
-    if (ids.empty()) throw InvalidArgument(cat(line.where, ": no weight that it claims can be ", line.pattern->name()));
     std::vector<PruneTarget> targets;
-    for (size_t i = 0; i < ids.size(); i++) targets.push_back({&weights[i], sparsities[i]});
-    std::vector<int64_t> kept = plan_units(targets, line.settings, progress_);
-    for (size_t i = 0; i < ids.size(); i++) plan_[ids[i]].push_back({.line = &line, .kept_units = kept[i]});
+    for (size_t i = 0; i < claims.size(); i++) targets.push_back({&weights[i], claims[i].override_sparsity});
+    PruneSettings settings = line.settings;
+    if (report_.dry_run) settings.allocation = "uniform";  // which needs no scores: the request is checked all the same
+    std::vector<int64_t> kept = plan_units(targets, settings, progress_);
+    for (size_t i = 0; i < claims.size(); i++) plan_[claims[i].use.weight].push_back({.line = &line, .kept_units = kept[i]});
   }
 
   // What a user should know of the request before trusting the result.
