@@ -18,14 +18,6 @@ std::string kind_for(const ConvertOptions& options, const std::filesystem::path&
   return std::string(name_of(source));
 }
 
-int64_t bytes_of(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return int64_t(std::filesystem::file_size(path));
-  int64_t total = 0;
-  for (auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) total += int64_t(entry.file_size());
-  return total;
-}
-
 }  // namespace
 
 ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
@@ -48,7 +40,7 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
   } else {
     throw InvalidArgument(cat("--to '", report.to, "' is unknown; known: onnx, huggingface, gguf, lacuna"));
   }
-  report.bytes = bytes_of(output);
+  report.bytes = bytes_on_disk(output);
   for (auto& weight : graph.weights) {
     report.weights++;
     if (weight.layout == MatrixLayout::kNone) continue;

@@ -21,11 +21,20 @@ int64_t code_bits(const Encoding& encoding, int64_t rows, int64_t cols) {
   return bits + scales * (encoding.has_zero_points ? bits_of(encoding.values) : 0);
 }
 
-// Sparsity from which a format is smaller than dense, from bits per weight b: a bitmask stores 1 + b d, CSR (b + index) d and
-// a row offset per row.
-std::map<std::string, double> break_even(const Encoding& encoding, int64_t cols) {
-  double b = bits_of(encoding.values), index = cols <= 256 ? 8 : cols <= 65536 ? 16 : 32;
-  return {{"bitmask", 1 / b}, {"csr", (index + 32.0 / double(cols)) / (b + index)}};
+// For the formats whose size follows from a count: the smallest sparsity at which it is less than that of dense codes.
+std::map<std::string, double> break_even(DType type, int64_t rows, int64_t cols) {
+  std::map<std::string, double> out;
+  int64_t dense = rows * ((cols * bits_of(type) + 7) / 8);
+  for (const Format& format : formats()) {
+    if (format.interchange_only || !format.bytes_of_count || format.bytes_of_count(rows, cols, type, 0) >= dense) continue;
+    int64_t smaller = 0, not_smaller = rows * cols + 1;  // kept weights
+    while (not_smaller - smaller > 1) {
+      int64_t kept = smaller + (not_smaller - smaller) / 2;
+      (format.bytes_of_count(rows, cols, type, kept) < dense ? smaller : not_smaller) = kept;
+    }
+    out[std::string(format.name)] = 1 - double(smaller) / double(rows * cols);
+  }
+  return out;
 }
 
 // Multiply-adds times two for one item, by node.
@@ -62,14 +71,6 @@ std::vector<double> operations_by_node(const Graph& graph, const Bindings& wante
     }
   }
   return out;
-}
-
-int64_t bytes_on_disk(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return int64_t(std::filesystem::file_size(path));
-  int64_t total = 0;
-  for (auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) total += int64_t(entry.file_size());
-  return total;
 }
 
 void scan(const Weight& weight, WeightSummary& out) {
@@ -138,7 +139,7 @@ ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& op
       w.rows = view.rows;
       w.cols = view.cols;
       w.dense_bytes = (code_bits(weight.encoding, view.rows, view.cols) + 7) / 8;
-      if (view.cols > 0) w.break_even = break_even(weight.encoding, view.cols);
+      w.break_even = break_even(weight.encoding.values, view.rows, view.cols);
       w.operations = weight_operations.contains(id) ? weight_operations[id] : 0;
       if (options.weights && weight.size()) scan(weight, w);
     } else {

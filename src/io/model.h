@@ -26,6 +26,9 @@ ModelKind detect_model(const std::filesystem::path& path);
 // Reads headers and maps weights; no weight is touched. Throws one Unsupported that lists everything unsupported.
 Model load_model(const std::filesystem::path& path);
 
+// Bytes of a file, or of all files below a directory.
+int64_t bytes_on_disk(const std::filesystem::path& path);
+
 // Readers of each kind (load_model calls them).
 std::shared_ptr<Graph> read_onnx(const std::filesystem::path& path);
 std::shared_ptr<Graph> read_huggingface(const std::filesystem::path& directory);
