@@ -22,7 +22,8 @@ bool regex_matches(const std::string& pattern, const std::string& subject) {
   if (it == cache.end()) {
     int error = 0;
     size_t at = 0;
-    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.c_str()), pattern.size(), PCRE2_ANCHORED, &error, &at, nullptr), [](pcre2_code* c) { pcre2_code_free(c); });
+    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.c_str()), pattern.size(), PCRE2_ANCHORED, &error, &at, nullptr),
+              [](pcre2_code* c) { pcre2_code_free(c); });
     if (!code) {
       char message[120];
       pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
@@ -30,7 +31,8 @@ bool regex_matches(const std::string& pattern, const std::string& subject) {
     }
     it = cache.emplace(pattern, std::move(code)).first;
   }
-  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr), [](pcre2_match_data* d) { pcre2_match_data_free(d); });
+  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr),
+                                                                      [](pcre2_match_data* d) { pcre2_match_data_free(d); });
   return pcre2_match(it->second.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), nullptr) >= 0;
 }
 
@@ -40,7 +42,8 @@ bool is_regex(const std::string& selector) { return selector.starts_with("re:");
 
 bool is_op_type(const std::string& selector, const WeightUse& use, const Node& node) {
   static const std::set<std::string> kAll = {"__ALL__", "__ALL_PRUNABLE__", "*"};
-  return kAll.contains(selector) || selector == use.op_type || selector == name_of(node.op) || (selector == "Conv" && use.op_type.starts_with("Conv"));
+  return kAll.contains(selector) || selector == use.op_type || selector == name_of(node.op) ||
+         (selector == "Conv" && use.op_type.starts_with("Conv"));
 }
 
 std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses, ReasonAgainst reason_against) {
@@ -57,7 +60,8 @@ bool selects(const std::string& selector, const Weight& weight, const WeightUse&
     std::string pattern = selector.substr(3);
     return regex_matches(pattern, weight.name) || regex_matches(pattern, module_name(weight.name)) || regex_matches(pattern, node.name);
   }
-  return selector == weight.name || selector == module_name(weight.name) || selector == node.name || (!node.block.empty() && selector == node.block) || is_op_type(selector, use, node);
+  return selector == weight.name || selector == module_name(weight.name) || selector == node.name ||
+         (!node.block.empty() && selector == node.block) || is_op_type(selector, use, node);
 }
 
 std::string reason_against_pruning(const WeightUse& use, const Node&) { return use.prunable ? "" : use.reason; }
@@ -77,7 +81,8 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
     const Selection& line = lines[l];
     const std::string& where = line.where;
     auto matches = [&](const std::vector<std::string>& selectors, const WeightUse& use) {
-      return std::any_of(selectors.begin(), selectors.end(), [&](auto& s) { return selects(s, graph.weights[use.weight], use, graph.node(use.node)); });
+      return std::any_of(selectors.begin(), selectors.end(),
+                         [&](auto& s) { return selects(s, graph.weights[use.weight], use, graph.node(use.node)); });
     };
     std::vector<Claim> mine;
     for (auto& use : uses) {
@@ -107,8 +112,11 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
           return false;
         });
         if (any) continue;
-        if (!refused.empty()) problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
-        else problems.push_back(cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses, reason_against), ", ", 12)));
+        if (!refused.empty())
+          problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
+        else
+          problems.push_back(
+              cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses, reason_against), ", ", 12)));
       }
     };
     check(line.targets, "targets", true);

@@ -50,6 +50,9 @@ class Driver {
     sources_.insert(sources_.end(), graph_.weights.begin() + long(sources_.size()), graph_.weights.end());
   }
 
+  // Of the calibration data; "" if none was read.
+  std::string calibration_hash() const { return report_.calibration.empty() ? "" : report_.calibration.at("dataset_hash"); }
+
   // Says what would be done, without doing it.
   void list_claims() {
     for (auto& [id, steps] : plan_) report_.weights.push_back(describe(id, steps));
@@ -182,10 +185,11 @@ class Driver {
     Weight before = staged(weight, steps);
     if (!is_float(before.encoding.values) && before.encoding.granularity == Encoding::Granularity::kNone)
       throw InvalidArgument(cat(line.where, ": '", weight.name, "' holds plain integers, ", name_of(before.encoding.values)));
-    if (bits_of(before.encoding.values) <= bits_of(scheme.type) && before.encoding != encoding_of(scheme)) narrower_.push_back(cat("'", weight.name, "' (", to_string(before.encoding), ")"));
     uses_[id] = claim.use;
-    if (before.encoding != encoding_of(scheme)) steps.push_back({.line = &line, .scheme = scheme});
-    else if (steps.empty()) plan_.erase(id);
+    bool coded = !is_float(before.encoding.values) && bits_of(before.encoding.values) <= bits_of(scheme.type);
+    if (before.encoding != encoding_of(scheme) && (!coded || line.quantize->requantize)) steps.push_back({.line = &line, .scheme = scheme});
+    else if (before.encoding != encoding_of(scheme)) narrow_.push_back(cat("'", weight.name, "' (", to_string(before.encoding), ")"));
+    if (steps.empty()) plan_.erase(id);
   }
 
   void plan_line(const Line& line, const std::vector<Claim>& claims) {
@@ -223,8 +227,8 @@ class Driver {
       convolutions |= node.op == Op::conv;
       batch_norm |= node.op == Op::batch_norm;
     }
-    if (!narrower_.empty())
-      report_.needs_attention.push_back(cat("already coded in as few bits or fewer, so that rounding again gains no size and loses accuracy: ", join(narrower_, ", ", 4)));
+    if (!narrow_.empty())
+      report_.needs_attention.push_back(cat("left as they are, because they are coded in as few bits already and rounding again would only lose accuracy (--requantize does it): ", join(narrow_, ", ", 4)));
     for (auto& line : lines_) {
       if (!line->prune) continue;
       const PruneSettings& s = line->settings;
@@ -247,7 +251,7 @@ class Driver {
   std::set<WeightId> token_weights_;   // of linear layers that round every token
   std::set<NodeId> static_products_;   // linear and conv whose inputs get calibrated scales
   const Line* static_line_ = nullptr;  // that says how
-  std::vector<std::string> narrower_;  // weights that a quantize line found with as few bits
+  std::vector<std::string> narrow_;    // weights that a quantize line found coded in as few bits
 };
 
 std::vector<Choice> choices_of(auto&& table) {
@@ -271,7 +275,7 @@ PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, co
   }
   driver.calibrate_activations();
   std::string yaml = to_yaml(recipe);
-  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml + report.calibration["dataset_hash"])));
+  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml + driver.calibration_hash())));
   driver.write(writer);
   writer.add_assets(model);
   writer.add_file("recipe.yaml", yaml);
