@@ -48,6 +48,11 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
   } else {
     throw InvalidArgument(cat("--to '", report.to, "' is unknown; known: onnx, huggingface, gguf, lacuna"));
   }
+  bool rounds = std::any_of(graph.nodes().begin(), graph.nodes().end(), [](auto& node) { return node.attributes.has("activations"); });
+  if (rounds && (report.to == "huggingface" || report.to == "gguf"))
+    report.needs_attention.push_back(cat("linear layers round their activations to s8, which ", report.to, " cannot say: the output runs with unrounded ones"));
+  if (rounds && report.to == "onnx")
+    report.needs_attention.push_back("linear layers round their activations per token; the output rounds them with one scale per tensor (DynamicQuantizeLinear)");
   report.bytes = bytes_of(output);
   for (auto& weight : graph.weights) {
     report.weights++;

@@ -90,7 +90,7 @@ std::string to_json(const BenchReport& r) {
 }
 
 std::string to_json(const ConvertReport& r) {
-  return dump({{"from", r.from}, {"to", r.to}, {"output", r.output}, {"bytes", r.bytes}, {"weights", r.weights}, {"zeros", r.zeros}});
+  return dump({{"from", r.from}, {"to", r.to}, {"output", r.output}, {"bytes", r.bytes}, {"weights", r.weights}, {"zeros", r.zeros}, {"needs_attention", r.needs_attention}});
 }
 
 std::string to_json(const DemoReport& r) {

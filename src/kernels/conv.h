@@ -35,6 +35,12 @@ struct CodesConv {
   int32_t residual_zero = 0;
   Activation activation = Activation::kNone;
   float alpha = 0, beta = 0;
+  // Roundings on the way, as a chain of quantize and dequantize nodes asks for: of product + bias, and of that + residual.
+  struct Rounding {
+    float scale = 0;  // 0: none
+    int32_t zero = 0;
+  };
+  Rounding product = {}, sum = {};
   // or floats, [batch, out_channels, h, w], with the whole epilogue (its bias in place of the one above).
   float* y_floats = nullptr;
   Epilogue epilogue = {};

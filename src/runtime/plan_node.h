@@ -20,6 +20,7 @@ struct PlanNode {
   // together (kChannelsLast); quantize and max_pool nodes write them so. If `output` rounds, the result of a conv is codes too.
   bool codes = false;
   InputRounding residual_codes, output;  // of input 3 and output 0
+  InputRounding product, sum;            // of product + bias and of that + residual, on the way to the output
 
   bool has(size_t input) const { return input < node.inputs.size() && node.inputs[input] != kNoValue; }
   ValueId residual() const { return has(3) ? node.inputs[3] : kNoValue; }

@@ -33,8 +33,13 @@ struct PixelQuantization {
   uint8_t* out;
 };
 
-// Sums of pixels on their way to codes: v = (sum - excess) * factor * x_scale + bias + (residual - residual_zero) * residual_scale, clipped to
-// [low, high]; the code is v * inverse rounded to nearest even, plus zero, in [-128, 127].
+// v rounded to a code in [-128, 127] and back: scale 0 leaves it.
+struct CodeRounding {
+  float scale, inverse, low, high;  // low and high: of the code less its zero point
+};
+
+// Sums of pixels on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says; plus
+// (residual - residual_zero) * residual_scale, rounded as `sum` says; clipped to [low, high]; the code is v * inverse rounded to nearest even, plus zero, in [-128, 127].
 struct CodeStore {
   const int32_t* sums;  // [pixels][16]
   int64_t pixels;
@@ -46,6 +51,7 @@ struct CodeStore {
   const int8_t* residual;   // as y, or nullptr
   float residual_scale;
   int32_t residual_zero;
+  CodeRounding product, sum;
   float low, high;
   float inverse;
   int32_t zero;

@@ -268,6 +268,10 @@ class AmxConv : public PackedConv {
         for (int64_t r = 0; r < rows_of(block, i); r++) sums[(i * positions + position) * 16 + r] -= excess[channel_of(block, i) + r];
   }
 
+  static CodeRounding rounding_of(const CodesConv::Rounding& r) {
+    return {.scale = r.scale, .inverse = r.scale > 0 ? 1.0f / r.scale : 0, .low = float(-128 - r.zero), .high = float(127 - r.zero)};
+  }
+
   void store_codes(const Geometry& g, const Block& block, const int32_t* sums, const CodesConv& call) const {
     int64_t positions = block.tiles * 16, channels = problem_.out_channels, image = block.image * g.out_h * g.out_w;
     for (int64_t i = 0; i < row_groups(block); i++) {
@@ -282,6 +286,8 @@ class AmxConv : public PackedConv {
                         .residual = nullptr,
                         .residual_scale = call.residual_scale,
                         .residual_zero = call.residual_zero,
+                        .product = rounding_of(call.product),
+                        .sum = rounding_of(call.sum),
                         .low = -std::numeric_limits<float>::infinity(),
                         .high = std::numeric_limits<float>::infinity(),
                         .inverse = 1.0f / call.y_scale,

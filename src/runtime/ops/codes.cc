@@ -31,13 +31,13 @@ void dequantize_part(const InputRounding& r, const T* x, int64_t first, int64_t 
   for (int64_t i = first; i < last; i++) y[i] = float(int32_t(x[i]) - r.zero_point) * r.scale;
 }
 
-// [batch, channels, pixels], a piece of 32 pixels of an image at a time: run(plane offset of the piece, pixel-major offset, pixels).
+// [batch, channels, pixels], a piece of some pixels of an image at a time: run(plane offset of the piece, pixel-major offset, pixels).
 struct Picture {
   explicit Picture(const Shape& shape) : batch(shape[0]), channels(shape[1]), pixels(element_count(std::span(shape).subspan(2))) {}
   int64_t batch, channels, pixels;
+  static constexpr int64_t kPixels = 128;
   template <class F>
   void for_each_piece(F&& run) const {
-    constexpr int64_t kPixels = 32;
     int64_t pieces = (pixels + kPixels - 1) / kPixels;
     parallel_for(batch * pieces, [&](int64_t i) {
       int64_t image = i / pieces, first = i % pieces * kPixels;
@@ -49,11 +49,15 @@ struct Picture {
 // x in planes to signed codes, pixel by pixel.
 void quantize_pixels(const InputRounding& r, const Picture& p, const float* x, int8_t* y) {
   constexpr float kMagic = 12582912;
-  float inverse = 1.0f / r.scale, zero = float(r.signed_zero()), low = -128 - zero, high = 127 - zero;
+  float inverse = 1.0f / r.scale, low = float(-128 - r.signed_zero()), high = float(127 - r.signed_zero());
+  int32_t zero = r.signed_zero();
   p.for_each_piece([&](int64_t from, int64_t to, int64_t count) {
-    for (int64_t c = 0; c < p.channels; c++)
-      for (int64_t i = 0; i < count; i++)
-        y[to + i * p.channels + c] = int8_t(int32_t(std::clamp(x[from + c * p.pixels + i] * inverse, low, high) + kMagic - kMagic) + r.signed_zero());
+    int32_t codes[Picture::kPixels];
+    for (int64_t c = 0; c < p.channels; c++) {
+      const float* in = x + from + c * p.pixels;
+      for (int64_t i = 0; i < count; i++) codes[i] = int32_t(std::clamp(in[i] * inverse, low, high) + kMagic - kMagic) + zero;
+      for (int64_t i = 0; i < count; i++) y[to + i * p.channels + c] = int8_t(codes[i]);
+    }
   });
 }
 
@@ -96,6 +100,7 @@ CompiledStep compile_codes_conv(const OpContext& context) {
   if (plan.output) {
     conv.y_scale = plan.output.scale, conv.y_zero = plan.output.signed_zero();
     conv.residual_scale = plan.residual_codes.scale, conv.residual_zero = plan.residual_codes.signed_zero();
+    conv.product = {plan.product.scale, plan.product.signed_zero()}, conv.sum = {plan.sum.scale, plan.sum.signed_zero()};
     conv.activation = plan.activation, conv.alpha = plan.alpha, conv.beta = plan.beta;
   }
   CompiledStep step{.kernel = std::string(pack.packed->kernel()), .unread = {1}};

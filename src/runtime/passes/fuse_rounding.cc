@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "runtime/passes/fuse_epilogues.h"
+
 namespace lacuna {
 namespace {
 
@@ -100,31 +102,135 @@ void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const Take
   remove_unread(kept, nodes);
 }
 
-void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
-  Uses uses(graph, nodes);
-  // Later convolutions first: whether an earlier one writes codes may depend on whether its result is read as a residual of codes.
-  for (size_t n = nodes.size(); n-- > 0;) {
-    PlanNode& plan = nodes[n];
-    if (!plan.codes || plan.node.op != Op::conv || !is_clip(plan.activation)) continue;
-    const Node* residual = plan.has(3) ? uses.made_by(plan.node.inputs[3], Op::dequantize) : nullptr;
-    auto residual_rounding = residual ? static_rounding(graph, *residual) : std::nullopt;
-    PlanNode* residual_maker = residual ? uses.maker(residual->inputs[0]) : nullptr;
-    if (plan.has(3) && (!residual_rounding || !residual_maker)) continue;
-    PlanNode *next = uses.only_reader(plan.node.outputs[0], kept), *pool = nullptr;
-    if (next && next->node.op == Op::max_pool && next->node.outputs.size() == 1) pool = next, next = uses.only_reader(pool->node.outputs[0], kept);
-    if (!next || next->node.op != Op::quantize || !next->codes) continue;
-    auto output = static_rounding(graph, next->node);
-    if (!output) continue;
-    plan.output = *output;
-    (pool ? pool : &plan)->node.outputs = next->node.outputs;
-    if (pool) pool->codes = true;
-    next->node.outputs.clear();
-    if (!residual) continue;
-    plan.residual_codes = *residual_rounding;
-    plan.node.inputs[3] = residual->inputs[0];
-    if (residual_maker->node.op == Op::quantize) residual_maker->codes = true;
+namespace {
+
+// What follows a conv that reads codes, as far as it can be done on the way to codes.
+class Chain {
+ public:
+  Chain(const Graph& graph, const Uses& uses, const std::vector<bool>& kept, const PlanNode& conv)
+      : graph_(graph), uses_(uses), kept_(kept), conv_(conv) {
+    found_ = is_clip(conv.activation) && (!conv.has(3) || take_residual(conv.node.inputs[3]));
+    activated_ = conv.activation != kernels::Activation::kNone;
+    for (ValueId v = conv.node.outputs[0]; found_ && v != kNoValue;) v = step(v);
   }
-  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.op == Op::quantize && plan.node.outputs.empty(); });
+
+  // Up to the last quantize node whose codes can be the result; nullopt if there is none.
+  struct Result {
+    PlanNode conv;
+    PlanNode* quantize;            // takes the place of conv
+    PlanNode* pool = nullptr;      // max_pool between
+    std::vector<PlanNode*> done;   // nodes that conv now does
+    PlanNode* residual = nullptr;  // the quantize node of the residual
+  };
+  const std::optional<Result>& result() const { return result_; }
+
+ private:
+  // The value after what reads v alone, or kNoValue.
+  ValueId step(ValueId v) {
+    PlanNode* next = uses_.only_reader(v, kept_);
+    if (!next) return kNoValue;
+    switch (next->node.op) {
+      case Op::quantize: return round(*next);
+      case Op::add: return add(*next, v);
+      case Op::max_pool: return pool(*next);
+      default: return activate(*next);
+    }
+  }
+
+  ValueId round(PlanNode& quantize) {
+    auto rounding = static_rounding(graph_, quantize.node);
+    if (!rounding) return kNoValue;
+    Result result{conv_, &quantize, pool_, done_, residual_};
+    result.conv.output = *rounding;
+    result_ = std::move(result);
+    // On through a dequantize node that alone reads the codes.
+    PlanNode* dequantize = uses_.only_reader(quantize.node.outputs[0], kept_);
+    if (pool_ || activated_ || !dequantize || dequantize->node.op != Op::dequantize || static_rounding(graph_, dequantize->node) != rounding)
+      return kNoValue;
+    InputRounding& place = conv_.has(3) ? conv_.sum : conv_.product;
+    if (place) return kNoValue;
+    place = *rounding;
+    done_.push_back(&quantize), done_.push_back(dequantize);
+    return dequantize->node.outputs[0];
+  }
+
+  ValueId add(PlanNode& sum, ValueId v) {
+    ValueId other = sum.node.inputs[sum.node.inputs[0] == v ? 1 : 0];
+    if (conv_.has(3) || activated_ || pool_ || other == v || graph_.value(other).shape != graph_.value(sum.node.outputs[0]).shape ||
+        !take_residual(other))
+      return kNoValue;
+    conv_.node.inputs.resize(3, kNoValue);
+    conv_.node.inputs.push_back(other);
+    take_residual(other);
+    done_.push_back(&sum);
+    return sum.node.outputs[0];
+  }
+
+  ValueId activate(PlanNode& plan) {
+    auto activation = activation_of(graph_, plan.node);
+    if (!activation || activated_ || pool_ || !is_clip(activation->activation)) return kNoValue;
+    activated_ = true;
+    conv_.activation = activation->activation, conv_.alpha = activation->alpha, conv_.beta = activation->beta;
+    done_.push_back(&plan);
+    return plan.node.outputs[0];
+  }
+
+  ValueId pool(PlanNode& plan) {
+    if (pool_ || plan.node.outputs.size() != 1) return kNoValue;
+    pool_ = &plan;
+    return plan.node.outputs[0];
+  }
+
+  // A residual must come as codes.
+  bool take_residual(ValueId value) {
+    const Node* dequantize = uses_.made_by(value, Op::dequantize);
+    auto rounding = dequantize ? static_rounding(graph_, *dequantize) : std::nullopt;
+    if (!rounding || !uses_.maker(dequantize->inputs[0])) return false;
+    if (!conv_.has(3)) return true;
+    conv_.residual_codes = *rounding;
+    conv_.node.inputs[3] = dequantize->inputs[0];
+    residual_ = uses_.maker(dequantize->inputs[0]);
+    return true;
+  }
+
+  const Graph& graph_;
+  const Uses& uses_;
+  const std::vector<bool>& kept_;
+  PlanNode conv_;
+  bool found_ = false, activated_ = false;
+  PlanNode *pool_ = nullptr, *residual_ = nullptr;
+  std::vector<PlanNode*> done_;
+  std::optional<Result> result_;
+};
+
+}  // namespace
+
+void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
+  // Later convolutions first: of two that are added, the later one takes the sum and the other is its residual.
+  for (size_t n = nodes.size(); n-- > 0;) {
+    if (!nodes[n].codes || nodes[n].node.op != Op::conv) continue;
+    Uses uses(graph, nodes);
+    auto found = Chain(graph, uses, kept, nodes[n]).result();
+    if (!found) continue;
+    ValueId result = found->quantize->node.outputs[0];
+    if (found->residual && found->residual->node.op == Op::quantize) found->residual->codes = true;
+    PlanNode nothing;
+    nothing.node.op = Op::identity;
+    for (PlanNode* done : found->done) *done = nothing;
+    // A pool works on the codes of what it pooled.
+    PlanNode pool = found->pool ? *found->pool : nothing;
+    if (found->pool) {
+      found->conv.node.outputs = {pool.node.inputs[0]};
+      pool.codes = true, pool.node.outputs = {result};
+      *found->pool = found->conv;
+      *found->quantize = pool;
+    } else {
+      found->conv.node.outputs = {result};
+      *found->quantize = found->conv;
+    }
+    nodes[n] = nothing;
+  }
+  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
   remove_unread(kept, nodes);
 }
 
