@@ -30,7 +30,7 @@ struct Side {
 
 Side open(const std::filesystem::path& path, bool allow_sparse, int64_t capacity) {
   Side side{load_model(path), nullptr};
-  side.session = std::make_unique<Session>(side.model.graph, SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse});
+  side.session = std::make_unique<Session>(side.model.graph, SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse, .last_token_only = true});
   return side;
 }
 
