@@ -27,7 +27,6 @@ using kernels::LinearKernel;
 using kernels::LinearProblem;
 using kernels::WeightMatrix;
 
-constexpr double kWorthwhile = 1.05;  // sparse must be this much faster than dense
 constexpr size_t kDenseCandidates = 3, kSparseCandidates = 4;
 constexpr int kRounds = 5;
 
@@ -153,11 +152,11 @@ std::vector<const Kernel*> candidates_of(std::span<const Kernel> kernels, Accept
 template <class Kernel>
 Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_view)) {
   auto ratio = [](double r) { return cat(double(int64_t(r * 100 + 0.5)) / 100, "x"); };
-  if (m.dense.empty()) return {&named(m.sparse), "no dense kernel takes this problem"};
-  if (m.sparse.empty()) return {&named(m.dense), "dense: no sparse kernel takes this problem"};
+  if (m.dense.empty()) return {&named(m.sparse), "no dense kernel takes this problem", m.sparse_us};
+  if (m.sparse.empty()) return {&named(m.dense), "dense: no sparse kernel takes this problem", m.dense_us};
   double speedup = m.dense_us / m.sparse_us;
-  if (speedup >= kWorthwhile) return {&named(m.sparse), cat("sparse ", ratio(speedup), " as fast as dense (measured)")};
-  return {&named(m.dense), cat("dense: sparse is only ", ratio(speedup), " as fast (measured)")};
+  if (speedup >= kWorthwhile) return {&named(m.sparse), cat("sparse ", ratio(speedup), " as fast as dense (measured)"), m.sparse_us};
+  return {&named(m.dense), cat("dense: sparse is only ", ratio(speedup), " as fast (measured)"), m.dense_us};
 }
 
 template <class Kernel>

@@ -11,8 +11,11 @@ namespace lacuna {
 template <class Kernel>
 struct Choice {
   const Kernel* kernel;
-  std::string reason;  // "static table", "sparse 2.1x faster than dense (measured)", ...
+  std::string reason;       // "static table", "sparse 2.1x faster than dense (measured)", ...
+  double microseconds = 0;  // as measured; 0: was not
 };
+
+inline constexpr double kWorthwhile = 1.05;  // sparse replaces dense where it is at least this much faster
 
 Choice<kernels::LinearKernel> static_choice(const kernels::LinearProblem& problem, int64_t tokens);
 Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem);

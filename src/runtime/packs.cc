@@ -35,6 +35,8 @@ struct PackStore::Matrix {
 
   WeightMatrix view(DType type) const {
     WeightMatrix m{.rows = rows, .cols = cols, .mask = pattern == "dense" ? nullptr : &mask, .inner = inner};
+    // A code may stand for zero only by the mask, however few the zeros.
+    if (!is_float(type) && !codes->minima.empty() && mask.count_kept() < rows * cols) m.mask = &mask;
     if (is_float(type)) {
       m.values = values.data();
     } else {
@@ -91,6 +93,8 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node) {
   if (plain && (weight.encoding.values == DType::kF16 || weight.encoding.values == DType::kBF16)) matrix->stored = weight.encoding.values;
   if (options_.compute == DType::kS8 && node.op == Op::linear)
     matrix->codes = codes_of(weight, data, view, matrix->values, matrix->pattern != "dense");
+  else if (node.op == Op::linear)
+    matrix->codes = stored_codes(weight, data, view, matrix->values, true);
   last_ = matrix;
   return matrix;
 }
@@ -121,13 +125,24 @@ std::shared_ptr<const PackedLinear> PackStore::linear(const Node& node, int64_t 
     problem.group = integers ? matrix->codes->group : 0, problem.minima = integers && !matrix->codes->minima.empty();
     return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
   };
-  // The arithmetic asked for, then floats as they are stored (half the bytes), then f32; the reference kernel only if nothing else.
+  // The arithmetic asked for, then the weights as they are stored (fewer bytes), then f32; the reference kernel only if nothing else.
   const LinearKernel* reference = &kernels::linear_kernels().back();
   Choice<LinearKernel> chosen{reference, ""};
-  if (matrix->codes) chosen = choose(matrix->codes->type, DType::kS8);
+  if (matrix->codes && options_.compute == DType::kS8) chosen = choose(matrix->codes->type, DType::kS8);
   if (chosen.kernel == reference && options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
   if (chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
-  if (chosen.kernel == reference) chosen = choose(DType::kF32, DType::kF32);
+  if (chosen.kernel == reference && matrix->codes) chosen = choose(matrix->codes->type, DType::kF32);
+  if (chosen.kernel == reference) {
+    chosen = choose(DType::kF32, DType::kF32);
+  } else if (matrix->codes && problem.activations == DType::kF32 && matrix->pattern != "dense") {
+    // Dense codes against floats of which the zeros are skipped.
+    LinearProblem with_codes = problem;
+    Choice<LinearKernel> sparse = choose(DType::kF32, DType::kF32);
+    if (sparse.kernel->sparse && sparse.microseconds > 0 && sparse.microseconds * kWorthwhile < chosen.microseconds)
+      chosen = sparse;
+    else
+      problem = with_codes;
+  }
   choice->second = cat(chosen.kernel->name, " ", name_of(problem.weights));
   auto& packed = linears_[{id, choice->second}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));

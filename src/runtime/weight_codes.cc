@@ -1,6 +1,7 @@
 #include "runtime/weight_codes.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <optional>
 
@@ -34,8 +35,10 @@ int code_at(const Tensor& codes, int64_t offset) {
   return codes.dtype() == DType::kS4 && nibble > 7 ? nibble - 16 : nibble;
 }
 
-std::optional<WeightCodes> stored(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
-                                  bool masked) {
+}  // namespace
+
+std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
+                                        bool masked) {
   const Encoding& e = weight.encoding;
   bool unsigned_nibbles = e.values == DType::kU4;
   if ((e.values != DType::kS8 && e.values != DType::kS4 && !unsigned_nibbles) || e.granularity == Encoding::Granularity::kNone) return std::nullopt;
@@ -61,20 +64,21 @@ std::optional<WeightCodes> stored(const Weight& weight, const WeightData& data, 
   // Without a mask every code counts, so a zero must be code * scale.
   if (any_minimum && data.mask && !masked) return std::nullopt;
   out.codes.resize(size_t(view.rows * view.cols));
-  for (int64_t r = 0; r < view.rows; r++)
+  std::atomic<bool> fits = true;
+  parallel_for(view.rows, [&](int64_t r) {
     for (int64_t c = 0; c < view.cols; c++) {
       bool kept = masked ? values[size_t(r * view.cols + c)] != 0 : !data.mask || data.mask->kept(r, c);
       int code = kept ? code_at(data.values, view.offset(r, c)) - int(shift) : 0;
-      if (code < -127) return std::nullopt;
+      if (code < -127) fits = false;
       out.codes[size_t(r * view.cols + c)] = int8_t(code);
     }
+  });
+  if (!fits) return std::nullopt;
   return out;
 }
 
-}  // namespace
-
 WeightCodes codes_of(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values, bool masked) {
-  if (auto codes = stored(weight, data, view, values, masked)) return std::move(*codes);
+  if (auto codes = stored_codes(weight, data, view, values, masked)) return std::move(*codes);
   return rounded(view, values);
 }
 

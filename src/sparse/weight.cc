@@ -35,6 +35,20 @@ float code_at(const Tensor& values, int64_t offset) {
   return out;
 }
 
+// The codes of one row of `cols` that lie in order in the source.
+void read_codes(const Tensor& values, int64_t row, int64_t cols, float* out) {
+  DType type = values.dtype();
+  if (bits_of(type) != 4) return convert_to_f32(type, values.raw() + row * cols * (bits_of(type) / 8), cols, out);
+  int64_t last = values.shape().empty() ? 1 : values.shape().back();
+  if (last != cols) {
+    for (int64_t c = 0; c < cols; c++) out[c] = code_at(values, row * cols + c);
+    return;
+  }
+  const std::byte* raw = values.raw() + row * ((cols + 1) / 2);
+  int bias = type == DType::kS4 ? 8 : 0;
+  for (int64_t c = 0; c < cols; c++) out[c] = float((((int(raw[c / 2]) >> (c % 2 * 4)) & 15) ^ bias) - bias);
+}
+
 struct ScaleReader {
   const Encoding& encoding;
   Tensor scales, zero_points, minima;
@@ -46,10 +60,26 @@ struct ScaleReader {
     if (e.has_zero_points) zero_points = bits_of(data.zero_points.dtype()) == 4 ? data.zero_points : data.zero_points.to(DType::kF32);
     if (e.has_minima) minima = data.minima.to(DType::kF32);
   }
-  float apply(float code, int64_t row, int64_t col) const {
+  // A whole row, its codes in order.
+  void apply_row(const float* codes, int64_t row, int64_t cols, float* out) const {
+    int64_t run = encoding.granularity == Encoding::Granularity::kGroup ? encoding.group : cols;
+    for (int64_t first = 0; first < cols; first += run) {
+      int64_t i = index(row, first);
+      float zero = encoding.has_zero_points ? code_at(zero_points, i) : 0, scale = scales.data<float>()[size_t(i)];
+      float minimum = encoding.has_minima ? minima.data<float>()[size_t(i)] : 0;
+      for (int64_t c = first; c < std::min(first + run, cols); c++) {
+        float value = (codes[c] - zero) * scale;
+        out[c] = encoding.has_minima ? value + minimum : value;
+      }
+    }
+  }
+  int64_t index(int64_t row, int64_t col) const {
     using enum Encoding::Granularity;
-    if (encoding.granularity == kNone) return code;
-    int64_t i = encoding.granularity == kTensor ? 0 : encoding.granularity == kRow ? row : row * groups_per_row + col / encoding.group;
+    return encoding.granularity == kTensor ? 0 : encoding.granularity == kRow ? row : row * groups_per_row + col / encoding.group;
+  }
+  float apply(float code, int64_t row, int64_t col) const {
+    if (encoding.granularity == Encoding::Granularity::kNone) return code;
+    int64_t i = index(row, col);
     float zero = encoding.has_zero_points ? code_at(zero_points, i) : 0;
     float value = (code - zero) * scales.data<float>()[size_t(i)];
     return encoding.has_minima ? value + minima.data<float>()[size_t(i)] : value;
@@ -102,6 +132,8 @@ void decode_rows(const Weight& weight, const WeightData& data, int64_t first, in
     float* row_out = out + r * view.cols;
     if (plain && view.identity())
       convert_to_f32(data.values.dtype(), data.values.raw() + row * view.cols * (bits_of(data.values.dtype()) / 8), view.cols, row_out);
+    else if (view.identity())
+      read_codes(data.values, row, view.cols, row_out), reader.apply_row(row_out, row, view.cols, row_out);
     else
       for (int64_t c = 0; c < view.cols; c++) row_out[c] = reader.apply(code_at(data.values, view.offset(row, c)), row, c);
     if (data.mask)

@@ -33,6 +33,9 @@ CompiledStep compile_embedding(const OpContext& context) {
   if (!context.is_weight(1) || context.is_float(0) || context.weight(1).layout != MatrixLayout::kOutIn) return {};
   auto weight = std::make_shared<Weight>(context.weight(1));
   auto data = std::make_shared<WeightData>(weight->load());
+  // Once here, not at each call of decode_rows.
+  if (data->scales.bytes().data) data->scales = data->scales.to(DType::kF32);
+  if (data->minima.bytes().data) data->minima = data->minima.to(DType::kF32);
   int64_t vocab = weight->shape[0], width = weight->shape[1];
   std::string name = context.node().name;
   return {.kernel = "rows",
