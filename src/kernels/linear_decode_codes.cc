@@ -21,7 +21,7 @@ class CodesPacker {
         groups_(std::max<int64_t>((weight.cols + group_ - 1) / group_, 1)),
         layout_{.four_bits = four_bits, .half_scales = true, .masked = weight.mask && weight.minima} {
     for (int64_t i = 0; i < weight.rows * groups_ && layout_.half_scales; i++)
-      layout_.half_scales = is_half(weight.scales[i]) && (!weight.minima || is_half(weight.minima[i]));
+      layout_.half_scales = is_half(weight.scales[i]) && is_half(minimum(i));
   }
 
   CodesLayout layout() const { return layout_; }
@@ -43,14 +43,15 @@ class CodesPacker {
   static constexpr int64_t kScales = kDecodeRows * kDecodeCols / kDecodeGroup;
 
   static bool is_half(float v) { return f16_to_f32(f32_to_f16(v)) == v; }
+  float minimum(int64_t i) const { return (weight_.minima ? weight_.minima[i] : 0.0f) - (layout_.four_bits ? 8 * weight_.scales[i] : 0.0f); }
   bool inside(int64_t row, int64_t col) const { return row < weight_.rows && col < weight_.cols; }
   int code(int64_t row, int64_t col) const { return inside(row, col) ? weight_.codes[row * weight_.cols + col] : 0; }
 
   std::byte* write_tile(int64_t row, int64_t col, std::byte* out) const {
-    for (const float* table : {weight_.scales, weight_.minima})
+    for (bool minima : {false, true})
       for (int64_t i = 0; i < kScales; i++) {
-        int64_t r = row + i / (kDecodeCols / kDecodeGroup), c = col + i % (kDecodeCols / kDecodeGroup) * kDecodeGroup;
-        float v = table && inside(r, c) ? table[r * groups_ + c / group_] : 0.0f;
+        int64_t r = row + i / (kDecodeCols / kDecodeGroup), c = col + i % (kDecodeCols / kDecodeGroup) * kDecodeGroup, at = r * groups_ + c / group_;
+        float v = !inside(r, c) ? 0.0f : minima ? minimum(at) : weight_.scales[at];
         convert_from_f32(&v, 1, layout_.half_scales ? DType::kF16 : DType::kF32, out);
         out += layout_.half_scales ? 2 : 4;
       }

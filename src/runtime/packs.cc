@@ -32,11 +32,12 @@ struct PackStore::Matrix {
   Mask mask;
   std::string pattern = "dense";
   double sparsity = 0;
+  bool pruned = false;  // the source has a mask
 
   WeightMatrix view(DType type) const {
     WeightMatrix m{.rows = rows, .cols = cols, .mask = pattern == "dense" ? nullptr : &mask, .inner = inner};
-    // A code may stand for zero only by the mask, however few the zeros.
-    if (!is_float(type) && !codes->minima.empty() && mask.count_kept() < rows * cols) m.mask = &mask;
+    // With minima a pruned weight has no code: only the mask makes it zero, however few there are.
+    if (!is_float(type) && pruned && !codes->minima.empty()) m.mask = &mask;
     if (is_float(type)) {
       m.values = values.data();
     } else {
@@ -94,7 +95,7 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node) {
   if (options_.compute == DType::kS8 && node.op == Op::linear)
     matrix->codes = codes_of(weight, data, view, matrix->values, matrix->pattern != "dense");
   else if (node.op == Op::linear)
-    matrix->codes = stored_codes(weight, data, view, matrix->values, true);
+    matrix->pruned = data.mask.has_value(), matrix->codes = stored_codes(weight, data, view, matrix->values, matrix->pruned);
   last_ = matrix;
   return matrix;
 }

