@@ -13,13 +13,73 @@ const std::string kCifarTest = (kData / "cifar10/test.tar.gz").string();
 const std::string kStories = (kData / "stories260k").string();
 
 TEST_F(Program, HelpOfEveryVerbHasAnExample) {
-  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "convert", "demo"}) {
+  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "advise", "convert", "demo"}) {
     Result r = lacuna(verb + " --help");
     EXPECT_EQ(r.status, 0) << verb;
     EXPECT_NE(r.out.find("Example"), std::string::npos) << verb;
   }
   EXPECT_NE(lacuna("").status, 0);
   EXPECT_NE(lacuna("frobnicate").status, 0);
+}
+
+TEST_F(Program, BenchTimesASingleProblemBesideDense) {
+  Result r = lacuna("bench --kernel 'spmm s8 unstructured m=96 k=128 n=16 sparsity=0.9' --threads 1 --runs 3 --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto json = r.json();
+  for (const char* key : {"median_us", "dense_median_us", "speedup", "floor_share"}) EXPECT_GT(json.at(key).get<double>(), 0) << key;
+  for (const char* key : {"dense_library", "isa", "kernel"}) EXPECT_NE(json.at(key).get<std::string>(), "") << key;
+  EXPECT_EQ(json.at("threads"), 1);
+  EXPECT_EQ(json.at("max_error"), 0);  // integers are exact
+  Result table = lacuna("bench --kernel 'spmm f32 unstructured m={8,16} k=32 n=16 sparsity=0.5' --threads 1 2 --runs 1 --json");
+  ASSERT_EQ(table.status, 0) << table.err;
+  EXPECT_EQ(table.json().size(), 4u);
+}
+
+TEST_F(Program, BenchTakesTheMaskOfAFile) {
+  std::ofstream(at("mask.smtx")) << "2, 32, 3\n0 1 3\n5 0 31\n";
+  Result r = lacuna("bench --kernel 'spmm f32 unstructured n=8 pattern=" + at("mask.smtx") + "' --runs 1 --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_NEAR(r.json()["sparsity"].get<double>(), 61.0 / 64, 1e-9);
+  Result missing = lacuna("bench --kernel 'spmm f32 unstructured n=8 pattern=" + at("none.smtx") + "'");
+  EXPECT_NE(missing.status, 0);
+  EXPECT_NE(missing.err.find("none.smtx"), std::string::npos);
+}
+
+TEST_F(Program, BenchNamesTheWordOfAProblemThatItCannotRead) {
+  Result r = lacuna("bench --kernel 'spmm s8 unstructured m=96 k=128 tokens=3'");
+  EXPECT_NE(r.status, 0);
+  EXPECT_NE(r.err.find("unknown key 'tokens'; known: "), std::string::npos) << r.err;
+  EXPECT_NE(lacuna("bench").err.find("give a MODEL, --kernel PROBLEM or --machine"), std::string::npos);
+  EXPECT_NE(lacuna("bench model.onnx --machine").status, 0);
+}
+
+TEST_F(Program, BenchMeasuresTheMachine) {
+  Result r = lacuna("bench --machine --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_GT(r.json()["read_one_gb_s"].get<double>(), 0);
+  EXPECT_GT(r.json()["f32_one_gop_s"].get<double>(), 0);
+}
+
+TEST_F(Program, AdviseSaysFromWhichSparsityEachLayerGains) {
+  LACUNA_NEEDS(kResnet20);
+  ASSERT_EQ(setenv("XDG_CACHE_HOME", at("cache").c_str(), 1), 0);
+  std::string command = "advise " + kResnet20 + " --threads 1 --pattern unstructured 4:16 --precision f32 --sparsity 0.5 0.9 --json";
+  Result r = lacuna(command);
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto json = r.json();
+  EXPECT_EQ(json["layers"].size(), 19u);  // the convolutions; the classifier is not pruned by default
+  for (auto& layer : json["layers"]) {
+    EXPECT_GT(layer["dense_microseconds"].get<double>(), 0) << layer;
+    for (auto& curve : layer["curves"])
+      for (auto& point : curve["points"]) EXPECT_NEAR(point["speedup"].get<double>() * point["microseconds"].get<double>(), point["dense_microseconds"].get<double>(), 1e-3);
+  }
+  ASSERT_FALSE(json["totals"].empty());
+  // The second time it is out of the table; --refresh measures again.
+  Result again = lacuna(command);
+  EXPECT_EQ(again.out, r.out);
+  EXPECT_NE(lacuna(command + " --refresh").out, r.out);
+  EXPECT_NE(lacuna("advise " + kResnet20 + " --pattern stripes").status, 0);
+  unsetenv("XDG_CACHE_HOME");
 }
 
 TEST_F(Program, InspectCountsTheParametersOfResnet20) {

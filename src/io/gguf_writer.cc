@@ -16,6 +16,7 @@ namespace {
 
 constexpr uint32_t kU32 = 4;
 constexpr size_t kAlignment = 32;
+constexpr std::string_view kRopeFactors = "rope_freqs.weight";  // read into the Graph, so not one of its weights
 
 struct Choice {
   std::string_view name;
@@ -95,33 +96,46 @@ std::string encode(const Weight& weight, uint32_t id) {
 
 size_t aligned(size_t at) { return (at + kAlignment - 1) / kAlignment * kAlignment; }
 
+void describe(std::string& out, const std::string& name, const Shape& shape, uint32_t id, size_t offset) {
+  put_string(out, name);
+  put(out, uint32_t(std::max<size_t>(shape.size(), 1)));
+  for (size_t i = shape.size(); i-- > 0;) put(out, uint64_t(shape[i]));
+  if (shape.empty()) put(out, uint64_t(1));
+  put(out, id);
+  put(out, uint64_t(offset));
+}
+
 }  // namespace
 
-std::string gguf_header_only(const GgufFile& file) { return header(file, 0, std::nullopt); }
+std::string gguf_header_only(const GgufFile& file) {
+  const GgufTensor* factors = file.find(kRopeFactors);
+  std::string out = header(file, factors ? 1 : 0, std::nullopt);
+  if (!factors) return out;
+  describe(out, factors->name, factors->shape, factors->type, 0);
+  out.resize(aligned(out.size()), '\0');
+  Bytes bytes = file.bytes_of(*factors);
+  return out.append(reinterpret_cast<const char*>(bytes.data), bytes.size);
+}
 
 void write_gguf(const Graph& graph, const fs::path& source_path, const fs::path& out, std::string_view encoding, Progress* progress, bool force) {
   const Choice& choice = choice_named(encoding);
   check_replaceable(out, force);
+  if (fs::is_directory(out)) throw InvalidArgument(cat(out, ": is a directory; a GGUF model is one file"));
   fs::path keys = fs::is_directory(source_path) ? source_path / kGgufHeaderFile : source_path;
   if (!fs::exists(keys)) throw Unsupported(cat(out, ": this ", graph.family, " model did not come from a GGUF file (", keys, " does not exist)"));
   auto source = GgufFile::open(keys);
   std::vector<const Weight*> weights;
   for (auto& w : graph.weights)
     if (!w.name.starts_with(kConstantPrefix)) weights.push_back(&w);
-  const GgufTensor* factors = source->find("rope_freqs.weight");
+  const GgufTensor* factors = source->find(kRopeFactors);
   std::string text = header(*source, weights.size() + (factors ? 1 : 0), choice.file_type);
   size_t at = 0;
-  auto describe = [&](const std::string& name, const Shape& shape, uint32_t id) {
-    put_string(text, name);
-    put(text, uint32_t(std::max<size_t>(shape.size(), 1)));
-    for (size_t i = shape.size(); i-- > 0;) put(text, uint64_t(shape[i]));
-    if (shape.empty()) put(text, uint64_t(1));
-    put(text, id);
-    put(text, uint64_t(at));
+  auto declare = [&](const std::string& name, const Shape& shape, uint32_t id) {
+    describe(text, name, shape, id, at);
     at = aligned(at + size_t(element_count(shape) / gguf_type(id)->elements * gguf_type(id)->bytes));
   };
-  if (factors) describe(factors->name, factors->shape, factors->type);
-  for (auto* w : weights) describe(w->name, w->shape, type_for(*w, choice));
+  if (factors) declare(factors->name, factors->shape, factors->type);
+  for (auto* w : weights) declare(w->name, w->shape, type_for(*w, choice));
   text.resize(aligned(text.size()), '\0');
 
   OutputFile file(out);

@@ -89,7 +89,7 @@ std::string name_of_case(const ::testing::TestParamInfo<Families::ParamType>& in
 INSTANTIATE_TEST_SUITE_P(All, Families,
                          ::testing::Combine(::testing::Values("llama-gqa", "llama3-rope-bf16-sharded", "mistral-window", "qwen2", "qwen3", "gpt2",
                                                               "bert", "bert-mlm", "roberta-classify", "distilbert"),
-                                            ::testing::Values(Executor::kReference)),
+                                            ::testing::Values(Executor::kReference, Executor::kRuntime)),
                          name_of_case);
 
 }  // namespace
