@@ -1,6 +1,9 @@
 #include "cli/recipes.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
 
 namespace lacuna::cli {
 namespace {
@@ -60,7 +63,15 @@ void add_recipe_run(CLI::App& command, RecipeRun& run) {
   command.add_flag("--dry-run", run.options.dry_run, "Only print which weights each line claims");
 }
 
+// What is finished stays in OUT.partial.
+extern "C" void say_interrupted(int) {
+  static const char text[] = "\ninterrupted; the same command goes on where this one stopped\n";
+  [[maybe_unused]] ssize_t n = ::write(STDERR_FILENO, text, sizeof text - 1);
+  ::_exit(130);
+}
+
 void run_recipe(const RecipeRun& run, const Recipe& recipe, bool json) {
+  if (!run.options.dry_run) std::signal(SIGINT, say_interrupted);
   if (run.output.empty() && !run.options.dry_run) throw InvalidArgument("-o DIRECTORY is missing (or give --dry-run)");
   auto bar = progress_bar();
   PruneReport report = sparsify(run.model, recipe, run.output, run.options, bar.get());

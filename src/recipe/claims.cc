@@ -17,7 +17,7 @@ namespace {
 using Code = std::unique_ptr<pcre2_code, void (*)(pcre2_code*)>;
 
 bool regex_matches(const std::string& pattern, const std::string& subject) {
-  static std::map<std::string, Code> cache;  // recipes are read by one thread
+  thread_local std::map<std::string, Code> cache;
   auto it = cache.find(pattern);
   if (it == cache.end()) {
     int error = 0;
@@ -33,7 +33,13 @@ bool regex_matches(const std::string& pattern, const std::string& subject) {
   }
   std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr),
                                                                       [](pcre2_match_data* d) { pcre2_match_data_free(d); });
-  return pcre2_match(it->second.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), nullptr) >= 0;
+  int status = pcre2_match(it->second.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), nullptr);
+  if (status < 0 && status != PCRE2_ERROR_NOMATCH) {
+    char message[120];
+    pcre2_get_error_message(status, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
+    throw InvalidArgument(cat("re:", pattern, ": matching '", subject, "' failed: ", static_cast<const char*>(message)));
+  }
+  return status >= 0;
 }
 
 std::string module_name(const std::string& weight) { return weight.ends_with(".weight") ? weight.substr(0, weight.size() - 7) : weight; }
@@ -49,7 +55,10 @@ bool is_op_type(const std::string& selector, const WeightUse& use, const Node& n
 std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses, ReasonAgainst reason_against) {
   std::vector<std::string> names;
   for (auto& use : uses)
-    if (reason_against(use, graph.node(use.node)).empty()) names.push_back(graph.weights[use.weight].name);
+    if (const Node& node = graph.node(use.node); reason_against(use, node).empty()) {
+      const std::string& name = graph.weights[use.weight].name;
+      names.push_back(node.name.empty() || name.starts_with(node.name) ? name : cat(name, " (", node.name, ")"));
+    }
   return names;
 }
 
@@ -94,9 +103,14 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
       bool claimed = included || (matrix && reason_against(use, node).empty() && targeted);
       if (!claimed || matches(line.ignore, use)) continue;
       Claim claim{.use = use};
-      for (auto& s : line.targets) claim.by_name |= !is_regex(s) && !is_op_type(s, use, node) && selects(s, weight, use, node);
+      for (auto& s : included ? line.include : line.targets)
+        claim.by_name |= !is_regex(s) && !is_op_type(s, use, node) && selects(s, weight, use, node);
       for (auto& o : line.overrides)
-        if (matches(o.targets, use)) claim.override_sparsity = o.sparsity;
+        if (matches(o.targets, use)) {
+          if (claim.override_sparsity)
+            problems.push_back(cat(where, ": two overrides touch '", weight.name, "': sparsity ", *claim.override_sparsity, " and ", o.sparsity));
+          claim.override_sparsity = o.sparsity;
+        }
       claimed_by[use.weight].push_back(l);
       mine.push_back(std::move(claim));
     }
@@ -107,7 +121,7 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
         bool any = std::any_of(uses.begin(), uses.end(), [&](auto& use) {
           if (!selects(s, graph.weights[use.weight], use, graph.node(use.node))) return false;
           std::string reason = reason_against(use, graph.node(use.node));
-          if (!default_only || reason.empty()) return true;
+          if (!default_only || reason.empty() || matches(line.include, use)) return true;
           refused = cat("'", graph.weights[use.weight].name, "', which is not claimed by default: ", reason, " (add it with include)");
           return false;
         });

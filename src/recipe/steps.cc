@@ -35,15 +35,18 @@ class StagedSource : public WeightSource {
 
 StagedWeight after_steps(const Weight& weight, WeightData data, std::span<const Step> steps) {
   StagedWeight out{weight, std::move(data)};
+  bool broken = false;
   for (auto& step : steps) {
     if (step.line->prune) {
       out.data = prune_weight(out.weight, out.data, choose_mask(out.weight, out.data, step.line->settings, step.kept_units));
+      broken = step.line->pattern->violations(*out.data.mask, MatrixView(weight.layout, weight.shape).inner) > 0;
     } else {
       QuantizedWeight quantized = quantize_weight(out.weight, out.data, step.scheme);
       out.data = std::move(quantized.data);
       out.rounding_error = quantized.relative_error;
     }
     describe(out.weight, {&step, 1});
+    if (broken) out.weight.pattern = "unstructured";  // blocks with the holes of an earlier step
   }
   return out;
 }
@@ -76,6 +79,11 @@ Line read_prune_line(const PruneLine& text, std::string where) {
   if (!fixed && !text.sparsity) throw InvalidArgument(cat(line.where, ": sparsity is missing (only N:M fixes it)"));
   if (line.settings.sparsity && *line.settings.sparsity >= 1)
     throw InvalidArgument(cat(line.where, ": sparsity 1 would remove every weight; it must be below 1"));
+  auto refuse = [&](std::string_view what, std::string_view why) { throw InvalidArgument(cat(line.where, ": ", what, " has no effect ", why)); };
+  if (fixed && text.allocation != "uniform")
+    refuse(cat("allocation ", text.allocation), cat("with ", line.pattern->name(), ", which fixes the sparsity of every weight"));
+  if (line.settings.l2 && !line.pattern->name().starts_with("block")) refuse("norm l2", "without blocks, whose scores it combines");
+  if (text.seed && text.criterion != "random") refuse("a seed", "without the criterion random");
   if (fixed && !text.overrides.empty())
     throw InvalidArgument(cat(line.where, ": overrides of the sparsity make no sense with ", line.pattern->name(), ", which fixes it"));
   return line;
