@@ -13,13 +13,73 @@ const std::string kCifarTest = (kData / "cifar10/test.tar.gz").string();
 const std::string kStories = (kData / "stories260k").string();
 
 TEST_F(Program, HelpOfEveryVerbHasAnExample) {
-  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "convert", "demo"}) {
+  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "advise", "convert", "demo"}) {
     Result r = lacuna(verb + " --help");
     EXPECT_EQ(r.status, 0) << verb;
     EXPECT_NE(r.out.find("Example"), std::string::npos) << verb;
   }
   EXPECT_NE(lacuna("").status, 0);
   EXPECT_NE(lacuna("frobnicate").status, 0);
+}
+
+TEST_F(Program, BenchTimesASingleProblemBesideDense) {
+  Result r = lacuna("bench --kernel 'spmm s8 unstructured m=96 k=128 n=16 sparsity=0.9' --threads 1 --runs 3 --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto json = r.json();
+  for (const char* key : {"median_us", "dense_median_us", "speedup", "floor_share"}) EXPECT_GT(json.at(key).get<double>(), 0) << key;
+  for (const char* key : {"dense_library", "isa", "kernel"}) EXPECT_NE(json.at(key).get<std::string>(), "") << key;
+  EXPECT_EQ(json.at("threads"), 1);
+  EXPECT_EQ(json.at("max_error"), 0);  // integers are exact
+  Result table = lacuna("bench --kernel 'spmm f32 unstructured m={8,16} k=32 n=16 sparsity=0.5' --threads 1 2 --runs 1 --json");
+  ASSERT_EQ(table.status, 0) << table.err;
+  EXPECT_EQ(table.json().size(), 4u);
+}
+
+TEST_F(Program, BenchTakesTheMaskOfAFile) {
+  std::ofstream(at("mask.smtx")) << "2, 32, 3\n0 1 3\n5 0 31\n";
+  Result r = lacuna("bench --kernel 'spmm f32 unstructured n=8 pattern=" + at("mask.smtx") + "' --runs 1 --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_NEAR(r.json()["sparsity"].get<double>(), 61.0 / 64, 1e-9);
+  Result missing = lacuna("bench --kernel 'spmm f32 unstructured n=8 pattern=" + at("none.smtx") + "'");
+  EXPECT_NE(missing.status, 0);
+  EXPECT_NE(missing.err.find("none.smtx"), std::string::npos);
+}
+
+TEST_F(Program, BenchNamesTheWordOfAProblemThatItCannotRead) {
+  Result r = lacuna("bench --kernel 'spmm s8 unstructured m=96 k=128 tokens=3'");
+  EXPECT_NE(r.status, 0);
+  EXPECT_NE(r.err.find("unknown key 'tokens'; known: "), std::string::npos) << r.err;
+  EXPECT_NE(lacuna("bench").err.find("give a MODEL, --kernel PROBLEM or --machine"), std::string::npos);
+  EXPECT_NE(lacuna("bench model.onnx --machine").status, 0);
+}
+
+TEST_F(Program, BenchMeasuresTheMachine) {
+  Result r = lacuna("bench --machine --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_GT(r.json()["read_one_gb_s"].get<double>(), 0);
+  EXPECT_GT(r.json()["f32_one_gop_s"].get<double>(), 0);
+}
+
+TEST_F(Program, AdviseSaysFromWhichSparsityEachLayerGains) {
+  LACUNA_NEEDS(kResnet20);
+  ASSERT_EQ(setenv("XDG_CACHE_HOME", at("cache").c_str(), 1), 0);
+  std::string command = "advise " + kResnet20 + " --threads 1 --pattern unstructured 4:16 --precision f32 --sparsity 0.5 0.9 --json";
+  Result r = lacuna(command);
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto json = r.json();
+  EXPECT_EQ(json["layers"].size(), 19u);  // the convolutions; the classifier is not pruned by default
+  for (auto& layer : json["layers"]) {
+    EXPECT_GT(layer["dense_microseconds"].get<double>(), 0) << layer;
+    for (auto& curve : layer["curves"])
+      for (auto& point : curve["points"]) EXPECT_NEAR(point["speedup"].get<double>() * point["microseconds"].get<double>(), point["dense_microseconds"].get<double>(), 1e-3);
+  }
+  ASSERT_FALSE(json["totals"].empty());
+  // The second time it is out of the table; --refresh measures again.
+  Result again = lacuna(command);
+  EXPECT_EQ(again.out, r.out);
+  EXPECT_NE(lacuna(command + " --refresh").out, r.out);
+  EXPECT_NE(lacuna("advise " + kResnet20 + " --pattern stripes").status, 0);
+  unsetenv("XDG_CACHE_HOME");
 }
 
 TEST_F(Program, InspectCountsTheParametersOfResnet20) {
@@ -83,7 +143,8 @@ TEST_F(Program, BothExecutorsAgreeOnResnet20) {
   LACUNA_NEEDS(kCifarTest);
   std::string metric[2];
   for (int i = 0; i < 2; i++) {
-    Result r = lacuna("eval " + kResnet20 + " --protocol top1 --dataset " + kCifarTest + " --limit 200 --json --executor " + (i ? "reference" : "runtime"));
+    Result r =
+        lacuna("eval " + kResnet20 + " --protocol top1 --dataset " + kCifarTest + " --limit 200 --json --executor " + (i ? "reference" : "runtime"));
     ASSERT_EQ(r.status, 0) << r.err;
     metric[i] = r.json()["metrics"].dump();
   }
@@ -106,20 +167,24 @@ TEST_F(Program, StoriesWritesWhatTheModelWrites) {
     Result r = lacuna("run " + kStories + " --prompt 'Once upon a time' --max-tokens 100 --json --executor " + executor);
     ASSERT_EQ(r.status, 0) << r.err;
     std::string text = r.json()["text"];
-    EXPECT_TRUE(text.starts_with(", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball.")) << executor << ": " << text;
+    EXPECT_TRUE(text.starts_with(", there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball."))
+        << executor << ": " << text;
   }
 }
 
 TEST_F(Program, StoriesPerplexityIsThePublishedOne) {
   LACUNA_NEEDS(kStories);
-  Result r = lacuna("eval " + kStories + " --protocol perplexity --dataset " + kStories + "/stories-test.txt --max-seq-length 256 --max-windows 150 --json");
+  Result r =
+      lacuna("eval " + kStories + " --protocol perplexity --dataset " + kStories + "/stories-test.txt --max-seq-length 256 --max-windows 150 --json");
   ASSERT_EQ(r.status, 0) << r.err;
   EXPECT_NEAR(r.json()["metrics"]["perplexity"].get<double>(), 3.816, 0.002);
 }
 
 TEST_F(Program, SampledTextDependsOnTheSeedAlone) {
   LACUNA_NEEDS(kStories);
-  auto text = [&](int seed) { return lacuna("run " + kStories + " --prompt 'One day' --max-tokens 40 --temperature 1 --seed " + std::to_string(seed)).out; };
+  auto text = [&](int seed) {
+    return lacuna("run " + kStories + " --prompt 'One day' --max-tokens 40 --temperature 1 --seed " + std::to_string(seed)).out;
+  };
   EXPECT_EQ(text(1), text(1));
   EXPECT_NE(text(1), text(2));
 }
@@ -141,24 +206,28 @@ TEST_F(Program, TwoFourOnStoriesLeavesIgnoredWeightsDense) {
 
 TEST_F(Program, MagnitudeOnStoriesGivesThePublishedPerplexities) {
   LACUNA_NEEDS(kStories);
-  // ../shared/data/README.md: the published Wanda code, magnitude per tensor. Its threshold is a weight, and what equals it goes too:
-  // one weight more of each small tensor than the half that was asked for, hence the 1 %.
+  // ../shared/data/README.md: the published Wanda code. Its unstructured threshold is itself a weight and goes too, so each tensor loses
+  // one weight more than half.
+  std::ofstream(at("half_and_one.yaml")) << "prune:\n"
+                                            "  - {sparsity: 0.500244140625, targets: ['re:.*(q|o)_proj.*']}\n"           // 2049 of 4096
+                                            "  - {sparsity: 0.50048828125, targets: ['re:.*(k|v)_proj.*']}\n"            // 1025 of 2048
+                                            "  - {sparsity: 0.50009084302, targets: ['re:.*(gate|up|down)_proj.*']}\n";  // 5505 of 11008
   struct Case {
-    std::string flags;
+    std::string command;
     double perplexity;
   };
-  for (auto& c : {Case{"--sparsity 0.5", 40.40}, Case{"--pattern 2:4", 121.6}}) {
-    ASSERT_EQ(lacuna("prune " + kStories + " -o " + at("small") + " --force " + c.flags).status, 0);
-    Result r = lacuna("eval " + at("small") + " --protocol perplexity --dataset " + kStories + "/stories-test.txt --max-seq-length 256 --max-windows 150 --json");
+  for (auto& c : {Case{"sparsify --recipe " + at("half_and_one.yaml"), 40.40}, Case{"prune --pattern 2:4", 121.6}}) {
+    ASSERT_EQ(lacuna(c.command + " " + kStories + " -o " + at("small") + " --force").status, 0);
+    Result r = lacuna("eval " + at("small") + " --protocol perplexity --dataset " + kStories +
+                      "/stories-test.txt --max-seq-length 256 --max-windows 150 --json");
     ASSERT_EQ(r.status, 0) << r.err;
-    EXPECT_NEAR(r.json()["metrics"]["perplexity"].get<double>(), c.perplexity, 0.01 * c.perplexity);
+    EXPECT_NEAR(r.json()["metrics"]["perplexity"].get<double>(), c.perplexity, 0.001 * c.perplexity);
   }
 }
 
 TEST_F(Program, TheSameCommandWritesTheSameBytes) {
   LACUNA_NEEDS(kStories);
   ASSERT_EQ(lacuna("prune " + kStories + " -o " + at("a") + " --sparsity 0.6 --allocation global").status, 0);
-  ASSERT_EQ(std::system(("taskset -c 0 true 2>/dev/null")), 0);
   ASSERT_EQ(lacuna("prune " + kStories + " -o " + at("b") + " --sparsity 0.6 --allocation global").status, 0);
   for (auto& entry : std::filesystem::recursive_directory_iterator(at("a"))) {
     if (!entry.is_regular_file() || entry.path().extension() != ".safetensors") continue;
@@ -166,13 +235,51 @@ TEST_F(Program, TheSameCommandWritesTheSameBytes) {
   }
 }
 
+TEST_F(Program, BytesOnDiskAreTheBytesOfTheFormulas) {
+  LACUNA_NEEDS(kResnet20);
+  for (std::string flags : {"--sparsity 0.3", "--sparsity 0.7 --allocation erk", "--sparsity 0.95", "--pattern 2:4 --ignore onnx::Conv_264",
+                            "--pattern block:4x4 --sparsity 0.8 --ignore onnx::Conv_264"}) {
+    Result r = lacuna("prune " + kResnet20 + " -o " + at("small") + " --force --json " + flags);
+    ASSERT_EQ(r.status, 0) << flags << r.err;
+    std::string shard = read_all(at("small/model-00001.safetensors"));
+    uint64_t header = 0;
+    memcpy(&header, shard.data(), sizeof header);
+    EXPECT_EQ(shard.size() - sizeof header - header, r.json()["bytes_after"].get<uint64_t>()) << flags;
+    for (auto& w : r.json()["weights"]) {  // docs/formats: mask bits in whole bytes per row, four bytes per kept f32
+      if (w["format"] != "bitmask") continue;
+      uint64_t parameters = w["parameters"], kept = parameters - w["zeros"].get<uint64_t>();
+      EXPECT_NEAR(w["bytes_after"].get<double>(), double(parameters) / 8 + 4.0 * double(kept), 0.02 * w["bytes_after"].get<double>()) << w["name"];
+    }
+  }
+}
+
+TEST_F(Program, AFullDiskIsAnErrorThatNamesTheFileAndLeavesNoOutput) {
+  LACUNA_NEEDS(kResnet20);
+  std::filesystem::create_directories(at("disk"));
+  const std::string mount = "mount -t tmpfs -o size=256k none " + at("disk");
+  if (std::system(("unshare -m sh -c '" + mount + "' 2>/dev/null").c_str()) != 0)
+    GTEST_SKIP() << "missing: the right to mount a small file system (root)";
+  std::string script = at("full.sh");
+  std::ofstream(script) << mount << "\n"
+                        << LACUNA_PROGRAM << " prune " << kResnet20 << " -o " << at("disk/small") << " --sparsity 0.5\necho status $?\nls "
+                        << at("disk") << "\n";
+  std::string out = at("out");
+  ASSERT_EQ(std::system(("unshare -m sh " + script + " >" + out + " 2>&1").c_str()), 0);
+  std::string said = read_all(out);
+  EXPECT_NE(said.find("status 1"), std::string::npos) << said;
+  EXPECT_NE(said.find("No space left on device"), std::string::npos) << said;
+  EXPECT_NE(said.find("model-00001.safetensors"), std::string::npos) << said;
+  EXPECT_EQ(said.find("small\n"), std::string::npos) << said;
+}
+
 TEST_F(Program, RequestsThatCannotBeServedSayWhyAndWriteNothing) {
   LACUNA_NEEDS(kResnet20);
   struct Case {
     std::string flags, says;
   };
-  for (auto& c : {Case{"--sparsity 0.5 --targets nonsense", "matches no weight"}, Case{"--sparsity 0.3 --pattern 2:4", "2:4"}, Case{"--sparsity 1.5", "[0, 1]"}, Case{"", "sparsity"},
-                  Case{"--sparsity 0.5 --criterion magic", "magnitude"}, Case{"--sparsity 0.5 --pattern 4:2", "4:2"}, Case{"--sparsity 0.5 --allocation fair", "uniform"},
+  for (auto& c : {Case{"--sparsity 0.5 --targets nonsense", "matches no weight"}, Case{"--sparsity 0.3 --pattern 2:4", "2:4"},
+                  Case{"--sparsity 1.5", "[0, 1]"}, Case{"", "sparsity"}, Case{"--sparsity 0.5 --criterion magic", "magnitude"},
+                  Case{"--sparsity 0.5 --pattern 4:2", "4:2"}, Case{"--sparsity 0.5 --allocation fair", "uniform"},
                   Case{"--sparsity 0.5 --ignore 're:('", "re:("}, Case{"--pattern 8:16 --targets conv1", "narrower"}}) {
     Result r = lacuna("prune " + kResnet20 + " -o " + at("small") + " " + c.flags);
     EXPECT_NE(r.status, 0) << c.flags;
@@ -196,7 +303,8 @@ TEST_F(Program, AnExistingOutputIsKeptUnlessForced) {
 
 TEST_F(Program, RecipeLinesThatClashAreNamed) {
   LACUNA_NEEDS(kStories);
-  std::ofstream(at("recipe.yaml")) << "prune:\n  - {sparsity: 0.5, targets: ['re:.*q_proj']}\n  - {sparsity: 0.6, targets: ['re:.*layers.0.self_attn.*']}\n";
+  std::ofstream(at("recipe.yaml"))
+      << "prune:\n  - {sparsity: 0.5, targets: ['re:.*q_proj']}\n  - {sparsity: 0.6, targets: ['re:.*layers.0.self_attn.*']}\n";
   Result r = lacuna("sparsify " + kStories + " --recipe " + at("recipe.yaml") + " -o " + at("small"));
   EXPECT_EQ(r.status, 1);
   EXPECT_NE(r.err.find("model.layers.0.self_attn.q_proj.weight"), std::string::npos) << r.err;
@@ -227,7 +335,9 @@ TEST_F(Program, DamagedModelsAreErrorsInWords) {
     std::ofstream(at("damaged.onnx"), std::ios::binary) << damaged;
     Result r = lacuna("inspect " + at("damaged.onnx"));
     EXPECT_LE(r.status, 1) << i << r.err;  // an error or, where the byte did not matter, success: never a signal
-    if (r.status) EXPECT_NE(r.err.find("error"), std::string::npos);
+    if (r.status) {
+      EXPECT_NE(r.err.find("error"), std::string::npos);
+    }
   }
   std::filesystem::copy(kStories, at("stories"));
   std::filesystem::permissions(at("stories/tokenizer.json"), std::filesystem::perms::owner_all);

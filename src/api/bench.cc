@@ -30,7 +30,7 @@ struct Side {
 
 Side open(const std::filesystem::path& path, bool allow_sparse, int64_t capacity) {
   Side side{load_model(path), nullptr};
-  side.session = std::make_unique<Session>(side.model.graph, SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse});
+  side.session = std::make_unique<Session>(side.model.graph, SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse, .last_token_only = true});
   return side;
 }
 
@@ -98,6 +98,8 @@ BenchReport bench(const std::filesystem::path& path, const BenchOptions& options
   if (options.runs < 1) throw InvalidArgument(cat("--runs must be at least 1, got ", options.runs));
   if (options.prompt_tokens < 1 || options.new_tokens < 1) throw InvalidArgument("--prompt-tokens and --new-tokens must be at least 1");
   std::vector<int> threads = options.threads.empty() ? std::vector<int>{thread_count()} : options.threads;
+  for (int t : threads)
+    if (t < 1 || t > thread_count()) throw InvalidArgument(cat("--threads ", t, ": wanted 1 to ", thread_count(), ", the CPUs that this process may run on"));
   int64_t capacity = options.prompt_tokens + options.new_tokens;
   Side model = open(path, true, capacity);
   bool same = options.versus.empty();

@@ -75,17 +75,19 @@ int64_t bytes_on_disk(const std::filesystem::path& path) {
 void scan(const Weight& weight, WeightSummary& out) {
   WeightData data = weight.load();
   MatrixView view(weight.layout, weight.shape);
-  MaskedMatrix matrix = masked_matrix(weight, data);
   std::vector<float> row(size_t(view.cols));
+  Mask mask = data.mask ? *data.mask : Mask(view.rows, view.cols, true);
   double largest = 0;
   for (int64_t r = 0; r < view.rows; r++) {
     decode_rows(weight, data, r, 1, row.data());
     for (int64_t c = 0; c < view.cols; c++) {
       largest = std::max(largest, double(std::abs(row[size_t(c)])));
       // Without a mask of its own, what is exactly zero counts as removed.
-      if (!data.mask && row[size_t(c)] == 0) matrix.mask.set(r, c, false);
+      if (!data.mask && row[size_t(c)] == 0) mask.set(r, c, false);
     }
   }
+  data.mask = std::move(mask);
+  MaskedMatrix matrix = masked_matrix(weight, data);  // a zero may have a code other than zero: -0, or one that a minimum makes up for
   out.max_magnitude = largest;
   out.sparsity = matrix.mask.sparsity();
   out.recognised_pattern = *out.sparsity > 0 ? recognise_pattern(matrix.mask, view.inner) : "dense";

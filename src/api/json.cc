@@ -1,11 +1,13 @@
 // The JSON form of every result: the same field names as the public structs.
 #include <nlohmann/json.hpp>
 
+#include "lacuna/advise.h"
 #include "lacuna/bench.h"
 #include "lacuna/convert.h"
 #include "lacuna/demo.h"
 #include "lacuna/evaluate.h"
 #include "lacuna/inspect.h"
+#include "lacuna/kernel_bench.h"
 #include "lacuna/run.h"
 #include "lacuna/verify.h"
 
@@ -51,11 +53,14 @@ std::string to_json(const ModelSummary& m) {
 
 std::string to_json(const VerifyReport& r) {
   Json out = {{"original", r.original}, {"model", r.model}, {"verified", r.ok()}, {"problems", r.problems}, {"parameters", r.parameters}, {"zeros", r.zeros},
-              {"pattern_violations", r.pattern_violations}, {"changed_outside_mask", r.changed_outside_mask}, {"max_output_difference", optional_json(r.max_output_difference)},
+              {"pattern_violations", r.pattern_violations}, {"changed_outside_mask", r.changed_outside_mask}, {"quantized", r.quantized}, {"masks", r.masks}, {"masks_unchanged", r.masks_unchanged},
+              {"max_output_difference", optional_json(r.max_output_difference)},
               {"relative_output_difference", optional_json(r.relative_output_difference)}, {"weights", Json::array()}};
   for (auto& w : r.weights)
     out["weights"].push_back({{"name", w.name}, {"pattern", w.pattern}, {"parameters", w.parameters}, {"zeros", w.zeros}, {"sparsity", w.sparsity}, {"violations", w.violations},
-                              {"nonzero_under_mask", w.nonzero_under_mask}, {"changed_kept", w.changed_kept}});
+                              {"nonzero_under_mask", w.nonzero_under_mask}, {"changed_kept", w.changed_kept},
+                              {"encoding", w.encoding}, {"quantized", w.quantized}, {"largest_rounding", w.largest_rounding}, {"revived", w.revived}, {"was_pruned", w.was_pruned},
+                              {"same_mask", w.same_mask}});
   return dump(out);
 }
 
@@ -83,6 +88,54 @@ std::string to_json(const BenchReport& r) {
   for (auto& l : r.layers)
     out["layers"].push_back({{"node", l.node}, {"op", l.op}, {"kernel", l.kernel}, {"microseconds", l.microseconds}, {"versus_kernel", l.versus_kernel},
                              {"versus_microseconds", l.versus_microseconds}, {"problem", l.problem}, {"reason", l.reason}});
+  return dump(out);
+}
+
+namespace {
+
+Json json_of(const KernelReport& r) {
+  Json out = {{"problem", r.problem}, {"kernel", r.kernel}, {"isa", r.isa}, {"threads", r.threads}, {"median_us", r.median_us}, {"dense_median_us", r.dense_median_us},
+              {"dense_library", r.dense_library}, {"speedup", r.speedup}, {"floor_us", r.floor_us}, {"floor_share", r.floor_share}, {"max_error", r.max_error}, {"sparsity", r.sparsity},
+              {"bytes", r.bytes}, {"spread_us", r.spread_us}, {"best_us", r.best_us}, {"dense_best_us", r.dense_best_us}, {"runs", r.runs}, {"cpu", r.cpu}, {"contenders", Json::array()},
+              {"refusals", r.refusals}};
+  for (auto& t : r.all)
+    out["contenders"].push_back({{"name", t.name}, {"sparse", t.sparse}, {"ours", t.ours}, {"median_us", t.median_us}, {"spread_us", t.spread_us}, {"best_us", t.best_us},
+                                 {"max_error", t.max_error}, {"bytes", t.bytes}});
+  return out;
+}
+
+}  // namespace
+
+std::string to_json(const KernelReport& r) { return dump(json_of(r)); }
+
+std::string to_json(const std::vector<KernelReport>& reports) {
+  Json out = Json::array();
+  for (auto& r : reports) out.push_back(json_of(r));
+  return dump(out);
+}
+
+std::string to_json(const MachineReport& m) {
+  return dump({{"cpu", m.cpu}, {"isa", m.isa}, {"threads", m.threads}, {"l1_bytes", m.l1_bytes}, {"l2_bytes", m.l2_bytes}, {"l3_bytes", m.l3_bytes}, {"read_one_gb_s", m.read_one_gb_s},
+               {"read_all_gb_s", m.read_all_gb_s}, {"f32_one_gop_s", m.f32_one_gop_s}, {"f32_all_gop_s", m.f32_all_gop_s}, {"bf16_one_gop_s", m.bf16_one_gop_s}, {"bf16_all_gop_s", m.bf16_all_gop_s},
+               {"int8_one_gop_s", m.int8_one_gop_s}, {"int8_all_gop_s", m.int8_all_gop_s}, {"amx_int8_one_gop_s", m.amx_int8_one_gop_s}, {"amx_int8_all_gop_s", m.amx_int8_all_gop_s}});
+}
+
+std::string to_json(const AdviseReport& r) {
+  Json out = {{"model", r.model}, {"cpu", r.cpu}, {"isa", r.isa}, {"threads", r.threads}, {"batch", r.batch}, {"layers", Json::array()}, {"totals", Json::array()}};
+  for (auto& l : r.layers) {
+    Json layer = {{"node", l.node}, {"weight", l.weight}, {"phase", l.phase}, {"problem", l.problem}, {"dense_microseconds", l.dense_microseconds}, {"curves", Json::array()}};
+    for (auto& c : l.curves) {
+      Json curve = {{"pattern", c.pattern}, {"precision", c.precision}, {"starts_at", optional_json(c.starts_at)}, {"points", Json::array()}};
+      for (auto& p : c.points)
+        curve["points"].push_back({{"sparsity", p.sparsity}, {"kernel", p.kernel}, {"microseconds", p.microseconds}, {"dense_kernel", p.dense_kernel}, {"dense_microseconds", p.dense_microseconds},
+                                   {"speedup", p.speedup}});
+      layer["curves"].push_back(std::move(curve));
+    }
+    out["layers"].push_back(std::move(layer));
+  }
+  for (auto& t : r.totals)
+    out["totals"].push_back({{"phase", t.phase}, {"pattern", t.pattern}, {"precision", t.precision}, {"sparsity", t.sparsity}, {"milliseconds", t.milliseconds}, {"speedup", t.speedup},
+                             {"speedup_now", t.speedup_now}});
   return dump(out);
 }
 

@@ -18,28 +18,70 @@ namespace {
 // Shape constants of a source graph: an export may fold them away or make others.
 bool is_shape_constant(const Weight& weight) { return weight.layout == MatrixLayout::kNone && is_integer(weight.encoding.values); }
 
+// Scales and zero points of rounded activations, which quantization adds.
+bool is_rounding_parameter(const Graph& graph, const Weight& weight) {
+  if (weight.size() != 1) return false;
+  for (auto& node : graph.nodes())
+    for (size_t i = 0; i < node.inputs.size(); i++)
+      if (graph.weight_of(node.inputs[i]) == &weight && (i == 0 || (node.op != Op::quantize && node.op != Op::dequantize))) return false;
+  return true;
+}
+
+// The step of the rounding of a weight by position: what a code is multiplied by.
+class Steps {
+ public:
+  Steps(const Encoding& encoding, const WeightData& data, int64_t cols) : encoding_(encoding), scales_(data.scales.to(DType::kF32)), groups_(encoding.group ? (cols + encoding.group - 1) / encoding.group : 1) {}
+  double at(int64_t row, int64_t col) const {
+    using enum Encoding::Granularity;
+    int64_t i = encoding_.granularity == kTensor ? 0 : encoding_.granularity == kRow ? row : row * groups_ + col / encoding_.group;
+    return std::abs(double(scales_.data<float>()[size_t(i)]));
+  }
+  // Rounding to nearest is off by half a step; where a scale was searched, codes at the end of a 4-bit range may be off by more.
+  double bound() const { return bits_of(encoding_.values) == 4 ? 2 : 0.501; }
+
+ private:
+  const Encoding& encoding_;
+  Tensor scales_;
+  int64_t groups_;
+};
+
 // Counts of one weight against its original (nullptr: alone).
 VerifiedWeight check_weight(const Weight& weight, const Weight* original) {
-  VerifiedWeight out{.name = weight.name, .pattern = weight.pattern, .parameters = weight.size()};
+  VerifiedWeight out{.name = weight.name, .pattern = weight.pattern, .encoding = to_string(weight.encoding), .parameters = weight.size()};
   MatrixView view(weight.layout, weight.shape);
   WeightData data = weight.load(), before = original ? original->load() : WeightData{};
   Mask mask = data.mask ? *data.mask : Mask(view.rows, view.cols, true);
   std::vector<float> row(size_t(view.cols)), old(size_t(view.cols));
+  out.quantized = original && weight.encoding != original->encoding && weight.encoding.granularity != Encoding::Granularity::kNone;
+  std::optional<Steps> steps;
+  if (out.quantized) steps.emplace(weight.encoding, data, view.cols);
   for (int64_t r = 0; r < view.rows; r++) {
     decode_rows(weight, data, r, 1, row.data());
     if (original) decode_rows(*original, before, r, 1, old.data());
     for (int64_t c = 0; c < view.cols; c++) {
       float value = row[size_t(c)];
-      // A dense file with zeros has no mask: a zero that was none before has been removed.
-      if (!data.mask && value == 0) mask.set(r, c, false);
+      // A dense file with zeros has no mask: a zero that was none before has been removed, unless it was rounded to zero.
+      if (!data.mask && value == 0 && !(steps && old[size_t(c)] != 0)) mask.set(r, c, false);
       if (!mask.kept(r, c)) out.nonzero_under_mask += value != 0;
-      else if (original) out.changed_kept += std::memcmp(&value, &old[size_t(c)], 4) != 0;
+      else if (steps) {
+        double step = steps->at(r, c), off = std::abs(double(value) - old[size_t(c)]);
+        if (step > 0) out.largest_rounding = std::max(out.largest_rounding, off / step);
+        out.changed_kept += off > steps->bound() * step + 1e-30;
+      } else if (original) {
+        out.changed_kept += std::memcmp(&value, &old[size_t(c)], 4) != 0;
+      }
+      if (before.mask) {
+        bool was_kept = before.mask->kept(r, c);
+        out.revived += !was_kept && mask.kept(r, c);
+        out.same_mask &= was_kept == mask.kept(r, c);
+      }
     }
   }
   out.zeros = view.rows * view.cols - mask.count_kept();
   out.sparsity = mask.sparsity();
   if (out.pattern.empty() && out.zeros) out.pattern = recognise_pattern(mask, view.inner);
   if (!weight.pattern.empty() && weight.pattern != "dense") out.violations = parse_pattern(weight.pattern)->violations(mask, view.inner);
+  out.was_pruned = before.mask && before.mask->count_kept() < weight.size();
   weight.source->drop();
   if (original) original->source->drop();
   return out;
@@ -91,7 +133,7 @@ VerifyReport verify(const std::filesystem::path& original_path, const std::files
     if (with_original) {
       WeightId other = original.graph->weights.find(weight.name);
       if (other < 0) {
-        if (is_shape_constant(weight)) continue;
+        if (is_shape_constant(weight) || is_rounding_parameter(graph, weight)) continue;
         report.problems.push_back(cat("'", weight.name, "' is not in ", original_path));
         continue;
       }
@@ -111,7 +153,11 @@ VerifyReport verify(const std::filesystem::path& original_path, const std::files
     VerifiedWeight w = check_weight(weight, before);
     if (w.violations) report.problems.push_back(cat("'", w.name, "': ", w.violations, " groups or blocks break ", w.pattern));
     if (w.nonzero_under_mask) report.problems.push_back(cat("'", w.name, "': ", w.nonzero_under_mask, " removed weights are not zero"));
-    if (w.changed_kept) report.problems.push_back(cat("'", w.name, "': ", w.changed_kept, " kept weights differ from the original"));
+    if (w.changed_kept) report.problems.push_back(cat("'", w.name, "': ", w.changed_kept, " kept weights differ from the original", w.quantized ? " by more than rounding" : ""));
+    if (w.revived) report.problems.push_back(cat("'", w.name, "': ", w.revived, " weights that were removed are kept again"));
+    report.quantized += w.quantized;
+    report.masks += w.was_pruned;
+    report.masks_unchanged += w.was_pruned && w.same_mask;
     report.parameters += w.parameters;
     report.zeros += w.zeros;
     report.pattern_violations += w.violations;

@@ -1,4 +1,5 @@
-// One pool of std::threads, started at first use. Tiles are claimed from an atomic counter; the caller works too.
+// One pool of std::threads, started at first use. Tiles are claimed from an atomic counter; the caller works too, and waits for
+// tiles, not for threads: a worker that the system has put aside, or that wakes late, delays nobody.
 // Workers spin briefly before they sleep: a network runs hundreds of short loops, and waking a thread costs 5-50 us.
 // Why not OpenMP: a pool of our own is visible to ThreadSanitizer in every build, and one mechanism serves all.
 #include "base/parallel.h"
@@ -35,6 +36,20 @@ void pause_briefly() {
 #endif
 }
 
+unsigned floating_point_mode() {
+#if defined(__x86_64__)
+  return _mm_getcsr() & ~0x3fu;  // without the exceptions seen so far
+#else
+  return 0;
+#endif
+}
+
+void set_floating_point_mode([[maybe_unused]] unsigned mode) {
+#if defined(__x86_64__)
+  _mm_setcsr(mode);
+#endif
+}
+
 thread_local bool inside_parallel = false;
 
 class Pool {
@@ -45,8 +60,7 @@ class Pool {
   ~Pool() {
     {
       std::lock_guard lock(mutex_);
-      stop_ = true;
-      generation_.fetch_add(1);
+      stop_.store(true);
     }
     wake_.notify_all();
     for (auto& thread : threads_) thread.join();
@@ -55,72 +69,77 @@ class Pool {
 
   void run(int64_t tiles, void* context, detail::TileFn fn) {
     std::lock_guard one_at_a_time(run_mutex_);
+    // Nobody reads these now: whoever holds a tile was waited for, and without a tile nobody looks.
+    tiles_ = tiles;
+    context_ = context;
+    fn_ = fn;
+    error_ = nullptr;
+    mode_ = floating_point_mode();
+    unfinished_.store(tiles);
     {
-      std::lock_guard lock(mutex_);
-      tiles_ = tiles;
-      context_ = context;
-      fn_ = fn;
-      next_.store(0);
-      error_ = nullptr;
-      busy_.store(workers());
-      generation_.fetch_add(1);
+      std::lock_guard lock(mutex_);  // against a worker between its last look and its sleep
+      unclaimed_.store(((unclaimed_.load() >> kTileBits) + 1) << kTileBits | uint64_t(tiles));
     }
     if (sleepers_.load() > 0) wake_.notify_all();
     claim_tiles();
-    for (int spin = 0; busy_.load() != 0; spin++) {
-      if (spin < 20000) pause_briefly();
-      else std::this_thread::yield();
+    for (int spin = 0; unfinished_.load() != 0; spin++) {
+      if (spin < 20000)
+        pause_briefly();
+      else
+        std::this_thread::yield();
     }
     if (error_) std::rethrow_exception(error_);
   }
 
  private:
+  // The low bits of unclaimed_ count the tiles nobody has taken yet, the rest count loops, so that a tile is only ever taken from the
+  // loop whose count was seen. While a taken tile is unfinished its loop's fields stay as they are.
+  static constexpr int kTileBits = 36;
+  static constexpr uint64_t kTileMask = (uint64_t(1) << kTileBits) - 1;
+
   void claim_tiles() {
     inside_parallel = true;
-    for (int64_t tile; (tile = next_.fetch_add(1)) < tiles_;) {
+    for (uint64_t seen = unclaimed_.load(); seen & kTileMask;) {
+      if (!unclaimed_.compare_exchange_weak(seen, seen - 1)) continue;
+      if (mode_ != floating_point_mode()) set_floating_point_mode(mode_);
       try {
-        fn_(context_, tile);
+        fn_(context_, tiles_ - int64_t(seen & kTileMask));
       } catch (...) {
         std::lock_guard lock(error_mutex_);
         if (!error_) error_ = std::current_exception();
-        next_.store(tiles_);
       }
+      unfinished_.fetch_sub(1);
+      seen = unclaimed_.load();
     }
     inside_parallel = false;
   }
 
   void work() {
-    flush_denormals();
-    uint64_t seen = 0;
-    for (;;) {
-      for (int spin = 0; generation_.load() == seen && spin < 4000; spin++) pause_briefly();
-      if (generation_.load() == seen) {
+    auto idle = [&] { return !stop_.load() && !(unclaimed_.load() & kTileMask); };
+    while (!stop_.load()) {
+      for (int spin = 0; idle() && spin < 4000; spin++) pause_briefly();
+      if (idle()) {
         std::unique_lock lock(mutex_);
         sleepers_.fetch_add(1);
-        wake_.wait(lock, [&] { return generation_.load() != seen; });
+        wake_.wait(lock, [&] { return !idle(); });
         sleepers_.fetch_sub(1);
       }
-      {
-        std::lock_guard lock(mutex_);
-        seen = generation_.load();
-        if (stop_) return;
-      }
       claim_tiles();
-      busy_.fetch_sub(1);
     }
   }
 
   std::vector<std::thread> threads_;
   std::mutex run_mutex_, mutex_, error_mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> generation_{0};
-  std::atomic<int> busy_{0}, sleepers_{0};
-  std::atomic<int64_t> next_{0};
+  std::atomic<uint64_t> unclaimed_{0};
+  std::atomic<int64_t> unfinished_{0};
+  std::atomic<int> sleepers_{0};
+  std::atomic<bool> stop_{false};
   int64_t tiles_ = 0;
+  unsigned mode_ = 0;
   void* context_ = nullptr;
   detail::TileFn fn_ = nullptr;
   std::exception_ptr error_;
-  bool stop_ = false;
 };
 
 std::mutex pool_mutex;
@@ -151,9 +170,7 @@ void set_thread_count(int threads) {
 }
 
 void flush_denormals() noexcept {
-#if defined(__x86_64__)
-  _mm_setcsr(_mm_getcsr() | 0x8040);  // FTZ | DAZ
-#endif
+  set_floating_point_mode(floating_point_mode() | 0x8040);  // FTZ | DAZ
 }
 
 void detail::parallel_tiles(int64_t tiles, void* context, TileFn fn) {

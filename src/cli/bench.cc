@@ -1,5 +1,6 @@
 #include "lacuna/bench.h"
 
+#include "cli/bench_kernel.h"
 #include "cli/cli.h"
 
 namespace lacuna::cli {
@@ -23,15 +24,20 @@ void print(const BenchReport& r) {
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  Verb verb(app, "bench", "Latency and throughput, dense beside sparse in one interleaved run", "lacuna bench small/ --vs resnet20.onnx --batch 1 16 --threads 1 2");
+  Verb verb(app, "bench", "Latency and throughput, dense beside sparse in one interleaved run",
+            "lacuna bench small/ --vs resnet20.onnx --batch 1 16 --threads 1 2\n"
+            "  lacuna bench --kernel 'spmm s8 unstructured m=3072 k=768 n=128 sparsity={0.5,0.9}' --threads 1\n"
+            "  lacuna bench --kernel 'spmm f32 unstructured n=128 pattern=weights.smtx'\n  lacuna bench --machine");
   struct Options {
     std::string model, versus;
     BenchOptions bench;
     std::vector<std::string> dimensions;
+    KernelBenchArguments kernel;
+    bool machine = false;
   };
   auto o = std::make_shared<Options>();
   CLI::App* c = verb.command;
-  c->add_option("model", o->model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory")->required();
+  auto* model = c->add_option("model", o->model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory");
   c->add_option("--vs", o->versus, "Model to compare with (default: this one with every weight run dense)");
   c->add_option("--batch,--batch-size", o->bench.batches, "Batch sizes")->capture_default_str();
   c->add_option("--threads", o->bench.threads, "Thread counts (default: all cores)");
@@ -40,7 +46,19 @@ void add_bench(CLI::App& app) {
   c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run")->capture_default_str();
   c->add_option("--dim", o->dimensions, "Value of another symbolic dimension: NAME=N");
   c->add_flag("--layers", o->bench.layers, "Time and kernel of every node");
+  auto* kernel = c->add_option("--kernel", o->kernel.problems, "Time single problems instead: 'spmm TYPE PATTERN m= k= n= sparsity=' or 'conv TYPE PATTERN ic= oc= k= h= w= n= sparsity='");
+  c->add_option("--candidate", o->kernel.candidate, "With --kernel: report this kernel, not the fastest")->needs(kernel);
+  c->add_flag("--all", o->kernel.all, "With --kernel: every contender of every problem")->needs(kernel);
+  auto* machine = c->add_flag("--machine", o->machine, "This CPU instead: instruction sets, caches, measured bandwidth and peaks");
+  model->excludes(kernel)->excludes(machine);
+  kernel->excludes(machine);
   c->callback([o, json = verb.json] {
+    if (o->machine) return bench_machine(*json);
+    if (!o->kernel.problems.empty()) {
+      o->kernel.threads = o->bench.threads, o->kernel.runs = int(o->bench.runs);
+      return bench_kernels(o->kernel, *json);
+    }
+    if (o->model.empty()) throw InvalidArgument("nothing to time: give a MODEL, --kernel PROBLEM or --machine");
     o->bench.versus = o->versus;
     o->bench.dimensions = parse_dimensions(o->dimensions);
     auto bar = progress_bar();

@@ -186,7 +186,7 @@ std::vector<std::string> verify_hashes(const fs::path& directory) {
   }
   for (auto& entry : fs::recursive_directory_iterator(directory)) {
     std::string name = entry.path().lexically_relative(directory).generic_string();
-    if (!entry.is_directory() && name != "lacuna.json" && !json.files.contains(name)) problems.push_back(cat(name, ": is not listed in lacuna.json"));
+    if (!entry.is_directory() && name != "lacuna.json" && !name.starts_with(".lacuna-") && !json.files.contains(name)) problems.push_back(cat(name, ": is not listed in lacuna.json"));
   }
   return problems;
 }

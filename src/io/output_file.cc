@@ -1,6 +1,7 @@
 #include "io/output_file.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -26,9 +27,14 @@ std::string reason_text(int reason, int fd, int64_t needed) {
 
 }  // namespace
 
-OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)), temporary_(path_.string() + ".tmp") {
-  fd_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-  if (fd_ < 0) throw IoError(cat(temporary_, ": cannot create: ", std::strerror(errno)));
+OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
+  std::string name = path_.string() + ".XXXXXX.partial";
+  fd_ = ::mkostemps(name.data(), 8, O_CLOEXEC);
+  if (fd_ < 0) throw IoError(cat(path_, ": cannot create a file beside it: ", std::strerror(errno)));
+  temporary_ = name;
+  mode_t mask = ::umask(0);
+  ::umask(mask);
+  ::fchmod(fd_, 0666 & ~mask);
 }
 
 OutputFile::~OutputFile() {

@@ -10,7 +10,7 @@ namespace lacuna {
 
 class OutputFile {
  public:
-  // Creates `path`.tmp; `path` itself is untouched before commit(). Throws IoError.
+  // Creates a temporary file of a name of its own beside `path`, which is untouched before commit(). Throws IoError.
   explicit OutputFile(std::filesystem::path path);
   ~OutputFile();  // without commit(): removes the temporary file
   OutputFile(const OutputFile&) = delete;

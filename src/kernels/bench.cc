@@ -20,6 +20,7 @@
 #include "kernels/cases.h"
 #include "kernels/contender.h"
 #include "kernels/machine.h"
+#include "kernels/smtx.h"
 #include "lacuna/error.h"
 
 namespace lacuna::kernels {
@@ -61,30 +62,6 @@ struct Entrant {
   std::shared_ptr<const void> packed;  // keeps what run refers to
   std::vector<double> seconds;         // one per round
 };
-
-// ".smtx" of the Deep Learning Matrix Collection: "rows, cols, non-zeros", row offsets, column indices.
-Mask read_smtx(const std::string& path) {
-  std::string text = read_text_file(path);
-  const char* p = text.c_str();
-  auto next = [&](int64_t largest) {
-    while (*p == ' ' || *p == ',' || *p == '\n' || *p == '\r') p++;
-    char* end;
-    long long value = std::strtoll(p, &end, 10);
-    if (end == p || value < 0 || value > largest)
-      throw InvalidData(cat(path, ": wanted a number from 0 to ", largest, " at byte ", p - text.c_str()));
-    p = end;
-    return int64_t(value);
-  };
-  int64_t rows = next(1 << 20), cols = next(1 << 20), kept = next(rows * cols);
-  std::vector<int64_t> offsets(size_t(rows) + 1);
-  for (int64_t& offset : offsets) offset = next(kept);
-  if (offsets.front() != 0 || offsets.back() != kept || !std::is_sorted(offsets.begin(), offsets.end()))
-    throw InvalidData(cat(path, ": row offsets must rise from 0 to ", kept));
-  Mask mask(rows, cols, false);
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t i = offsets[size_t(r)]; i < offsets[size_t(r) + 1]; i++) mask.set(r, next(cols - 1), true);
-  return mask;
-}
 
 // ------------------------------------------------------------------------------------------------ the field
 
@@ -131,7 +108,7 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
   Mask mask;
   LinearProblem& problem = c.problem;
   if (!c.mask_file.empty()) {
-    mask = read_smtx(c.mask_file);
+    mask = parse_smtx(read_text_file(c.mask_file), c.mask_file);
     problem.rows = mask.rows(), problem.cols = mask.cols(), problem.sparsity = mask.sparsity();
   }
   field.problem = problem.to_string(c.tokens);
@@ -156,7 +133,7 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
   reference.pack(problem, weight.matrix())->run(sample_x.data(), problem.cols, int64_t(sample.size()), wanted.data(), problem.rows, {});
 
   for (const LinearKernel& kernel : linear_kernels()) {
-    if (kernel.name == reference.name && options.kernel != reference.name && !field.entrants.empty()) continue;  // it is the last
+    if (kernel.name == reference.name && options.candidate != reference.name && !field.entrants.empty()) continue;  // it is the last
     if (auto reason = kernel.accepts(problem, c.tokens, cpu_features())) {
       field.refusals.push_back(cat(kernel.name, ": ", *reason));
       continue;
@@ -200,7 +177,7 @@ Field conv_field(ConvCase c, const KernelBenchOptions& options, int threads) {
   reference.pack(problem, weight.matrix())->run(x->data(), std::min<int64_t>(c.batch, 1), c.in_h, c.in_w, wanted.data(), {});
 
   for (const ConvKernel& kernel : conv_kernels()) {
-    if (kernel.name == reference.name && options.kernel != reference.name && !field.entrants.empty()) continue;  // it is the last
+    if (kernel.name == reference.name && options.candidate != reference.name && !field.entrants.empty()) continue;  // it is the last
     if (auto reason = kernel.accepts(problem, cpu_features())) {
       field.refusals.push_back(cat(kernel.name, ": ", *reason));
       continue;
@@ -216,6 +193,12 @@ Field conv_field(ConvCase c, const KernelBenchOptions& options, int threads) {
   }
   add_contenders(field, onednn_contenders(c, threads));
   return field;
+}
+
+// The level of LACUNA_ISA that a kernel needs; what another library dispatches on its own counts as the best there is.
+std::string isa_of(const std::string& kernel) {
+  std::string folder = kernel.substr(0, kernel.find("::")), levels = isa_summary(cpu_features());
+  return folder == "onednn" ? levels.substr(levels.rfind(' ') + 1) : folder;
 }
 
 // ------------------------------------------------------------------------------------------------ timing
@@ -265,21 +248,24 @@ const Entrant& reported(const std::vector<Entrant>& entrants, const KernelBenchO
   const Entrant* best = nullptr;
   bool any_sparse = std::any_of(entrants.begin(), entrants.end(), [](const Entrant& e) { return e.timing.sparse; });
   for (const Entrant& e : entrants) {
-    if (!options.kernel.empty() ? e.timing.name != options.kernel : !e.timing.ours || e.timing.sparse != any_sparse) continue;
+    if (!options.candidate.empty() ? e.timing.name != options.candidate : !e.timing.ours || e.timing.sparse != any_sparse) continue;
     if (!best || e.timing.median_us < best->timing.median_us) best = &e;
   }
   if (best) return *best;
   std::vector<std::string> names;
   for (const Entrant& e : entrants) names.push_back(e.timing.name);
   for (const std::string& refusal : field.refusals)
-    if (refusal.starts_with(options.kernel + ": ")) throw InvalidArgument(cat("kernel ", refusal));
-  throw InvalidArgument(cat("no kernel '", options.kernel, "' for '", field.problem, "'; there are: ", join(names)));
+    if (refusal.starts_with(options.candidate + ": ")) throw InvalidArgument(cat("kernel ", refusal));
+  throw InvalidArgument(cat("no kernel '", options.candidate, "' for '", field.problem, "'; there are: ", join(names, ", ")));
 }
 
 }  // namespace
 
-KernelBenchResult bench_kernel(std::string_view text, const KernelBenchOptions& options) {
+KernelReport bench_kernel(std::string_view text, const KernelBenchOptions& options) {
   auto parsed = parse_problem(text);
+  if (options.runs < 1 || options.threads < 0)
+    throw InvalidArgument(
+        cat("found runs=", options.runs, " threads=", options.threads, ", wanted at least one run and no negative number of threads"));
   int threads_before = thread_count(), threads = options.threads > 0 ? options.threads : threads_before;
   struct Restore {
     int threads;
@@ -290,7 +276,7 @@ KernelBenchResult bench_kernel(std::string_view text, const KernelBenchOptions& 
   Field field = std::holds_alternative<LinearCase>(parsed) ? linear_field(std::get<LinearCase>(parsed), options, threads)
                                                            : conv_field(std::get<ConvCase>(parsed), options, threads);
   time_rounds(field.entrants, 3, threads);
-  drop_far_behind(field.entrants, options.kernel);
+  drop_far_behind(field.entrants, options.candidate);
   time_rounds(field.entrants, options.runs, threads);
   for (Entrant& e : field.entrants) {
     e.timing.median_us = median(e.seconds) * 1e6, e.timing.best_us = smallest(e.seconds) * 1e6;
@@ -300,8 +286,8 @@ KernelBenchResult bench_kernel(std::string_view text, const KernelBenchOptions& 
                    [](const Entrant& a, const Entrant& b) { return a.timing.median_us < b.timing.median_us; });
 
   const Entrant& chosen = reported(field.entrants, options, field);
-  KernelBenchResult result = {.problem = field.problem, .cpu = cpu_name(), .kernel = chosen.timing.name, .threads = threads, .runs = options.runs};
-  result.isa = result.kernel.substr(0, result.kernel.find("::"));
+  KernelReport result = {.problem = field.problem, .cpu = cpu_name(), .kernel = chosen.timing.name, .threads = threads, .runs = options.runs};
+  result.isa = isa_of(result.kernel);
   result.sparsity = field.sparsity;
   result.median_us = chosen.timing.median_us, result.spread_us = chosen.timing.spread_us, result.best_us = chosen.timing.best_us;
   result.max_error = chosen.timing.max_error, result.bytes = chosen.timing.bytes;
@@ -313,6 +299,7 @@ KernelBenchResult bench_kernel(std::string_view text, const KernelBenchOptions& 
       result.speedup = median(ratios);
       break;
     }
+  if (field.peak == PeakKind::kInt8 && result.isa == "amx_int8") field.peak = PeakKind::kInt8Tiles;
   double bandwidth = measure_read_gb_s(std::max<int64_t>(result.bytes, 4096), threads), peak = measure_peak_gop_s(field.peak, threads);
   result.floor_us = std::max(double(result.bytes + field.activation_bytes) / bandwidth * 1e-3, peak > 0 ? field.kept_operations / peak * 1e-3 : 0);
   result.floor_share = result.median_us > 0 ? result.floor_us / result.median_us : 0;

@@ -2,8 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include "base/cpu.h"
 #include "kernels/machine.h"
 #include "kernels/problem.h"
+#include "kernels/smtx.h"
 #include "lacuna/error.h"
 
 namespace lacuna::kernels {
@@ -31,15 +33,59 @@ TEST(Problem, NamesTheWordThatItDoesNotUnderstand) {
     }
   };
   EXPECT_NE(message("spmm f31 dense m=1").find("unknown type 'f31'"), std::string::npos);
-  EXPECT_NE(message("spmm f32 dense rows=1").find("unknown key 'rows'"), std::string::npos);
+  EXPECT_NE(message("spmm f32 dense rows=1").find("unknown key 'rows'; known: pattern, m, k"), std::string::npos);
+  EXPECT_NE(message("spmm f32 dense m=8 m=9").find("'m' is given twice"), std::string::npos);
+  EXPECT_NE(message("spmm f32 dense m=8.5").find("m=8.5, wanted a whole number"), std::string::npos);
+  EXPECT_NE(message("spmm f32 dense m=").find("found m=, wanted a number from 0"), std::string::npos);
+  EXPECT_NE(message("spmm f32 dense 7").find("found '7', wanted KEY=VALUE"), std::string::npos);
+  EXPECT_NE(message("spmm f32 stripes m=8").find("unknown pattern 'stripes'; known are"), std::string::npos);
+  EXPECT_NE(message("spmm f32 unstructured m=8 sparsity=90").find("sparsity=90, wanted a number from 0 to 1"), std::string::npos);
+  EXPECT_NE(message("spmm f32 unstructured m=16777216 k=16777216").find("weights, at most"), std::string::npos);
+  EXPECT_NE(message("spmm f32 unstructured pattern=mask.mtx").find("wanted pattern=FILE.smtx"), std::string::npos);
+  EXPECT_NE(message("").find("found nothing"), std::string::npos);
   EXPECT_NE(message("spmm f32 dense m=-1").find("m=-1"), std::string::npos);
   EXPECT_NE(message("gemm f32 dense").find("wanted 'spmm"), std::string::npos);
   EXPECT_NE(message("conv f32 dense ic=3 oc=4 groups=2 k=1 h=4 w=4").find("groups=2"), std::string::npos);
   EXPECT_NE(message("conv f32 dense ic=3 oc=4 k=5 pad=0 h=4 w=4").find("larger"), std::string::npos);
 }
 
+TEST(Problem, BracesMultiply) {
+  EXPECT_EQ(expand_problems("spmm f32 dense m={1,2} k=3 n={4,5}"),
+            (std::vector<std::string>{"spmm f32 dense m=1 k=3 n=4", "spmm f32 dense m=1 k=3 n=5", "spmm f32 dense m=2 k=3 n=4",
+                                      "spmm f32 dense m=2 k=3 n=5"}));
+  EXPECT_EQ(expand_problems("spmm f32 dense"), std::vector<std::string>{"spmm f32 dense"});
+  EXPECT_THROW(expand_problems("m={1,2"), InvalidArgument);
+  EXPECT_THROW(expand_problems("m=1}"), InvalidArgument);
+}
+
+TEST(Smtx, GivesTheMaskOfTheFile) {
+  Mask mask = parse_smtx("3, 4, 4\n0 1 1 4 \n2 0 1 3 \n", "m.smtx");
+  ASSERT_EQ(mask.rows(), 3);
+  ASSERT_EQ(mask.cols(), 4);
+  const char* kept[] = {"..x.", "....", "xx.x"};
+  for (int64_t r = 0; r < 3; r++)
+    for (int64_t c = 0; c < 4; c++) EXPECT_EQ(mask.kept(r, c), kept[r][c] == 'x') << r << "," << c;
+}
+
+TEST(Smtx, SaysWhereAFileIsWrong) {
+  auto message = [](const char* text) {
+    try {
+      parse_smtx(text, "m.smtx");
+      return std::string("no error");
+    } catch (const InvalidData& e) {
+      return std::string(e.what());
+    }
+  };
+  EXPECT_NE(message("").find("m.smtx: rows at byte 0"), std::string::npos);
+  EXPECT_NE(message("2 2 5").find("kept weights at byte 4: wanted a number from 0 to 4, found '5'"), std::string::npos);
+  EXPECT_NE(message("2 2 2 0 2 1 0 1").find("row offsets must rise"), std::string::npos);
+  EXPECT_NE(message("1 2 1 0 1 2").find("column at byte 10"), std::string::npos);
+  EXPECT_NE(message("1048576 1048576 1").find("at most"), std::string::npos);
+  EXPECT_NE(message("1 2 1 0 1").find("column at byte 9"), std::string::npos);
+}
+
 TEST(Bench, ChecksAndTimesALinearProblemAgainstDense) {
-  KernelBenchResult result = bench_kernel("spmm f32 unstructured m=64 k=96 n=20 sparsity=0.9", {.runs = 3, .threads = 1});
+  KernelReport result = bench_kernel("spmm f32 unstructured m=64 k=96 n=20 sparsity=0.9", {.runs = 3, .threads = 1});
   EXPECT_GT(result.median_us, 0);
   EXPECT_EQ(result.threads, 1);
   EXPECT_NEAR(result.sparsity, 0.9, 0.02);
@@ -51,14 +97,14 @@ TEST(Bench, ChecksAndTimesALinearProblemAgainstDense) {
 }
 
 TEST(Bench, ChecksAndTimesAConvolution) {
-  KernelBenchResult result = bench_kernel("conv f32 unstructured ic=16 oc=16 k=3 h=8 w=8 n=1 sparsity=0.8", {.runs = 2, .threads = 2});
+  KernelReport result = bench_kernel("conv f32 unstructured ic=16 oc=16 k=3 h=8 w=8 n=1 sparsity=0.8", {.runs = 2, .threads = 2});
   EXPECT_GT(result.median_us, 0);
   EXPECT_EQ(result.threads, 2);
 }
 
 TEST(Bench, RefusesAKernelThatDoesNotApply) {
-  EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .kernel = "avx512::spmm_csr_f32_n64"}), InvalidArgument);
-  EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .kernel = "nonsense"}), InvalidArgument);
+  EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .candidate = "avx512::spmm_csr_f32_n64"}), InvalidArgument);
+  EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .candidate = "nonsense"}), InvalidArgument);
 }
 
 TEST(Machine, MeasuresItsPeaks) {

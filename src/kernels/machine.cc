@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "base/buffer.h"
+#include "base/cpu.h"
 #include "base/parallel.h"
 #include "kernels/inner/peak.h"
+#include "kernels/integer/amx_weight.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -60,6 +62,7 @@ Peak peak_loop(PeakKind kind) {
     case PeakKind::kBF16: return cpu.avx512_bf16 ? avx512_bf16::peak_bf16 : nullptr;
     case PeakKind::kInt8:
       return cpu.avx512_vnni ? avx512_vnni::peak_int8 : cpu.avx_vnni ? avx2_vnni::peak_int8 : cpu.avx2 ? avx2::peak_int8 : nullptr;
+    case PeakKind::kInt8Tiles: return cpu.amx_int8 && amx_granted() ? amx_int8::peak_int8 : nullptr;
   }
   return nullptr;
 }
@@ -96,12 +99,21 @@ double measure_peak_gop_s(PeakKind kind, int threads) {
 }
 
 MachineReport measure_machine() {
-  MachineReport report = {.cpu = cpu_name(), .isa = isa_summary(cpu_features()), .threads = thread_count(), .caches = cache_sizes()};
-  int64_t buffer = std::clamp<int64_t>(int64_t(report.caches.l3) * 4, 256 << 20, 1 << 30);
-  report.read_one_gb_s = measure_read_gb_s(buffer, 1), report.read_all_gb_s = measure_read_gb_s(buffer, report.threads);
-  report.f32_one_gop_s = measure_peak_gop_s(PeakKind::kF32, 1), report.f32_all_gop_s = measure_peak_gop_s(PeakKind::kF32, report.threads);
-  report.bf16_one_gop_s = measure_peak_gop_s(PeakKind::kBF16, 1), report.bf16_all_gop_s = measure_peak_gop_s(PeakKind::kBF16, report.threads);
-  report.int8_one_gop_s = measure_peak_gop_s(PeakKind::kInt8, 1), report.int8_all_gop_s = measure_peak_gop_s(PeakKind::kInt8, report.threads);
+  CacheSizes caches = cache_sizes();
+  MachineReport report = {.cpu = cpu_name(),
+                          .isa = isa_summary(cpu_features()),
+                          .threads = thread_count(),
+                          .l1_bytes = int64_t(caches.l1),
+                          .l2_bytes = int64_t(caches.l2),
+                          .l3_bytes = int64_t(caches.l3)};
+  int64_t buffer = std::clamp<int64_t>(report.l3_bytes * 4, 256 << 20, 1 << 30);
+  auto both = [&](double& one, double& all, auto&& measure) { one = measure(1), all = measure(report.threads); };
+  auto peak = [](PeakKind kind) { return [kind](int threads) { return measure_peak_gop_s(kind, threads); }; };
+  both(report.read_one_gb_s, report.read_all_gb_s, [&](int threads) { return measure_read_gb_s(buffer, threads); });
+  both(report.f32_one_gop_s, report.f32_all_gop_s, peak(PeakKind::kF32));
+  both(report.bf16_one_gop_s, report.bf16_all_gop_s, peak(PeakKind::kBF16));
+  both(report.int8_one_gop_s, report.int8_all_gop_s, peak(PeakKind::kInt8));
+  both(report.amx_int8_one_gop_s, report.amx_int8_all_gop_s, peak(PeakKind::kInt8Tiles));
   return report;
 }
 

@@ -43,10 +43,10 @@ bool is_op_type(const std::string& selector, const WeightUse& use, const Node& n
   return kAll.contains(selector) || selector == use.op_type || selector == name_of(node.op) || (selector == "Conv" && use.op_type.starts_with("Conv"));
 }
 
-std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses) {
+std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses, ReasonAgainst reason_against) {
   std::vector<std::string> names;
   for (auto& use : uses)
-    if (use.prunable) names.push_back(graph.weights[use.weight].name);
+    if (reason_against(use, graph.node(use.node)).empty()) names.push_back(graph.weights[use.weight].name);
   return names;
 }
 
@@ -60,14 +60,22 @@ bool selects(const std::string& selector, const Weight& weight, const WeightUse&
   return selector == weight.name || selector == module_name(weight.name) || selector == node.name || (!node.block.empty() && selector == node.block) || is_op_type(selector, use, node);
 }
 
-std::vector<std::vector<Claim>> claim_weights(const Graph& graph, const Stage& stage) {
+std::string reason_against_pruning(const WeightUse& use, const Node&) { return use.prunable ? "" : use.reason; }
+
+std::string reason_against_quantizing(const WeightUse& use, const Node& node) {
+  bool multiplied = (node.op == Op::linear || node.op == Op::conv) && use.op_type != "Bias";
+  bool refused = use.reason == "depthwise convolution" || use.reason == "router" || use.reason == "not a matrix";
+  return multiplied && !refused ? "" : use.reason.empty() ? "not multiplied" : use.reason;
+}
+
+std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<const Selection> lines, ReasonAgainst reason_against) {
   std::vector<WeightUse> uses = weight_uses(graph);
   std::vector<std::vector<Claim>> claims;
   std::vector<std::string> problems;
   std::map<WeightId, std::vector<size_t>> claimed_by;
-  for (size_t l = 0; l < stage.prune.size(); l++) {
-    const PruneLine& line = stage.prune[l];
-    std::string where = cat(stage.name, ", line ", l + 1);
+  for (size_t l = 0; l < lines.size(); l++) {
+    const Selection& line = lines[l];
+    const std::string& where = line.where;
     auto matches = [&](const std::vector<std::string>& selectors, const WeightUse& use) {
       return std::any_of(selectors.begin(), selectors.end(), [&](auto& s) { return selects(s, graph.weights[use.weight], use, graph.node(use.node)); });
     };
@@ -78,7 +86,8 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, const Stage& s
       bool matrix = weight.layout != MatrixLayout::kNone;
       bool included = matrix && matches(line.include, use);
       bool targeted = line.targets.empty() || matches(line.targets, use);
-      if (!(included || (use.prunable && targeted)) || matches(line.ignore, use)) continue;
+      bool claimed = included || (matrix && reason_against(use, node).empty() && targeted);
+      if (!claimed || matches(line.ignore, use)) continue;
       Claim claim{.use = use};
       for (auto& s : line.targets) claim.by_name |= !is_regex(s) && !is_op_type(s, use, node) && selects(s, weight, use, node);
       for (auto& o : line.overrides)
@@ -87,18 +96,19 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, const Stage& s
       mine.push_back(std::move(claim));
     }
     // Every selector must match something of this model.
-    auto check = [&](const std::vector<std::string>& selectors, std::string_view key, bool prunable_only) {
+    auto check = [&](const std::vector<std::string>& selectors, std::string_view key, bool default_only) {
       for (auto& s : selectors) {
         std::string refused;
         bool any = std::any_of(uses.begin(), uses.end(), [&](auto& use) {
           if (!selects(s, graph.weights[use.weight], use, graph.node(use.node))) return false;
-          if (!prunable_only || use.prunable) return true;
-          refused = cat("'", graph.weights[use.weight].name, "', which is not pruned by default: ", use.reason, " (add it with include)");
+          std::string reason = reason_against(use, graph.node(use.node));
+          if (!default_only || reason.empty()) return true;
+          refused = cat("'", graph.weights[use.weight].name, "', which is not claimed by default: ", reason, " (add it with include)");
           return false;
         });
         if (any) continue;
         if (!refused.empty()) problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
-        else problems.push_back(cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses), ", ", 12)));
+        else problems.push_back(cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses, reason_against), ", ", 12)));
       }
     };
     check(line.targets, "targets", true);
@@ -112,8 +122,8 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, const Stage& s
     if (mine.empty() && problems.empty()) problems.push_back(cat(where, " claims no weight"));
     claims.push_back(std::move(mine));
   }
-  for (auto& [id, lines] : claimed_by)
-    if (lines.size() > 1) problems.push_back(cat("'", graph.weights[id].name, "' is claimed by lines ", lines[0] + 1, " and ", lines[1] + 1, " of ", stage.name));
+  for (auto& [id, by] : claimed_by)
+    if (by.size() > 1) problems.push_back(cat("'", graph.weights[id].name, "' is claimed twice: ", lines[by[0]].where, " and ", lines[by[1]].where));
   if (!problems.empty()) throw InvalidArgument(join(problems, "\n", 20));
   return claims;
 }

@@ -2,10 +2,10 @@
 // A mask is never stored on the way: what earlier stages removed is found again from the weight whenever it is loaded, so memory stays
 // near the largest weight however large the model is.
 #include <algorithm>
-#include <cmath>
 #include <chrono>
 #include <map>
 #include <memory>
+#include <set>
 
 #include "base/cat.h"
 #include "base/hash.h"
@@ -14,74 +14,40 @@
 #include "io/output_directory.h"
 #include "lacuna/error.h"
 #include "lacuna/prune.h"
-#include "prune/prune.h"
+#include "evaluate/accuracy.h"
+#include "graph/infer.h"
+#include "quantize/insert.h"
+#include "recipe/calibrate.h"
 #include "recipe/claims.h"
+#include "recipe/steps.h"
 
 namespace lacuna {
 namespace {
 
-// A line of a recipe, read against the tables of names.
-struct Line {
-  std::string where;  // "stage 1, line 2"
-  const PruneLine* text;
-  std::unique_ptr<Pattern> pattern;
-  PruneSettings settings;
-};
-
-// What one line does to one weight.
-struct Step {
-  const Line* line;
-  int64_t kept_units;
-};
 using Plan = std::map<WeightId, std::vector<Step>>;
-
-WeightData after_steps(const Weight& weight, WeightData data, std::span<const Step> steps) {
-  for (auto& step : steps) data = prune_weight(weight, data, choose_mask(weight, data, step.line->settings, step.kept_units));
-  return data;
-}
-
-// A weight as earlier stages leave it.
-class StagedSource : public WeightSource {
- public:
-  StagedSource(const Weight& weight, std::span<const Step> steps) : weight_(weight), steps_(steps.begin(), steps.end()) {}
-  WeightData load() const override { return after_steps(weight_, weight_.load(), steps_); }
-  int64_t stored_bytes() const override { return weight_.source->stored_bytes(); }
-  void drop() const override { weight_.source->drop(); }
-
- private:
-  const Weight& weight_;
-  std::vector<Step> steps_;
-};
-
-Line read_line(const Stage& stage, size_t index) {
-  const PruneLine& text = stage.prune[index];
-  Line line{cat(stage.name, ", line ", index + 1), &text, nullptr, {}};
-  try {
-    line.pattern = parse_pattern(text.pattern);
-    line.settings.criterion = &criterion_named(text.criterion);
-    line.settings.allocation = allocation_named(text.allocation).name;
-    if (text.norm != "l1" && text.norm != "l2") throw InvalidArgument(cat("norm '", text.norm, "' is unknown; known: l1, l2"));
-  } catch (const InvalidArgument& e) {
-    throw InvalidArgument(cat(line.where, ": ", e.what()));
-  }
-  line.settings.pattern = line.pattern.get();
-  line.settings.l2 = text.norm == "l2";
-  line.settings.seed = text.seed;
-  line.settings.sparsity = text.sparsity;
-  auto fixed = line.pattern->fixed_sparsity();
-  if (fixed && text.sparsity && std::abs(*text.sparsity - *fixed) > 1e-9)
-    throw InvalidArgument(cat(line.where, ": ", line.pattern->name(), " fixes the sparsity at ", *fixed, "; sparsity ", *text.sparsity, " conflicts with it"));
-  if (!fixed && !text.sparsity) throw InvalidArgument(cat(line.where, ": sparsity is missing (only N:M fixes it)"));
-  if (line.settings.sparsity && *line.settings.sparsity >= 1) throw InvalidArgument(cat(line.where, ": sparsity 1 would remove every weight; it must be below 1"));
-  if (fixed && !text.overrides.empty()) throw InvalidArgument(cat(line.where, ": overrides of the sparsity make no sense with ", line.pattern->name(), ", which fixes it"));
-  return line;
-}
 
 class Driver {
  public:
-  Driver(const Model& model, const Recipe& recipe, PruneReport& report, Progress* progress) : model_(model), graph_(*model.graph), report_(report), progress_(progress) {
-    for (size_t s = 0; s < recipe.stages.size(); s++) plan_stage(recipe.stages[s]);
+  // Edits the encodings of the graph's weights to what the recipe makes of them.
+  Driver(Graph& graph, const Recipe& recipe, PruneReport& report, Progress* progress)
+      : graph_(graph), sources_(graph.weights.begin(), graph.weights.end()), report_(report), progress_(progress) {
+    for (auto& stage : recipe.stages) plan_stage(stage);
     remark();
+    apply_encodings(graph_);
+    round_tokens();
+  }
+
+  // Calibrates and writes the rounding of activations with fixed scales into the graph.
+  void calibrate_activations() {
+    if (!static_line_) return;
+    auto copy = std::make_shared<Graph>(graph_);
+    for (auto& [id, steps] : plan_) copy->weights.edit(id) = staged(sources_[size_t(id)], steps);
+    RoundingPlan plan = plan_rounding(graph_, static_products_);
+    std::map<ValueId, float> scales = calibrate(copy, plan, *static_line_->quantize, report_.calibration, progress_);
+    for (auto& [value, readers] : plan.readers) report_.activations.push_back({graph_.value(value).name, "static", scales.at(value)});
+    insert_rounding(graph_, plan, scales);
+    infer_shapes(graph_);
+    sources_.insert(sources_.end(), graph_.weights.begin() + long(sources_.size()), graph_.weights.end());
   }
 
   // Says what would be done, without doing it.
@@ -94,14 +60,14 @@ class Driver {
     int64_t done = 0, total = 0;
     for (auto& weight : graph_.weights) total += weight.size();
     for (WeightId id : writer.order()) {
-      const Weight& weight = graph_.weights[id];
-      if (progress_) progress_->update("pruning", done, total);
+      const Weight& weight = sources_[size_t(id)];
+      if (progress_) progress_->update("writing", done, total);
       auto it = plan_.find(id);
-      WeightData data = weight.load();
-      if (it != plan_.end()) data = after_steps(weight, std::move(data), it->second);
-      int64_t zeros = data.mask ? weight.size() - data.mask->count_kept() : 0;
+      std::span<const Step> steps = it == plan_.end() ? std::span<const Step>() : it->second;
+      StagedWeight result = after_steps(weight, weight.load(), steps);
+      int64_t zeros = result.data.mask ? weight.size() - result.data.mask->count_kept() : 0;
       // A weight that an interrupted run has stored is only counted again.
-      LacunaWriter::Stored stored = writer.has_weight(id) ? writer.stored(id) : writer.add_weight(id, data, it == plan_.end() ? weight.pattern : it->second.back().line->pattern->name());
+      LacunaWriter::Stored stored = writer.has_weight(id) ? writer.stored(id) : writer.add_weight(id, result.data, result.weight.pattern);
       weight.source->drop();
       report_.total_parameters += weight.size();
       report_.total_zeros += zeros;
@@ -113,6 +79,7 @@ class Driver {
         w.sparsity = double(zeros) / double(std::max<int64_t>(1, w.parameters));
         w.format = stored.format;
         w.bytes_after = stored.bytes;
+        w.rounding_error = result.rounding_error;
         report_.claimed_parameters += w.parameters;
         report_.claimed_zeros += w.zeros;
         if (w.zeros == w.parameters) report_.needs_attention.push_back(cat("'", w.name, "' has lost every weight"));
@@ -124,30 +91,110 @@ class Driver {
   }
 
  private:
+  void apply_encodings(Graph& graph) const {
+    for (auto& [id, steps] : plan_) graph.weights.edit(id).encoding = staged(sources_[size_t(id)], steps).encoding;
+    for (ValueId v = 0; v < ValueId(graph.values().size()); v++)  // coded weights read as f32
+      if (graph.weight_of(v) && graph.weight_of(v)->encoding.granularity != Encoding::Granularity::kNone) graph.edit_value(v).dtype = DType::kF32;
+  }
+
+  bool is_product_of(const Node& node, const std::set<WeightId>& weights) const {
+    return (node.op == Op::linear || node.op == Op::conv) && graph_.weight_of(node.inputs[1]) && weights.contains(graph_.value(node.inputs[1]).weight);
+  }
+
+  // Linear layers that round every token as it comes.
+  void round_tokens() {
+    for (NodeId n = 0; n < NodeId(graph_.nodes().size()); n++) {
+      Node& node = graph_.edit_node(n);
+      if (!is_product_of(node, token_weights_)) continue;
+      node.attributes.set("activations", std::string("s8"));
+      report_.activations.push_back({node.name, "per token", 0});
+    }
+  }
+
+  // Images calibrate fixed scales; without them linear layers round per token and convolutions cannot be rounded.
+  void plan_activations(const Line& line, const std::vector<Claim>& claims) {
+    const QuantizeLine& text = *line.quantize;
+    if (text.activations != "int8") return;
+    bool images = !image_input(graph_).empty();
+    if (!text.dataset.empty() && !images)
+      report_.needs_attention.push_back(cat(line.where, ": the model takes no images, so its linear layers round per token, which needs no calibration; ", text.dataset, " was not read"));
+    bool fixed = !text.dataset.empty() && images;
+    if (fixed && static_line_ && (static_line_->quantize->dataset != text.dataset || static_line_->quantize->method != text.method))
+      throw InvalidArgument(cat(line.where, ": calibrates on another dataset or by another method than ", static_line_->where, "; one model is calibrated once"));
+    if (fixed && !static_line_) static_line_ = &line;
+    std::set<WeightId> weights;
+    for (auto& claim : claims) {
+      const Node& node = graph_.node(claim.use.node);
+      if (!fixed && node.op == Op::conv)
+        throw InvalidArgument(cat(line.where, ": convolution '", node.name, "' needs calibrated activations: give --dataset (a folder or archive of CLASS/file.jpg), or leave it out with --targets or --ignore"));
+      weights.insert(claim.use.weight);
+    }
+    if (!fixed) token_weights_.insert(weights.begin(), weights.end());
+    else
+      for (NodeId n = 0; n < NodeId(graph_.nodes().size()); n++)
+        if (is_product_of(graph_.node(n), weights)) static_products_.insert(n);
+  }
+
   PrunedWeight describe(WeightId id, const std::vector<Step>& steps) const {
-    const Weight& weight = graph_.weights[id];
+    const Weight& weight = sources_[size_t(id)];
+    Weight after = staged(weight, steps);
     const WeightUse& use = uses_.at(id);
     std::string lines;
     for (auto& step : steps) lines += (lines.empty() ? "" : "; ") + step.line->where;
     return {.name = weight.name, .layer = graph_.node(use.node).name, .op = use.op_type, .line = lines, .shape = weight.shape, .parameters = weight.size(),
-            .pattern = steps.back().line->pattern->name(), .format = weight.source->stored_format(), .bytes_before = weight.source->stored_bytes()};
+            .pattern = after.pattern, .format = weight.source->stored_format(), .encoding_before = to_string(weight.encoding), .encoding = to_string(after.encoding),
+            .bytes_before = weight.source->stored_bytes()};
   }
 
   void plan_stage(const Stage& stage) {
-    std::vector<std::vector<Claim>> claims = claim_weights(graph_, stage);
+    std::vector<Selection> selections;
+    for (size_t l = 0; l < stage.prune.size(); l++) {
+      const PruneLine& line = stage.prune[l];
+      lines_.push_back(std::make_unique<Line>(read_prune_line(line, cat(stage.name, ", line ", l + 1))));
+      selections.push_back({lines_.back()->where, line.targets, line.ignore, line.include, line.overrides});
+    }
+    std::vector<std::vector<Claim>> claims = claim_weights(graph_, selections, reason_against_pruning);
+    for (size_t l = 0; l < claims.size(); l++) plan_line(*lines_[lines_.size() - claims.size() + l], claims[l]);
+    plan_quantization(stage);
+  }
+
+  void plan_quantization(const Stage& stage) {
+    std::vector<Selection> selections;
+    for (size_t l = 0; l < stage.quantize.size(); l++) {
+      const QuantizeLine& line = stage.quantize[l];
+      lines_.push_back(std::make_unique<Line>(read_quantize_line(line, cat(stage.name, ", quantize line ", l + 1))));
+      selections.push_back({lines_.back()->where, line.targets, line.ignore, line.include});
+    }
+    std::vector<std::vector<Claim>> claims = claim_weights(graph_, selections, reason_against_quantizing);
     for (size_t l = 0; l < claims.size(); l++) {
-      lines_.push_back(std::make_unique<Line>(read_line(stage, l)));
-      plan_line(*lines_.back(), claims[l]);
+      const Line& line = *lines_[lines_.size() - claims.size() + l];
+      for (auto& claim : claims[l]) quantize_weight_of(claim, line);
+      plan_activations(line, claims[l]);
     }
   }
 
+  void quantize_weight_of(const Claim& claim, const Line& line) {
+    WeightId id = claim.use.weight;
+    const Weight& weight = sources_[size_t(id)];
+    bool int4 = line.quantize->weights == "int4" && claim.use.op_type == "Linear" && claim.use.prunable;
+    WeightScheme scheme = int4 ? WeightScheme{DType::kS4, line.quantize->group_size} : WeightScheme{};
+    auto& steps = plan_[id];
+    Weight before = staged(weight, steps);
+    if (!is_float(before.encoding.values) && before.encoding.granularity == Encoding::Granularity::kNone)
+      throw InvalidArgument(cat(line.where, ": '", weight.name, "' holds plain integers, ", name_of(before.encoding.values)));
+    if (bits_of(before.encoding.values) <= bits_of(scheme.type) && before.encoding != encoding_of(scheme)) narrower_.push_back(cat("'", weight.name, "' (", to_string(before.encoding), ")"));
+    uses_[id] = claim.use;
+    if (before.encoding != encoding_of(scheme)) steps.push_back({.line = &line, .scheme = scheme});
+    else if (steps.empty()) plan_.erase(id);
+  }
+
   void plan_line(const Line& line, const std::vector<Claim>& claims) {
-    std::vector<Weight> staged;
+    std::vector<Weight> weights;
     std::vector<std::optional<double>> sparsities;
     std::vector<std::string> misfits;
     std::vector<WeightId> ids;
     for (auto& claim : claims) {
-      const Weight& weight = graph_.weights[claim.use.weight];
+      const Weight& weight = sources_[size_t(claim.use.weight)];
       MatrixView view(weight.layout, weight.shape);
       if (auto reason = line.pattern->refuses(view.rows, view.cols, view.inner)) {
         std::string text = cat("'", weight.name, "' ", to_string(weight.shape), " cannot be ", line.pattern->name(), ": ", *reason);
@@ -158,16 +205,15 @@ class Driver {
       uses_[claim.use.weight] = claim.use;
       ids.push_back(claim.use.weight);
       sparsities.push_back(claim.override_sparsity);
-      Weight copy = weight;
-      if (auto it = plan_.find(claim.use.weight); it != plan_.end()) copy.source = std::make_shared<StagedSource>(weight, it->second);
-      staged.push_back(std::move(copy));
+      auto it = plan_.find(claim.use.weight);
+      weights.push_back(it == plan_.end() ? weight : staged(weight, it->second));
     }
     if (!misfits.empty()) throw InvalidArgument(cat(line.where, ": ", join(misfits, "\n")));
     if (ids.empty()) throw InvalidArgument(cat(line.where, ": no weight that it claims can be ", line.pattern->name()));
     std::vector<PruneTarget> targets;
-    for (size_t i = 0; i < ids.size(); i++) targets.push_back({&staged[i], sparsities[i]});
+    for (size_t i = 0; i < ids.size(); i++) targets.push_back({&weights[i], sparsities[i]});
     std::vector<int64_t> kept = plan_units(targets, line.settings, progress_);
-    for (size_t i = 0; i < ids.size(); i++) plan_[ids[i]].push_back({&line, kept[i]});
+    for (size_t i = 0; i < ids.size(); i++) plan_[ids[i]].push_back({.line = &line, .kept_units = kept[i]});
   }
 
   // What a user should know of the request before trusting the result.
@@ -177,7 +223,10 @@ class Driver {
       convolutions |= node.op == Op::conv;
       batch_norm |= node.op == Op::batch_norm;
     }
+    if (!narrower_.empty())
+      report_.needs_attention.push_back(cat("already coded in as few bits or fewer, so that rounding again gains no size and loses accuracy: ", join(narrower_, ", ", 4)));
     for (auto& line : lines_) {
+      if (!line->prune) continue;
       const PruneSettings& s = line->settings;
       if (convolutions && !batch_norm && s.criterion->name == "magnitude" && s.allocation == "global")
         report_.needs_attention.push_back(cat(line->where, ": batch norm is folded into the convolutions of this export, so the scales of different layers do not compare and global "
@@ -188,13 +237,17 @@ class Driver {
     }
   }
 
-  const Model& model_;
-  const Graph& graph_;
+  Graph& graph_;
+  std::vector<Weight> sources_;        // as they came, by id
   PruneReport& report_;
   Progress* progress_;
   std::vector<std::unique_ptr<Line>> lines_;
   Plan plan_;
   std::map<WeightId, WeightUse> uses_;
+  std::set<WeightId> token_weights_;   // of linear layers that round every token
+  std::set<NodeId> static_products_;   // linear and conv whose inputs get calibrated scales
+  const Line* static_line_ = nullptr;  // that says how
+  std::vector<std::string> narrower_;  // weights that a quantize line found with as few bits
 };
 
 std::vector<Choice> choices_of(auto&& table) {
@@ -211,13 +264,14 @@ PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, co
   if (!options.dry_run) check_replaceable(output, options.force);
   PruneReport report{.model = path.string(), .output = output.string(), .dry_run = options.dry_run};
   Model model = load_model(path);
-  Driver driver(model, recipe, report, progress);
+  Driver driver(*model.graph, recipe, report, progress);
   if (options.dry_run) {
     driver.list_claims();
     return report;
   }
+  driver.calibrate_activations();
   std::string yaml = to_yaml(recipe);
-  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml)));
+  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml + report.calibration["dataset_hash"])));
   driver.write(writer);
   writer.add_assets(model);
   writer.add_file("recipe.yaml", yaml);

@@ -27,8 +27,9 @@ using kernels::LinearKernel;
 using kernels::LinearProblem;
 using kernels::WeightMatrix;
 
-constexpr double kWorthwhile = 1.05;  // sparse must be this much faster than dense
-constexpr size_t kDenseCandidates = 3, kSparseCandidates = 4;
+// The rank of a kernel is right for most problems only; those far behind after one run are not timed again.
+constexpr size_t kDenseCandidates = 3, kSparseCandidates = 8;
+constexpr double kFarBehind = 2;
 constexpr int kRounds = 5;
 
 struct Measurement {
@@ -106,10 +107,16 @@ Table& table() {
   return instance;
 }
 
+// Of one run; several in a row where one is too short for the clock.
 double microseconds(const std::function<void()>& run) {
+  constexpr double kLongEnough = 100;
   auto begin = std::chrono::steady_clock::now();
+  auto elapsed = [&] { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count(); };
   run();
-  return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
+  int runs = 1;
+  double us = elapsed();
+  for (; us < kLongEnough; us = elapsed()) run(), runs++;
+  return us / runs;
 }
 
 // Measured key: sparsity in steps of 5 %, so that weights of one kind share a measurement.
@@ -126,8 +133,14 @@ Measurement measure(std::span<const Kernel* const> candidates, const std::functi
   for (const Kernel* kernel : candidates) runs.push_back(prepare(*kernel));
   std::vector<double> best(candidates.size(), 1e30);
   for (auto& run : runs) run();
+  double best_of_kind[2] = {1e30, 1e30};  // dense, sparse
   for (int round = 0; round < kRounds; round++)
-    for (size_t i = 0; i < runs.size(); i++) best[i] = std::min(best[i], microseconds(runs[i]));
+    for (size_t i = 0; i < runs.size(); i++) {
+      double& fastest = best_of_kind[candidates[i]->sparse];
+      if (best[i] < 1e30 && best[i] > kFarBehind * fastest) continue;
+      best[i] = std::min(best[i], microseconds(runs[i]));
+      fastest = std::min(fastest, best[i]);
+    }
   Measurement m;
   for (size_t i = 0; i < candidates.size(); i++) {
     auto& name = candidates[i]->sparse ? m.sparse : m.dense;
@@ -153,17 +166,25 @@ std::vector<const Kernel*> candidates_of(std::span<const Kernel> kernels, Accept
 template <class Kernel>
 Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_view)) {
   auto ratio = [](double r) { return cat(double(int64_t(r * 100 + 0.5)) / 100, "x"); };
-  if (m.dense.empty()) return {&named(m.sparse), "no dense kernel takes this problem"};
-  if (m.sparse.empty()) return {&named(m.dense), "dense: no sparse kernel takes this problem"};
+  auto choice = [&](const std::string& kernel, std::string reason) {
+    return Choice<Kernel>{&named(kernel), std::move(reason), m.dense, m.sparse, m.dense_us, m.sparse_us};
+  };
+  if (m.dense.empty()) return choice(m.sparse, "no dense kernel takes this problem");
+  if (m.sparse.empty()) return choice(m.dense, "dense: no sparse kernel takes this problem");
   double speedup = m.dense_us / m.sparse_us;
-  if (speedup >= kWorthwhile) return {&named(m.sparse), cat("sparse ", ratio(speedup), " as fast as dense (measured)")};
-  return {&named(m.dense), cat("dense: sparse is only ", ratio(speedup), " as fast (measured)")};
+  if (speedup >= kWorthwhile) return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
+  return choice(m.dense, cat("dense: sparse is only ", ratio(speedup), " as fast (measured)"));
 }
 
 template <class Kernel>
 Choice<Kernel> by_table(const Kernel& kernel, const std::string& pattern, double sparsity) {
-  if (kernel.sparse) return {&kernel, cat("sparse: ", sparsity, " zeros are above the break-even of ", kernel.break_even, " (static table)")};
-  return {&kernel, pattern == "dense" ? "dense weight" : cat("dense: no sparse kernel pays at ", sparsity, " zeros (static table)")};
+  if (kernel.sparse) return {&kernel, cat("sparse: ", sparsity, " zeros are above the break-even of ", kernel.break_even, " (static table)"), {}, {}};
+  return {&kernel, pattern == "dense" ? "dense weight" : cat("dense: no sparse kernel pays at ", sparsity, " zeros (static table)"), {}, {}};
+}
+
+template <class Kernel>
+Choice<Kernel> the_only_one(const Kernel& kernel, const std::string& pattern) {
+  return {&kernel, pattern == "dense" ? "dense weight" : "the only kernel that takes this problem", {}, {}};
 }
 
 std::vector<float> random_values(int64_t n) {
@@ -194,40 +215,45 @@ Choice<ConvKernel> static_choice(const ConvProblem& problem) {
   return by_table(kernels::first_accepting(problem), problem.pattern, problem.sparsity);
 }
 
-Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens) {
-  std::string key = key_of(problem, tokens);
-  auto known = table().find(key);
-  if (!known || !still_known(kernels::linear_kernels(), *known)) {
-    auto candidates =
-        candidates_of(kernels::linear_kernels(), [&](const LinearKernel& kernel) { return !kernel.accepts(problem, tokens, cpu_features()); });
-    if (candidates.size() == 1) return {candidates[0], problem.pattern == "dense" ? "dense weight" : "the only kernel that takes this problem"};
-    std::vector<float> x = random_values(tokens * weight.cols), y(size_t(tokens * weight.rows));
-    known = measure<LinearKernel>(candidates, [&](const LinearKernel& kernel) -> std::function<void()> {
-      std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
-      return [&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); };
-    });
-    table().add(key, *known);
-  }
+std::optional<Choice<LinearKernel>> known_choice(const LinearProblem& problem, int64_t tokens) {
+  auto known = table().find(key_of(problem, tokens));
+  if (!known || !still_known(kernels::linear_kernels(), *known)) return std::nullopt;
   return decide<LinearKernel>(*known, kernels::linear_kernel_named);
+}
+std::optional<Choice<ConvKernel>> known_choice(const ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w) {
+  auto known = table().find(key_of(problem, batch, in_h, in_w));
+  if (!known || !still_known(kernels::conv_kernels(), *known)) return std::nullopt;
+  return decide<ConvKernel>(*known, kernels::conv_kernel_named);
+}
+
+Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens) {
+  if (auto known = known_choice(problem, tokens)) return *known;
+  auto candidates =
+      candidates_of(kernels::linear_kernels(), [&](const LinearKernel& kernel) { return !kernel.accepts(problem, tokens, cpu_features()); });
+  if (candidates.size() == 1) return the_only_one(*candidates[0], problem.pattern);
+  std::vector<float> x = random_values(tokens * weight.cols), y(size_t(tokens * weight.rows));
+  Measurement measured = measure<LinearKernel>(candidates, [&](const LinearKernel& kernel) -> std::function<void()> {
+    std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
+    return [&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); };
+  });
+  table().add(key_of(problem, tokens), measured);
+  return decide<LinearKernel>(measured, kernels::linear_kernel_named);
 }
 
 Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w) {
-  std::string key = key_of(problem, batch, in_h, in_w);
-  auto known = table().find(key);
-  if (!known || !still_known(kernels::conv_kernels(), *known)) {
-    auto candidates = candidates_of(kernels::conv_kernels(), [&](const ConvKernel& kernel) { return !kernel.accepts(problem, cpu_features()); });
-    if (candidates.size() == 1) return {candidates[0], problem.pattern == "dense" ? "dense weight" : "the only kernel that takes this problem"};
-    // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
-    auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
-    std::vector<float> x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
-    std::vector<float> y(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
-    known = measure<ConvKernel>(candidates, [&](const ConvKernel& kernel) -> std::function<void()> {
-      std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
-      return [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
-    });
-    table().add(key, *known);
-  }
-  return decide<ConvKernel>(*known, kernels::conv_kernel_named);
+  if (auto known = known_choice(problem, batch, in_h, in_w)) return *known;
+  auto candidates = candidates_of(kernels::conv_kernels(), [&](const ConvKernel& kernel) { return !kernel.accepts(problem, cpu_features()); });
+  if (candidates.size() == 1) return the_only_one(*candidates[0], problem.pattern);
+  // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
+  auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
+  std::vector<float> x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
+  std::vector<float> y(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
+  Measurement measured = measure<ConvKernel>(candidates, [&](const ConvKernel& kernel) -> std::function<void()> {
+    std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
+    return [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
+  });
+  table().add(key_of(problem, batch, in_h, in_w), measured);
+  return decide<ConvKernel>(measured, kernels::conv_kernel_named);
 }
 
 }  // namespace lacuna

@@ -2,16 +2,22 @@
 // and in the user's cache directory ($XDG_CACHE_HOME or ~/.cache, lacuna/plan-CPU.json), so that a problem is measured once per machine.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "kernels/conv.h"
 
 namespace lacuna {
 
+constexpr double kWorthwhile = 1.05;  // sparse must be this much faster than dense
+
 template <class Kernel>
 struct Choice {
   const Kernel* kernel;
   std::string reason;  // "static table", "sparse 2.1x faster than dense (measured)", ...
+  // Where measured: the fastest of each kind. Empty and 0 if there is none, or only one kernel takes the problem.
+  std::string dense_kernel, sparse_kernel;
+  double dense_us = 0, sparse_us = 0;
 };
 
 Choice<kernels::LinearKernel> static_choice(const kernels::LinearProblem& problem, int64_t tokens);
@@ -21,6 +27,10 @@ Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem);
 Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
                                             int64_t in_w);
+
+// What measured_choice would say without measuring, if the table holds it.
+std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens);
+std::optional<Choice<kernels::ConvKernel>> known_choice(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w);
 
 // Calls whose token counts share a class share a measurement: 1, 2, 4, 8, 16, ... 512.
 int64_t tokens_class(int64_t tokens);

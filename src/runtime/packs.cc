@@ -29,6 +29,7 @@ struct PackStore::Matrix {
   DType stored = DType::kF32;  // a float type that holds the values exactly
   std::vector<float> values;
   std::optional<WeightCodes> codes;
+  bool tried_codes = false;
   Mask mask;
   std::string pattern = "dense";
   double sparsity = 0;
@@ -61,9 +62,9 @@ Mask mask_of_zeros(const std::vector<float>& values, int64_t rows, int64_t cols)
 
 }  // namespace
 
-std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node) {
+std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bool with_codes) {
   WeightId id = graph_.value(node.inputs[1]).weight;
-  if (last_ && last_->id == id) return last_;
+  if (last_ && last_->id == id && (last_->tried_codes || !with_codes)) return last_;
   last_.reset();
   Weight weight = graph_.weights[id];
   if (weight.layout == MatrixLayout::kNone)
@@ -89,8 +90,10 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node) {
   }
   bool plain = weight.encoding.granularity == Encoding::Granularity::kNone;
   if (plain && (weight.encoding.values == DType::kF16 || weight.encoding.values == DType::kBF16)) matrix->stored = weight.encoding.values;
-  if (options_.compute == DType::kS8 && node.op == Op::linear)
-    matrix->codes = codes_of(weight, data, view, matrix->values, matrix->pattern != "dense");
+  bool masked = matrix->pattern != "dense";
+  matrix->tried_codes = with_codes;
+  if (with_codes) matrix->codes = stored_codes(weight, data, view, matrix->values, masked);
+  if (options_.compute == DType::kS8 && node.op == Op::linear && !matrix->codes) matrix->codes = codes_of(weight, data, view, matrix->values, masked);
   last_ = matrix;
   return matrix;
 }
@@ -107,48 +110,61 @@ void PackStore::add_line(const Node& node, const Matrix& matrix, std::string pro
                    .reason = std::move(reason)});
 }
 
-std::shared_ptr<const PackedLinear> PackStore::linear(const Node& node, int64_t tokens) {
+PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens, const InputRounding& rounding) {
   WeightId id = graph_.value(node.inputs[1]).weight;
   // Decode and batched calls may want different kernels; what batched calls want does not depend on their size in the fixed plan.
   int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens <= 8 ? 8 : 64;
-  auto [choice, fresh] = chosen_.try_emplace({id, cat("n=", size_class)});
-  if (!fresh) return linears_.at({id, choice->second});
-  std::shared_ptr<const Matrix> matrix = decoded(node);
+  auto [choice, fresh] = chosen_.try_emplace({id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.zero_point)});
+  if (!fresh) return {linears_.at({id, choice->second.packed}), choice->second.rounds};
+  std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
   LinearProblem problem{.rows = matrix->rows, .cols = matrix->cols, .pattern = matrix->pattern, .sparsity = matrix->sparsity};
   auto choose = [&](DType weights, DType activations) {
     problem.weights = weights, problem.activations = activations;
     bool integers = !is_float(weights);
     problem.group = integers ? matrix->codes->group : 0, problem.minima = integers && !matrix->codes->minima.empty();
+    problem.input_scale = integers && rounding.kind == InputRounding::Kind::kStatic ? rounding.scale : 0;
     return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
   };
   // The arithmetic asked for, then floats as they are stored (half the bytes), then f32; the reference kernel only if nothing else.
   const LinearKernel* reference = &kernels::linear_kernels().back();
   Choice<LinearKernel> chosen{reference, ""};
-  if (matrix->codes) chosen = choose(matrix->codes->type, DType::kS8);
+  bool integers = matrix->codes && (rounding ? rounding.zero_point == 0 && rounding.type == DType::kS8 : options_.compute == DType::kS8);
+  if (integers) chosen = choose(matrix->codes->type, DType::kS8);
   if (chosen.kernel == reference && options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
   if (chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
   if (chosen.kernel == reference) chosen = choose(DType::kF32, DType::kF32);
-  choice->second = cat(chosen.kernel->name, " ", name_of(problem.weights));
-  auto& packed = linears_[{id, choice->second}];
+  choice->second = {cat(chosen.kernel->name, " ", name_of(problem.weights), " ", problem.input_scale), problem.activations == DType::kS8};
+  auto& packed = linears_[{id, choice->second.packed}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
   add_line(node, *matrix, problem.to_string(size_class), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
-  return packed;
+  return {packed, choice->second.rounds};
 }
 
-std::shared_ptr<const PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w) {
+PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
+                                            const InputRounding& rounding) {
   WeightId id = graph_.value(node.inputs[1]).weight;
-  std::string geometry = problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0);
+  std::string geometry = cat(problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0),
+                             " x=", rounding.scale, "/", rounding.zero_point);
   auto [choice, fresh] = chosen_.try_emplace({id, geometry});
-  if (!fresh) return convs_.at({id, choice->second});
-  std::shared_ptr<const Matrix> matrix = decoded(node);
+  if (!fresh) return {convs_.at({id, choice->second.packed}), choice->second.rounds};
+  std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
   problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
-  Choice<ConvKernel> chosen =
-      options_.measured_plan ? measured_choice(problem, matrix->view(DType::kF32), batch, in_h, in_w) : static_choice(problem);
-  choice->second = cat(chosen.kernel->name, " ", geometry);
-  auto& packed = convs_[{id, choice->second}];
-  if (!packed) packed = chosen.kernel->pack(problem, matrix->view(DType::kF32));
+  auto choose = [&](DType type) {
+    problem.weights = problem.activations = type;
+    problem.input_scale = type == DType::kS8 ? rounding.scale : 0;
+    return options_.measured_plan ? measured_choice(problem, matrix->view(type), batch, in_h, in_w) : static_choice(problem);
+  };
+  const ConvKernel* reference = &kernels::conv_kernels().back();
+  Choice<ConvKernel> chosen{reference, ""};
+  bool integers = rounding && rounding.zero_point == 0 && rounding.type == DType::kS8 && matrix->codes && matrix->codes->type == DType::kS8 &&
+                  matrix->codes->group == 0 && matrix->codes->minima.empty();
+  if (integers) chosen = choose(DType::kS8);
+  if (chosen.kernel == reference) chosen = choose(DType::kF32);
+  choice->second = {cat(chosen.kernel->name, " ", geometry), problem.activations == DType::kS8};
+  auto& packed = convs_[{id, choice->second.packed}];
+  if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
   add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
-  return packed;
+  return {packed, choice->second.rounds};
 }
 
 int64_t PackStore::packed_bytes() const {

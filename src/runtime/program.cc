@@ -11,6 +11,7 @@
 #include "lacuna/error.h"
 #include "runtime/memory_plan.h"
 #include "runtime/passes/fuse_epilogues.h"
+#include "runtime/passes/fuse_rounding.h"
 #include "runtime/reference/reference.h"
 #include "runtime/reference/support.h"
 
@@ -74,7 +75,7 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
 
   std::vector<PlanNode> nodes;
   choose_nodes(kept_, nodes);
-  if (fuse_) fuse_epilogues(graph, facts_, kept_, nodes);
+  if (fuse_) fuse_rounding(graph, kept_, nodes), fuse_epilogues(graph, facts_, kept_, nodes);
   // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
   size_t room = slots_.size();
   for (const PlanNode& node : nodes) room += node.node.inputs.size() + node.node.outputs.size();

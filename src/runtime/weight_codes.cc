@@ -34,8 +34,10 @@ int code_at(const Tensor& codes, int64_t offset) {
   return codes.dtype() == DType::kS4 && nibble > 7 ? nibble - 16 : nibble;
 }
 
-std::optional<WeightCodes> stored(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
-                                  bool masked) {
+}  // namespace
+
+std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
+                                        bool masked) {
   const Encoding& e = weight.encoding;
   bool unsigned_nibbles = e.values == DType::kU4;
   if ((e.values != DType::kS8 && e.values != DType::kS4 && !unsigned_nibbles) || e.granularity == Encoding::Granularity::kNone) return std::nullopt;
@@ -71,10 +73,8 @@ std::optional<WeightCodes> stored(const Weight& weight, const WeightData& data, 
   return out;
 }
 
-}  // namespace
-
 WeightCodes codes_of(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values, bool masked) {
-  if (auto codes = stored(weight, data, view, values, masked)) return std::move(*codes);
+  if (auto codes = stored_codes(weight, data, view, values, masked)) return std::move(*codes);
   return rounded(view, values);
 }
 

@@ -7,11 +7,13 @@
 namespace lacuna::kernels::amx_int8 {
 namespace {
 
+// In static memory: gcc takes _tile_loadconfig to read no more than eight bytes, and may drop stores to the rest of a local one.
 struct alignas(64) TileConfig {
   uint8_t palette = 1, start_row = 0, reserved[14] = {};
   uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
   uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
 };
+constexpr TileConfig kConfig;
 
 // Two tiles of tokens by two row groups: tiles 0 to 3 hold sums, 4 and 5 tokens, 6 and 7 weights.
 void two_token_tiles(const AmxCall& c, int64_t first) {
@@ -109,8 +111,7 @@ void expand(const uint8_t* p, int64_t units, uint8_t* tiles) noexcept {
 }
 
 void multiply(const AmxCall& call) noexcept {
-  TileConfig config;
-  _tile_loadconfig(&config);
+  _tile_loadconfig(&kConfig);
   int64_t t = 0;
   for (; t + 2 <= call.token_tiles; t += 2) two_token_tiles(call, t);
   if (t < call.token_tiles) one_token_tile(call, t);

@@ -25,5 +25,8 @@ int64_t peak_int8(int64_t rounds) noexcept;
 namespace avx512_bf16 {
 int64_t peak_bf16(int64_t rounds) noexcept;
 }
+namespace amx_int8 {
+int64_t peak_int8(int64_t rounds) noexcept;
+}
 
 }  // namespace lacuna::kernels

@@ -14,15 +14,18 @@ CompiledStep compile_linear(const OpContext& context) {
   if (!context.is_weight(1) || !context.is_float(0)) return {};
   Shape x = context.shape(0);
   int64_t cols = x.back(), tokens = element_count(std::span(x).subspan(0, x.size() - 1)), rows = context.out_shape().back();
-  auto packed = context.packs().linear(context.node(), tokens);
+  InputRounding rounding = context.plan().rounding ? context.plan().rounding : rounding_of(context.node());
+  auto [packed, rounds] = context.packs().linear(context.node(), tokens, rounding);
   kernels::Epilogue epilogue = context.epilogue();
   epilogue.residual_stride = rows;
   return {.kernel = std::string(packed->kernel()),
           .run =
-              [=](const StepCall& call) {
+              [=, packed = packed, rounded = rounding && !rounds](const StepCall& call) {
                 kernels::Epilogue e = epilogue;
                 e.bias = call.floats(2), e.residual = call.floats(3);
-                packed->run(call.floats(0), cols, tokens, call.out_floats(), rows, e);
+                std::vector<float> values(rounded ? size_t(tokens * cols) : 0);
+                if (rounded) round_tokens(rounding, call.floats(0), tokens, cols, values.data());
+                packed->run(rounded ? values.data() : call.floats(0), cols, tokens, call.out_floats(), rows, e);
               },
           .in_place = {3},
           .unread = {1}};
@@ -70,18 +73,23 @@ CompiledStep compile_conv(const OpContext& context) {
                                .pad_bottom = along(windows.pad_end, true, 0),
                                .pad_right = along(windows.pad_end, false, 0)};
   int64_t batch = x[0], in_h = along(windows.input, true, 1), in_w = along(windows.input, false, 1);
-  auto packed = context.packs().conv(context.node(), problem, batch, in_h, in_w);
+  InputRounding rounding = context.plan().rounding;
+  auto [packed, rounds] = context.packs().conv(context.node(), problem, batch, in_h, in_w, rounding);
   kernels::Epilogue epilogue = context.epilogue();
   CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}};
   bool blocked = context.may_block() && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
-  step.run = [=](const StepCall& call) {
+  int64_t count = blocked_count(x, blocked ? packed->input_block() : 0);
+  step.run = [=, packed = packed, rounded = rounding && !rounds](const StepCall& call) {
     kernels::Epilogue e = epilogue;
     e.bias = call.floats(2), e.residual = call.floats(3);
+    std::vector<float> values(rounded ? size_t(count) : 0);
+    if (rounded) round_tokens(rounding, call.floats(0), batch, count / std::max<int64_t>(1, batch), values.data());
+    const float* input = rounded ? values.data() : call.floats(0);
     if (blocked)
-      packed->run_blocked(call.floats(0), batch, in_h, in_w, call.out_floats(), e);
+      packed->run_blocked(input, batch, in_h, in_w, call.out_floats(), e);
     else
-      packed->run(call.floats(0), batch, in_h, in_w, call.out_floats(), e);
+      packed->run(input, batch, in_h, in_w, call.out_floats(), e);
   };
   return step;
 }

@@ -1,0 +1,25 @@
+// Curves of speed against sparsity, out of the planner's cost table.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "lacuna/advise.h"
+
+namespace lacuna {
+
+// The dense problem, in the kernels' language, at each sparsity of the pattern. `patterns` that fix their sparsity give one point.
+// Throws InvalidArgument on an unknown pattern or precision, naming it.
+AdviceCurve measure_curve(const std::string& dense_problem, const std::string& pattern, const std::string& precision,
+                          std::span<const double> sparsities);
+
+// Microseconds of the problem as it stands, dense.
+double measure_dense(const std::string& dense_problem);
+
+// Where the line through the points first reaches 1.05; nullopt if it never does. A first point above counts as it is.
+std::optional<double> start_of_gain(std::span<const AdvicePoint> points);
+
+// Adds up layers that share phase, pattern, precision and sparsity.
+std::vector<AdviceTotal> totals_of(std::span<const LayerAdvice> layers);
+
+}  // namespace lacuna

@@ -1,0 +1,74 @@
+#include "advise/advise.h"
+
+#include <set>
+
+#include "api/open.h"
+#include "api/sample_inputs.h"
+#include "base/cat.h"
+#include "base/cpu.h"
+#include "base/parallel.h"
+#include "lacuna/error.h"
+#include "runtime/measure.h"
+
+namespace lacuna {
+namespace {
+
+// The multiplied layers of a model as dense problems, found by running it once.
+std::vector<LayerAdvice> layers_of(const Model& model, const AdviseOptions& options) {
+  const Graph& graph = *model.graph;
+  bool decoder = !graph.states().empty();
+  Session session(model.graph, SessionOptions{.max_tokens = decoder ? options.prompt_tokens + 1 : 0, .measured_plan = true, .allow_sparse = false});
+  std::set<std::string> prunable;
+  for (const WeightUse& use : weight_uses(graph))
+    if (use.prunable) prunable.insert(graph.weights[use.weight].name);
+  std::vector<LayerAdvice> layers;
+  auto run = [&](const char* phase, int64_t tokens) {
+    size_t before = session.plan().size();
+    session.run(sample_inputs(graph, bind_symbols(graph, options.dimensions, options.batch, tokens), 0));
+    for (size_t i = before; i < session.plan().size(); i++) {
+      const PlanLine& line = session.plan()[i];
+      if (prunable.contains(line.weight)) layers.push_back({.node = line.node, .weight = line.weight, .phase = phase, .problem = line.problem});
+    }
+  };
+  run(decoder ? "prefill" : "run", options.prompt_tokens);
+  if (decoder) run("decode", 1);
+  return layers;
+}
+
+}  // namespace
+
+AdviseReport advise(const std::filesystem::path& path, const AdviseOptions& options, Progress* progress) {
+  if (options.batch < 1 || options.prompt_tokens < 1)
+    throw InvalidArgument(cat("found --batch ", options.batch, " --prompt-tokens ", options.prompt_tokens, ", wanted 1 or more"));
+  if (options.threads < 0) throw InvalidArgument(cat("found --threads ", options.threads, ", wanted 1 or more"));
+  struct Restore {
+    int threads = thread_count();
+    ~Restore() { set_thread_count(threads); }
+  } restore;
+  if (options.threads > 0) set_thread_count(options.threads);
+  if (options.refresh) forget_measurements();
+  AdviseReport report{
+      .model = path.string(), .cpu = cpu_name(), .isa = isa_summary(cpu_features()), .threads = thread_count(), .batch = options.batch};
+  report.layers = layers_of(load_model(path), options);
+  if (report.layers.empty()) throw Unsupported(cat(path.string(), ": no prunable linear or convolution layer, so there is nothing to advise on"));
+
+  std::map<std::string, const LayerAdvice*> asked;  // layers of one shape share what is measured
+  for (size_t i = 0; i < report.layers.size(); i++) {
+    LayerAdvice& layer = report.layers[i];
+    auto [it, fresh] = asked.try_emplace(layer.problem, &layer);
+    if (!fresh) {
+      layer.dense_microseconds = it->second->dense_microseconds, layer.curves = it->second->curves;
+      continue;
+    }
+    layer.dense_microseconds = measure_dense(layer.problem);
+    for (const std::string& precision : options.precisions)
+      for (const std::string& pattern : options.patterns) {
+        if (progress) progress->update("measuring", int64_t(i), int64_t(report.layers.size()));
+        layer.curves.push_back(measure_curve(layer.problem, pattern, precision, options.sparsities));
+      }
+  }
+  report.totals = totals_of(report.layers);
+  return report;
+}
+
+}  // namespace lacuna

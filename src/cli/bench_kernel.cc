@@ -1,0 +1,84 @@
+#include "cli/bench_kernel.h"
+
+#include "cli/cli.h"
+#include "lacuna/kernel_bench.h"
+
+namespace lacuna::cli {
+namespace {
+
+std::string scientific(double value) {
+  char out[32];
+  std::snprintf(out, sizeof out, "%.1e", value);
+  return out;
+}
+
+void print_one(const KernelReport& r) {
+  std::printf("%s\n%s, %d thread%s\n\n", r.problem.c_str(), r.cpu.c_str(), r.threads, r.threads == 1 ? "" : "s");
+  Table table({"<kernel", "median us", "+-", "best us", "packed", "error"});
+  for (auto& t : r.all)
+    table.add({(t.name == r.kernel ? "* " : "  ") + t.name, fixed(t.median_us, 1), fixed(t.spread_us, 1), fixed(t.best_us, 1),
+               t.ours ? bytes_text(t.bytes) : "", t.ours ? scientific(t.max_error) : ""});
+  table.print();
+  std::printf(
+      "\n%s is %sx as fast as %s\nit takes %s of the time that this machine needs at least (%s us: bytes over bandwidth, operations over peak)\n",
+      r.kernel.c_str(), fixed(r.speedup, 2).c_str(), r.dense_library.empty() ? "nothing: no other dense contender" : r.dense_library.c_str(),
+      r.floor_share > 0 ? (fixed(1 / r.floor_share, 2) + "x").c_str() : "?", fixed(r.floor_us, 1).c_str());
+}
+
+// Rows as they come, for a terminal and for Markdown alike.
+void print_row(const KernelReport& r, bool all) {
+  std::printf("| %s | %d | %s | %.1f | %.1f | %.2fx | %.0f %% | %.1e | %s |\n", r.problem.c_str(), r.threads, r.kernel.c_str(), r.median_us,
+              r.dense_median_us, r.speedup, 100 * r.floor_share, r.max_error, r.dense_library.c_str());
+  if (all)
+    for (auto& t : r.all)
+      std::printf("|   %s | | | %.1f +- %.1f, best %.1f | | | | | %lld bytes |\n", t.name.c_str(), t.median_us, t.spread_us, t.best_us,
+                  static_cast<long long>(t.bytes));
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+void bench_kernels(const KernelBenchArguments& arguments, bool json) {
+  std::vector<std::string> problems;
+  for (auto& text : arguments.problems)
+    for (auto& problem : expand_problems(text)) problems.push_back(problem);
+  std::vector<int> threads = arguments.threads.empty() ? std::vector<int>{0} : arguments.threads;
+  bool table = problems.size() * threads.size() > 1;
+  if (table && !json)
+    std::printf("| problem | threads | kernel | us | dense us | speed-up | of floor | error | dense by |\n|---|---|---|---|---|---|---|---|---|\n");
+  std::vector<KernelReport> reports;
+  for (auto& problem : problems)
+    for (int t : threads) {
+      KernelReport r = bench_kernel(problem, {.runs = arguments.runs, .threads = t, .candidate = arguments.candidate});
+      if (json)
+        reports.push_back(std::move(r));
+      else if (table)
+        print_row(r, arguments.all);
+      else
+        print_one(r);
+    }
+  if (json) std::printf("%s\n", (table ? to_json(reports) : to_json(reports[0])).c_str());
+}
+
+void bench_machine(bool json) {
+  MachineReport m = measure_machine();
+  if (json) {
+    std::printf("%s\n", to_json(m).c_str());
+    return;
+  }
+  auto kib = [](int64_t bytes) { return std::to_string(bytes >> 10) + " KiB"; };
+  std::printf("%s\n%s\ncaches: L1 %s, L2 %s, L3 %s\n\n", m.cpu.c_str(), m.isa.c_str(), kib(m.l1_bytes).c_str(), kib(m.l2_bytes).c_str(),
+              kib(m.l3_bytes).c_str());
+  Table table({"<at most", "one thread", m.threads == 1 ? "1 thread" : std::to_string(m.threads) + " threads", "<"});
+  auto row = [&](const char* what, double one, double all, const char* unit) {
+    table.add({what, one > 0 ? fixed(one, 1) : "-", all > 0 ? fixed(all, 1) : "-", unit});
+  };
+  row("read from memory", m.read_one_gb_s, m.read_all_gb_s, "GB/s");
+  row("f32", m.f32_one_gop_s, m.f32_all_gop_s, "GFLOP/s");
+  row("bf16", m.bf16_one_gop_s, m.bf16_all_gop_s, "GFLOP/s");
+  row("int8", m.int8_one_gop_s, m.int8_all_gop_s, "GOP/s");
+  row("int8, AMX", m.amx_int8_one_gop_s, m.amx_int8_all_gop_s, "GOP/s");
+  table.print();
+}
+
+}  // namespace lacuna::cli
