@@ -256,6 +256,21 @@ std::vector<Choice> choices_of(auto&& table) {
   return out;
 }
 
+// Names, sizes and times of the model's files: an interrupted run of another model is not continued.
+std::string fingerprint(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> lines;
+  auto add = [&](const fs::path& file) { lines.push_back(cat(file.string(), " ", fs::file_size(file), " ", fs::last_write_time(file).time_since_epoch().count())); };
+  if (fs::is_directory(path)) {
+    for (auto& entry : fs::recursive_directory_iterator(path))
+      if (entry.is_regular_file()) add(entry.path());
+  } else {
+    add(path);
+  }
+  std::sort(lines.begin(), lines.end());
+  return hash_hex(join(lines, "\n"));
+}
+
 }  // namespace
 
 PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, const std::filesystem::path& output, const SparsifyOptions& options, Progress* progress) {
@@ -271,7 +286,7 @@ PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, co
   }
   driver.calibrate_activations();
   std::string yaml = to_yaml(recipe);
-  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml + report.calibration["dataset_hash"])));
+  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", fingerprint(path), " ", hash_hex(yaml + report.calibration["dataset_hash"])));
   driver.write(writer);
   writer.add_assets(model);
   writer.add_file("recipe.yaml", yaml);
