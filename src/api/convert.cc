@@ -48,7 +48,7 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
     write_huggingface(graph, model.path, output, progress, options.force);
   } else if (report.to == "gguf") {
     if (from_onnx) throw Unsupported("converting onnx to gguf: a model is written as the kind it came from, here onnx");
-    write_gguf(graph, model.path, output, options.encoding.empty() ? "q8_0" : options.encoding, progress, options.force);
+    write_gguf(graph, model.path, output, options.encoding, progress, options.force);
   } else if (report.to == "lacuna") {
     save_lacuna(model, output, options.force, progress);
   } else {

@@ -54,8 +54,8 @@ std::string read_pooling(const fs::path& folder) {
 // The activation of a Dense module in the words of configurations.
 std::string dense_activation(const Config& config) {
   std::string name = config.text("activation_function", "torch.nn.modules.activation.Tanh");
-  constexpr std::pair<std::string_view, std::string_view> kKnown[] = {
-      {"Identity", ""}, {"Tanh", "tanh"}, {"ReLU", "relu"}, {"GELU", "gelu"}, {"SiLU", "silu"}, {"Sigmoid", "sigmoid"}, {"Mish", "mish"}};
+  constexpr std::pair<std::string_view, std::string_view> kKnown[] = {{"Identity", ""}, {"Tanh", "tanh"},       {"ReLU", "relu"}, {"GELU", "gelu"},
+                                                                      {"SiLU", "silu"}, {"Sigmoid", "sigmoid"}, {"Mish", "mish"}};
   std::string_view last = std::string_view(name).substr(name.rfind('.') + 1);
   std::vector<std::string> known;
   for (auto [torch_name, ours] : kKnown) {
@@ -106,7 +106,8 @@ SentenceTransformer read_modules(const fs::path& directory) {
       unknown.push_back(type);
   }
   if (!unknown.empty())
-    throw Unsupported(cat(path, ": has modules that Lacuna does not run: ", join(unknown), "; known are Transformer, Pooling, Dense, Normalize, in this order"));
+    throw Unsupported(
+        cat(path, ": has modules that Lacuna does not run: ", join(unknown), "; known are Transformer, Pooling, Dense, Normalize, in this order"));
   return out;
 }
 
@@ -188,7 +189,8 @@ struct Shard {
 // of 2_Dense. The encoder's own tensors are in the folder that modules.json states.
 std::pair<fs::path, std::string> place_of(const std::string& tensor, const fs::path& source_directory, const fs::path& encoder) {
   size_t dot = tensor.find('.');
-  if (dot != tensor.npos && std::isdigit(static_cast<unsigned char>(tensor[0])) && fs::exists(source_directory / tensor.substr(0, dot) / "config.json"))
+  if (dot != tensor.npos && std::isdigit(static_cast<unsigned char>(tensor[0])) &&
+      fs::exists(source_directory / tensor.substr(0, dot) / "config.json"))
     return {tensor.substr(0, dot), tensor.substr(dot + 1)};
   return {encoder, tensor};
 }

@@ -50,7 +50,8 @@ void OutputFile::reserve(int64_t size_bytes) {
   while (status != 0 && errno == EINTR);
   if (status == 0) return;
   int reason = errno;
-  if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG) throw IoError(cat(path_, ": cannot write: ", reason_text(reason, fd_, size_bytes - end_)));
+  if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG)
+    throw IoError(cat(path_, ": cannot write: ", reason_text(reason, fd_, size_bytes - end_)));
 }
 
 void OutputFile::write_at(int64_t offset, std::span<const std::byte> bytes) {

@@ -21,8 +21,8 @@ const fs::path kShared = LACUNA_SOURCE_DIR "/../shared/data/families", kFixtures
 
 std::vector<fs::path> directories() {
   std::vector<fs::path> out;
-  for (const char* name : {"llama-gqa", "llama3-rope-bf16-sharded", "mistral-window", "qwen2", "qwen3", "gpt2", "bert", "bert-mlm", "roberta-classify",
-                           "distilbert"})
+  for (const char* name : {"llama-gqa", "llama3-rope-bf16-sharded", "mistral-window", "qwen2", "qwen3", "gpt2", "bert", "bert-mlm",
+                           "roberta-classify", "distilbert", "opt", "gpt-neox", "phi3", "gemma2"})
     out.push_back(kShared / name);
   for (auto& entry : fs::directory_iterator(kFixtures)) out.push_back(entry.path());
   std::sort(out.begin(), out.end());
@@ -57,9 +57,7 @@ class Families : public ::testing::TestWithParam<std::tuple<fs::path, Executor>>
   std::shared_ptr<Graph> graph_;
 };
 
-TEST_P(Families, EqualsTransformers) {
-  EXPECT_LT(relative_error(first_output(session().run(inputs())), read("expected")), 1e-4);
-}
+TEST_P(Families, EqualsTransformers) { EXPECT_LT(relative_error(first_output(session().run(inputs())), read("expected")), 1e-4); }
 
 class PaddedBatches : public Families {};
 TEST_P(PaddedBatches, EqualTransformers) {
@@ -108,7 +106,8 @@ TEST(FamilyDirectories, GoThroughALacunaDirectoryAndBack) {
     Tensor ids = read_npy(kFixtures / name / "input_ids.npy");
     TensorMap wanted = Session(load_model(kFixtures / name).graph).run({{"input_ids", ids}});
     for (auto& path : {saved, back})
-      for (auto& [output, value] : Session(load_model(path).graph).run({{"input_ids", ids}})) EXPECT_EQ(absolute_error(value, wanted.at(output)), 0) << path;
+      for (auto& [output, value] : Session(load_model(path).graph).run({{"input_ids", ids}}))
+        EXPECT_EQ(absolute_error(value, wanted.at(output)), 0) << path;
     for (const char* file : {"model.safetensors", "2_Dense/model.safetensors"}) {
       if (!fs::exists(kFixtures / name / file)) continue;
       SafetensorsFile before(kFixtures / name / file), after(back / file);
@@ -127,7 +126,8 @@ std::string name_of_case(const ::testing::TestParamInfo<Families::ParamType>& in
 
 const auto kExecutors = ::testing::Values(Executor::kReference, Executor::kRuntime);
 INSTANTIATE_TEST_SUITE_P(All, Families, ::testing::Combine(::testing::ValuesIn(directories()), kExecutors), name_of_case);
-INSTANTIATE_TEST_SUITE_P(All, PaddedBatches, ::testing::Combine(::testing::ValuesIn(directories_with("expected_masked.npy")), kExecutors), name_of_case);
+INSTANTIATE_TEST_SUITE_P(All, PaddedBatches, ::testing::Combine(::testing::ValuesIn(directories_with("expected_masked.npy")), kExecutors),
+                         name_of_case);
 INSTANTIATE_TEST_SUITE_P(All, Decoders, ::testing::Combine(::testing::ValuesIn(directories_with("greedy.npy")), kExecutors), name_of_case);
 
 }  // namespace
