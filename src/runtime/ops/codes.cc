@@ -125,7 +125,7 @@ CompiledStep compile_codes_conv(const OpContext& context) {
   return step;
 }
 
-// The largest code of each window; codes are in the order of what they stand for.
+// The largest code of each window; codes are in the order of what they stand for. Bytes are compared unsigned, which every CPU does at once.
 CompiledStep compile_codes_pool(const OpContext& context) {
   Shape x = context.shape(0);
   reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
@@ -133,21 +133,22 @@ CompiledStep compile_codes_pool(const OpContext& context) {
   return {.kernel = "codes",
           .run =
               [=](const StepCall& call) {
-                auto* in = reinterpret_cast<const int8_t*>(call.in(0).raw());
-                auto* out = reinterpret_cast<int8_t*>(call.out(0).mutable_raw());
+                auto* in = reinterpret_cast<const uint8_t*>(call.in(0).raw());
+                auto* out = reinterpret_cast<uint8_t*>(call.out(0).mutable_raw());
                 parallel_for(batch * w.output[0], [&](int64_t task) {
                   int64_t image = task / w.output[0], oh = task % w.output[0];
                   for (int64_t ow = 0; ow < w.output[1]; ow++) {
-                    int8_t* y = out + (task * w.output[1] + ow) * channels;
-                    std::memset(y, -128, size_t(channels));
+                    uint8_t* y = out + (task * w.output[1] + ow) * channels;
+                    std::memset(y, 0, size_t(channels));
                     for (int64_t kh = 0; kh < w.kernel[0]; kh++)
                       for (int64_t kw = 0; kw < w.kernel[1]; kw++) {
                         int64_t h = oh * w.strides[0] + kh * w.dilations[0] - w.pad_begin[0],
                                 v = ow * w.strides[1] + kw * w.dilations[1] - w.pad_begin[1];
                         if (h < 0 || h >= w.input[0] || v < 0 || v >= w.input[1]) continue;
-                        const int8_t* from = in + ((image * w.input[0] + h) * w.input[1] + v) * channels;
-                        for (int64_t c = 0; c < channels; c++) y[c] = std::max(y[c], from[c]);
+                        const uint8_t* from = in + ((image * w.input[0] + h) * w.input[1] + v) * channels;
+                        for (int64_t c = 0; c < channels; c++) y[c] = std::max(y[c], uint8_t(from[c] ^ 0x80));
                       }
+                    for (int64_t c = 0; c < channels; c++) y[c] ^= 0x80;
                   }
                 });
               },
