@@ -68,6 +68,15 @@ void dequantize_pixels(const InputRounding& r, const Picture& p, const int8_t* x
   });
 }
 
+// Signed codes against flipped ones: bytes are compared unsigned, which every CPU does at once. Functions of their own, so that the compiler
+// sees that stores of bytes change none of the sizes.
+void take_larger(uint8_t* y, const uint8_t* x, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = std::max(y[i], uint8_t(x[i] ^ 0x80));
+}
+void flip_signs(uint8_t* y, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = uint8_t(y[i] ^ 0x80);
+}
+
 }  // namespace
 
 void codes_to_pixels(const Shape& shape, DType type, const std::byte* x, std::byte* y) {
@@ -125,7 +134,7 @@ CompiledStep compile_codes_conv(const OpContext& context) {
   return step;
 }
 
-// The largest code of each window; codes are in the order of what they stand for. Bytes are compared unsigned, which every CPU does at once.
+// The largest code of each window; codes are in the order of what they stand for.
 CompiledStep compile_codes_pool(const OpContext& context) {
   Shape x = context.shape(0);
   reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
@@ -146,9 +155,9 @@ CompiledStep compile_codes_pool(const OpContext& context) {
                                 v = ow * w.strides[1] + kw * w.dilations[1] - w.pad_begin[1];
                         if (h < 0 || h >= w.input[0] || v < 0 || v >= w.input[1]) continue;
                         const uint8_t* from = in + ((image * w.input[0] + h) * w.input[1] + v) * channels;
-                        for (int64_t c = 0; c < channels; c++) y[c] = std::max(y[c], uint8_t(from[c] ^ 0x80));
+                        take_larger(y, from, channels);
                       }
-                    for (int64_t c = 0; c < channels; c++) y[c] ^= 0x80;
+                    flip_signs(y, channels);
                   }
                 });
               },
