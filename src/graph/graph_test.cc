@@ -37,6 +37,24 @@ TEST(Graph, NamesANodeOfACycle) {
   EXPECT_TRUE(contains(message_of([&] { g.sort_topologically(); }), "'first' is part of a cycle"));
 }
 
+TEST(Graph, ForgetsWeightsAndResultsThatNothingReads) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {4}), unused = g.add_input("unused", DType::kF32, {4});
+  weight(g, "dead", {4});
+  ValueId dropped = g.add(Op::relu, {x}, {}, "dropped"), live = weight(g, "live", {4});
+  g.add_output("y", g.add(Op::add, {x, live}, {}, "sum"));
+  g.replace_uses(dropped, x);
+  g.set_nodes({g.node(1)});
+  g.forget_unread();
+  verify(g);
+  EXPECT_EQ(g.weights.size(), 1);
+  EXPECT_EQ(g.values().size(), 4u);
+  EXPECT_EQ(g.inputs()[1], unused);
+  EXPECT_EQ(g.weight_of(g.node(0).inputs[1])->name, "live");
+  EXPECT_EQ(g.value(g.outputs()[0].value).producer, 0);
+  EXPECT_EQ(g.add_weight(0), g.node(0).inputs[1]);
+}
+
 TEST(Verify, ListsAllProblems) {
   Graph g;
   ValueId x = g.add_input("x", DType::kF32, {4, 4});

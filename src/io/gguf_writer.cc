@@ -139,6 +139,7 @@ void write_gguf(const Graph& graph, const fs::path& source_path, const fs::path&
   text.resize(aligned(text.size()), '\0');
 
   OutputFile file(out);
+  file.reserve(int64_t(text.size() + at));
   auto append_padded = [&](std::string_view bytes) {
     file.append(bytes);
     file.append(std::string(aligned(bytes.size()) - bytes.size(), '\0'));

@@ -34,6 +34,7 @@ struct PackStore::Matrix {
   Mask mask;
   std::string pattern = "dense";
   double sparsity = 0;
+  bool pruned = false;  // the source has a mask
 
   std::shared_ptr<const std::vector<int32_t>> row_sums() const {
     auto sums = std::make_shared<std::vector<int32_t>>(size_t(rows), 0);
@@ -50,6 +51,8 @@ struct PackStore::Matrix {
 
   WeightMatrix view(DType type) const {
     WeightMatrix m{.rows = rows, .cols = cols, .mask = pattern == "dense" ? nullptr : &mask, .inner = inner};
+    // With minima a pruned weight has no code: only the mask makes it zero, however few there are.
+    if (!is_float(type) && pruned && !codes->minima.empty()) m.mask = &mask;
     if (is_float(type)) {
       m.values = values.data();
     } else {
@@ -105,8 +108,9 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   bool plain = weight.encoding.granularity == Encoding::Granularity::kNone;
   if (plain && (weight.encoding.values == DType::kF16 || weight.encoding.values == DType::kBF16)) matrix->stored = weight.encoding.values;
   bool masked = matrix->pattern != "dense";
-  matrix->tried_codes = with_codes;
-  if (with_codes) matrix->codes = stored_codes(weight, data, view, matrix->values, masked);
+  matrix->tried_codes = with_codes, matrix->pruned = data.mask.has_value();
+  bool integers = with_codes || options_.compute == DType::kS8;  // else floats meet the codes: exact, so a code counts unless the source has a mask
+  if (with_codes || node.op == Op::linear) matrix->codes = stored_codes(weight, data, view, matrix->values, integers ? masked : matrix->pruned);
   if (options_.compute == DType::kS8 && node.op == Op::linear && !matrix->codes) matrix->codes = codes_of(weight, data, view, matrix->values, masked);
   last_ = matrix;
   return matrix;
@@ -139,14 +143,25 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
     problem.input_scale = integers && rounding.kind == InputRounding::Kind::kStatic ? rounding.scale : 0;
     return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
   };
-  // The arithmetic asked for, then floats as they are stored (half the bytes), then f32; the reference kernel only if nothing else.
+  // The arithmetic asked for, then the weights as they are stored (fewer bytes), then f32; the reference kernel only if nothing else.
   const LinearKernel* reference = &kernels::linear_kernels().back();
   Choice<LinearKernel> chosen{reference, ""};
   bool integers = matrix->codes && (rounding || options_.compute == DType::kS8);
   if (integers) chosen = choose(matrix->codes->type, DType::kS8);
   if (chosen.kernel == reference && options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
   if (chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
-  if (chosen.kernel == reference) chosen = choose(DType::kF32, DType::kF32);
+  if (chosen.kernel == reference && matrix->codes) chosen = choose(matrix->codes->type, DType::kF32);
+  if (chosen.kernel == reference) {
+    chosen = choose(DType::kF32, DType::kF32);
+  } else if (matrix->codes && problem.activations == DType::kF32 && matrix->pattern != "dense") {
+    // Dense codes against floats of which the zeros are skipped.
+    LinearProblem with_codes = problem;
+    Choice<LinearKernel> sparse = choose(DType::kF32, DType::kF32);
+    if (sparse.kernel->sparse && sparse.sparse_us > 0 && sparse.sparse_us * kWorthwhile < chosen.dense_us)
+      chosen = sparse;
+    else
+      problem = with_codes;
+  }
   choice->second = {cat(chosen.kernel->name, " ", name_of(problem.weights), " ", problem.input_scale), problem.activations == DType::kS8};
   if (choice->second.rounds && rounding.signed_zero() != 0) choice->second.weight_sums = matrix->weight_sums();
   auto& packed = linears_[{id, choice->second.packed}];

@@ -147,7 +147,8 @@ bool Program::compile_view(const PlanNode& plan) {
   if (from.type != to.type || to.place != Place::kArena || from.place == Place::kDynamic) return false;
   if (element_count(from.shape) != element_count(to.shape)) return false;
   if (from.place != Place::kArena) return false;
-  to.root = root_of(in_blocks(x, 0));
+  ValueId root = root_of(in_blocks(x, 0));  // may add a slot
+  slot(y).root = root;
   return true;
 }
 

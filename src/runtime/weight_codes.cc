@@ -1,6 +1,7 @@
 #include "runtime/weight_codes.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <optional>
 
@@ -63,15 +64,18 @@ std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& 
   // Without a mask every code counts, so a zero must be code * scale.
   if (any_minimum && data.mask && !masked) return std::nullopt;
   out.codes.resize(size_t(view.rows * view.cols));
-  for (int64_t r = 0; r < view.rows; r++)
+  std::atomic<bool> fits = true;
+  parallel_for(view.rows, [&](int64_t r) {
     for (int64_t c = 0; c < view.cols; c++) {
       bool kept = masked ? values[size_t(r * view.cols + c)] != 0 : !data.mask || data.mask->kept(r, c);
       int64_t group = out.group ? r * groups + c / out.group : r;
       int zero = bytes && e.has_zero_points ? code_at(data.zero_points, int64_t(index(group))) : int(shift);
       int code = kept ? code_at(data.values, view.offset(r, c)) - zero : 0;
-      if (code < -127 || code > 127) return std::nullopt;
+      if (code < -127 || code > 127) fits = false;
       out.codes[size_t(r * view.cols + c)] = int8_t(code);
     }
+  });
+  if (!fits) return std::nullopt;
   return out;
 }
 
