@@ -129,16 +129,22 @@ class AmxConv : public PackedConv {
     int64_t image, group, pair, first_tile, tiles;
   };
 
+  // Codes of a pixel lie together, so that row groups of one cache line belong to one task: all pairs of a block of tiles if there are
+  // blocks enough and the weight stays in the cache meanwhile, else two pairs.
   template <class F>
   void for_each_block(const Geometry& geometry, int64_t batch, F&& run) const {
+    constexpr int64_t kCachedWeight = 256 << 10;
     int64_t pairs = (groups_[0].row_groups() + 1) / 2, tiles = int64_t(geometry.tiles.size()), blocks = (tiles + kBlockTiles - 1) / kBlockTiles;
-    parallel_for(batch * problem_.groups * blocks * pairs, [&](int64_t task) {
-      int64_t first = task / pairs % blocks * kBlockTiles;
-      run(Block{.image = task / pairs / blocks / problem_.groups,
-                .group = task / pairs / blocks % problem_.groups,
-                .pair = task % pairs,
-                .first_tile = first,
-                .tiles = std::min(kBlockTiles, tiles - first)});
+    bool whole = batch * problem_.groups * blocks >= 4 * thread_count() && groups_[0].size_bytes() <= kCachedWeight;
+    int64_t step = whole ? pairs : 2, parts = (pairs + step - 1) / step;
+    parallel_for(batch * problem_.groups * blocks * parts, [&](int64_t task) {
+      int64_t first = task / parts % blocks * kBlockTiles, part = task % parts;
+      Block block{.image = task / parts / blocks / problem_.groups,
+                  .group = task / parts / blocks % problem_.groups,
+                  .pair = 0,
+                  .first_tile = first,
+                  .tiles = std::min(kBlockTiles, tiles - first)};
+      for (block.pair = part * step; block.pair < std::min(pairs, (part + 1) * step); block.pair++) run(block);
     });
   }
 

@@ -68,6 +68,15 @@ void dequantize_pixels(const InputRounding& r, const Picture& p, const int8_t* x
   });
 }
 
+// Signed codes against flipped ones: bytes are compared unsigned, which every CPU does at once. Functions of their own, so that the compiler
+// sees that stores of bytes change none of the sizes.
+void take_larger(uint8_t* y, const uint8_t* x, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = std::max(y[i], uint8_t(x[i] ^ 0x80));
+}
+void flip_signs(uint8_t* y, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = uint8_t(y[i] ^ 0x80);
+}
+
 }  // namespace
 
 void codes_to_pixels(const Shape& shape, DType type, const std::byte* x, std::byte* y) {
@@ -133,21 +142,22 @@ CompiledStep compile_codes_pool(const OpContext& context) {
   return {.kernel = "codes",
           .run =
               [=](const StepCall& call) {
-                auto* in = reinterpret_cast<const int8_t*>(call.in(0).raw());
-                auto* out = reinterpret_cast<int8_t*>(call.out(0).mutable_raw());
+                auto* in = reinterpret_cast<const uint8_t*>(call.in(0).raw());
+                auto* out = reinterpret_cast<uint8_t*>(call.out(0).mutable_raw());
                 parallel_for(batch * w.output[0], [&](int64_t task) {
                   int64_t image = task / w.output[0], oh = task % w.output[0];
                   for (int64_t ow = 0; ow < w.output[1]; ow++) {
-                    int8_t* y = out + (task * w.output[1] + ow) * channels;
-                    std::memset(y, -128, size_t(channels));
+                    uint8_t* y = out + (task * w.output[1] + ow) * channels;
+                    std::memset(y, 0, size_t(channels));
                     for (int64_t kh = 0; kh < w.kernel[0]; kh++)
                       for (int64_t kw = 0; kw < w.kernel[1]; kw++) {
                         int64_t h = oh * w.strides[0] + kh * w.dilations[0] - w.pad_begin[0],
                                 v = ow * w.strides[1] + kw * w.dilations[1] - w.pad_begin[1];
                         if (h < 0 || h >= w.input[0] || v < 0 || v >= w.input[1]) continue;
-                        const int8_t* from = in + ((image * w.input[0] + h) * w.input[1] + v) * channels;
-                        for (int64_t c = 0; c < channels; c++) y[c] = std::max(y[c], from[c]);
+                        const uint8_t* from = in + ((image * w.input[0] + h) * w.input[1] + v) * channels;
+                        take_larger(y, from, channels);
                       }
+                    flip_signs(y, channels);
                   }
                 });
               },
