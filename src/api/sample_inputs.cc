@@ -91,6 +91,7 @@ TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t s
   TensorMap inputs;
   for (ValueId id : graph.inputs()) {
     const Value& value = graph.value(id);
+    if (graph.metadata.contains(cat("optional:", value.name))) continue;
     if (!value.shape) throw Unsupported(cat("input '", value.name, "' has no known rank: give it with --inputs to `lacuna run`"));
     Shape shape;
     for (auto& d : *value.shape) {

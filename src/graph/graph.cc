@@ -104,6 +104,11 @@ void Graph::replace_uses(ValueId from, ValueId to) {
     if (output.value == from) output.value = to;
 }
 
+void Graph::remove_input(ValueId input) {
+  LACUNA_ASSERT(std::erase(inputs_, input) == 1);
+  replace_uses(input, kNoValue);
+}
+
 std::vector<NodeId> Graph::users(ValueId value) const {
   std::vector<NodeId> out;
   for (size_t i = 0; i < nodes_.size(); i++)

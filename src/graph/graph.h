@@ -98,6 +98,7 @@ class Graph {
 
   // Node order is execution order (topological). For passes:
   void replace_uses(ValueId from, ValueId to);         // in nodes and outputs
+  void remove_input(ValueId input);                    // its uses become kNoValue: nodes that can do without it only
   std::vector<NodeId> users(ValueId value) const;      // O(nodes)
   std::vector<std::vector<NodeId>> all_users() const;  // by value, O(nodes)
   // Replaces the whole node list (in topological order); values keep their ids, producers are renewed.
