@@ -1,6 +1,7 @@
 #include "evaluate/accuracy.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -66,10 +67,14 @@ AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImageP
     int64_t n = int64_t(files.size());
     Tensor scores = session.run({{input, image_batch(files, how)}}).at(output).to(DType::kF32);
     int64_t classes = scores.size() / n;
+    if (classes != int64_t(data.classes().size()))
+      throw InvalidArgument(cat("the data has ", data.classes().size(), " classes (", join(data.classes(), ", ", 5), "), the model tells ", classes,
+                                " apart; classes are folders, numbered in the order of their names"));
     for (int64_t i = 0; i < n; i++) {
       int64_t label = files[size_t(i)].label;
-      if (label >= classes) throw InvalidArgument(cat("'", data.classes()[size_t(label)], "' is class ", label, ", the model has ", classes));
       auto row = scores.data<float>().subspan(size_t(i * classes), size_t(classes));
+      if (!std::ranges::all_of(row, [](float score) { return std::isfinite(score); }))
+        throw InvalidData(cat("the model's scores for ", files[size_t(i)].name, " are not finite"));
       int64_t better = 0;
       for (int64_t c = 0; c < classes; c++) better += row[size_t(c)] > row[size_t(label)] || (row[size_t(c)] == row[size_t(label)] && c < label);
       hits1 += better < 1;

@@ -167,7 +167,7 @@ struct LacunaWriter::Impl {
     }
   }
 
-  static Stored stored_of(const WeightRecord& w) { return {w.format, weight_bytes(w), w.masked ? element_count(w.shape) - w.kept : 0}; }
+  static Stored stored_of(const WeightRecord& w) { return {w.format, weight_bytes(w), w.masked ? element_count(w.shape) - w.kept : 0, w.pattern}; }
 
   void remember(const ShardRecord& shard) {
     for (auto& w : shard.weights) stored[w.name] = stored_of(w);
