@@ -82,7 +82,7 @@ class Uses {
       if (weight.shape.size() != 2) return "not a matrix";
       if (linear_is_in_out(graph_, node)) std::swap(out, in);
     }
-    Ways ways{.descendants = descendants_of(node.outputs[0])};
+    Ways ways{.head = node.outputs[0]};
     End end = follow(node.outputs[0], ways);
     if (end == End::kRouter) return "router";
     if (end == End::kHead && (out != in || vocabularies_.contains(out))) return "output head";
@@ -100,15 +100,36 @@ class Uses {
     }
   }
 
-  // What is computed from a value, itself included.
-  std::set<ValueId> descendants_of(ValueId value) const {
-    std::set<ValueId> out = {value};
-    for (NodeId id = graph_.value(value).producer + 1; id < NodeId(graph_.nodes().size()); id++) {
-      const Node& node = graph_.node(id);
-      if (std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return out.contains(v); }))
-        out.insert(node.outputs.begin(), node.outputs.end());
+  // What follow() has found out about the ways from one head.
+  struct Ways {
+    ValueId head;
+    std::map<NodeId, End> ends;
+    std::map<ValueId, bool> derived = {{head, true}};
+  };
+
+  // Is a value computed from the head? Looks back no further than the head itself, so that a residual costs nothing.
+  bool derives(ValueId value, Ways& ways) const {
+    NodeId first = graph_.value(ways.head).producer;
+    std::vector<ValueId> path = {value};
+    while (!path.empty()) {
+      ValueId at = path.back();
+      const Value& v = graph_.value(at);
+      auto [it, fresh] = ways.derived.try_emplace(at, false);
+      if (fresh && v.kind == ValueKind::kResult && v.producer > first) {
+        for (ValueId input : graph_.node(v.producer).inputs)
+          if (input != kNoValue && !ways.derived.contains(input)) path.push_back(input);
+        continue;
+      }
+      path.pop_back();
+      if (!it->second && v.kind == ValueKind::kResult && v.producer > first) {
+        auto& inputs = graph_.node(v.producer).inputs;
+        it->second = std::any_of(inputs.begin(), inputs.end(), [&](ValueId i) {
+          auto known = ways.derived.find(i);
+          return known != ways.derived.end() && known->second;
+        });
+      }
     }
-    return out;
+    return ways.derived.at(value);
   }
 
   // Is a value made of constants and sizes only (a grid of boxes), or a single number (a scale)?
@@ -124,7 +145,7 @@ class Uses {
 
   // May the way from a head to an output lead through this op? What keeps or narrows class scores, one position at a time, or
   // brings them to another resolution.
-  bool keeps_scores(const Node& node, const std::set<ValueId>& descendants) const {
+  bool keeps_scores(const Node& node, Ways& ways) const {
     static constexpr auto kOps = std::to_array<Op>({Op::softmax,
                                                     Op::log_softmax,
                                                     Op::sigmoid,
@@ -164,34 +185,31 @@ class Uses {
                                                     Op::global_max_pool});
     if (std::find(kOps.begin(), kOps.end(), node.op) == kOps.end()) return false;
     bool binary = node.op == Op::add || node.op == Op::sub || node.op == Op::mul || node.op == Op::div || node.op == Op::pow;
-    return !binary || std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return descendants.contains(v) || is_scale_or_grid(v); });
+    return !binary || std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return derives(v, ways) || is_scale_or_grid(v); });
   }
 
-  // What follow() has found out about the ways from one head.
-  struct Ways {
-    std::set<ValueId> descendants;
-    std::map<NodeId, End> ends;
-  };
+  static constexpr int kLongestWay = 1000;  // ops between a head and an output; recursion ends there
 
   // Where the scores in a value end: kHead if in outputs only; kRouter if they are ranked and then used.
-  End follow(ValueId value, Ways& ways) const {
+  End follow(ValueId value, Ways& ways, int length = 0) const {
+    if (length > kLongestWay) return End::kNone;
     End end = is_output(value) ? End::kHead : End::kNone;
     for (NodeId id : users_[size_t(value)]) {
       if (graph_.node(id).op == Op::shape_of || graph_.node(id).op == Op::size_of) continue;  // sizes are no scores
       auto [it, fresh] = ways.ends.try_emplace(id, End::kNone);
-      if (fresh) it->second = follow_node(graph_.node(id), ways);
+      if (fresh) it->second = follow_node(graph_.node(id), ways, length);
       end = it->second;
       if (end != End::kHead) break;
     }
     return end;
   }
 
-  End follow_node(const Node& node, Ways& ways) const {
+  End follow_node(const Node& node, Ways& ways, int length) const {
     End end = End::kNone;
-    if (!keeps_scores(node, ways.descendants)) return end;
+    if (!keeps_scores(node, ways)) return end;
     for (ValueId result : node.outputs) {
       if (result == kNoValue || (users_[size_t(result)].empty() && !is_output(result))) continue;
-      end = follow(result, ways);
+      end = follow(result, ways, length + 1);
       if (end != End::kHead) return node.op == Op::top_k ? End::kRouter : end;
     }
     return end;
