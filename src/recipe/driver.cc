@@ -86,8 +86,12 @@ class Driver {
         else if (w.sparsity > 0.99) report_.needs_attention.push_back(cat("'", w.name, "' has lost ", w.sparsity * 100, " % of its weights"));
         report_.weights.push_back(std::move(w));
       }
+      if (stored.bytes > weight.source->stored_bytes()) grown_.push_back(cat("'", weight.name, "'"));
       done += weight.size();
     }
+    if (!grown_.empty())
+      report_.needs_attention.push_back(cat("stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
+                                            join(grown_, ", ", 4)));
   }
 
  private:
@@ -247,6 +251,7 @@ class Driver {
   std::set<WeightId> token_weights_;   // of linear layers that round every token
   std::set<NodeId> static_products_;   // linear and conv whose inputs get calibrated scales
   const Line* static_line_ = nullptr;  // that says how
+  std::vector<std::string> grown_;     // weights that take more bytes than before
   std::vector<std::string> narrower_;  // weights that a quantize line found with as few bits
 };
 
