@@ -101,12 +101,16 @@ class Driver {
         compare_with_request(id, w);
         report_.weights.push_back(std::move(w));
       }
+      if (stored.bytes > weight.source->stored_bytes()) grown_.push_back(cat("'", weight.name, "'"));
       done += weight.size();
     }
     for (auto& [line, names] : missed_)
       report_.needs_attention.push_back(
           cat(line->where,
               ": blocks cut off at an edge, or zeros that were there before, make the sparsity another than asked for: ", join(names, ", ", 4)));
+    if (!grown_.empty())
+      report_.needs_attention.push_back(cat("stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
+                                            join(grown_, ", ", 4)));
   }
 
  private:
@@ -333,6 +337,7 @@ class Driver {
   const Line* static_line_ = nullptr;  // that says how
   std::map<const Line*, std::vector<std::string>> missed_;
   std::vector<std::string> narrow_;  // weights that a quantize line found coded in as few bits
+  std::vector<std::string> grown_;     // weights that take more bytes than before
 };
 
 // Changes when a file of the model does. Of a model in one file: that file, and those beside it whose names begin with its own or its
