@@ -13,7 +13,7 @@ const std::string kCifarTest = (kData / "cifar10/test.tar.gz").string();
 const std::string kStories = (kData / "stories260k").string();
 
 TEST_F(Program, HelpOfEveryVerbHasAnExample) {
-  for (std::string verb : {"inspect", "prune", "sparsify", "verify", "eval", "run", "bench", "advise", "convert", "demo"}) {
+  for (std::string verb : {"inspect", "prune", "quantize", "sparsify", "verify", "eval", "run", "bench", "advise", "convert", "demo"}) {
     Result r = lacuna(verb + " --help");
     EXPECT_EQ(r.status, 0) << verb;
     EXPECT_NE(r.out.find("Example"), std::string::npos) << verb;

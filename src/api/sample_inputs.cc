@@ -87,6 +87,12 @@ Bindings bind_symbols(const Graph& graph, const Bindings& wanted, int64_t batch,
   return out;
 }
 
+bool counts_items(const Graph& graph, const std::string& symbol) {
+  auto roles = roles_of(graph);
+  auto it = roles.find(symbol);
+  return it != roles.end() && it->second != Role::kTokens && it->second != Role::kPixels;
+}
+
 TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t seed) {
   TensorMap inputs;
   for (ValueId id : graph.inputs()) {
