@@ -76,11 +76,13 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
 
   std::vector<PlanNode> nodes;
   choose_nodes(kept_, nodes);
+  std::vector<bool> whole = kept_;
+  mark_dynamic(nodes, whole);
   if (fuse_) {
     fuse_rounding(
-        graph, kept_, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
-    fuse_epilogues(graph, facts_, kept_, nodes);
-    fuse_codes(graph, kept_, nodes);
+        graph, whole, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
+    fuse_epilogues(graph, facts_, whole, nodes);
+    fuse_codes(graph, whole, nodes);
   }
   // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
   size_t room = slots_.size();
@@ -89,6 +91,21 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
   for (const PlanNode& node : nodes) compile(node, packs, constant);
   if (fuse_) share_in_place();
   plan_arena();
+}
+
+// Nodes whose sizes only the run can tell run as the reference, which knows of nothing that is fused: what they read and write must
+// stay `whole`.
+void Program::mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole) {
+  for (const PlanNode& plan : nodes) {
+    auto fixed = [&](const std::vector<ValueId>& values) {
+      return std::all_of(values.begin(), values.end(), [&](ValueId v) { return is_static(v); });
+    };
+    if (fixed(plan.node.inputs) && fixed(plan.node.outputs)) continue;
+    for (ValueId v : plan.node.inputs)
+      if (v != kNoValue) whole[size_t(v)] = true;
+    for (ValueId v : plan.node.outputs)
+      if (v != kNoValue) whole[size_t(v)] = true, slot(v).place = Place::kDynamic;
+  }
 }
 
 // Nodes that some output needs and whose results are not known already.
