@@ -1,13 +1,15 @@
-// Making weights zero: one line of settings, or a whole recipe.
+// Making weights zero and rounding them: one line of settings, or a whole recipe.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "lacuna/progress.h"
+#include "lacuna/quantize.h"
 
 namespace lacuna {
 
@@ -29,9 +31,11 @@ struct PruneLine {
   uint64_t seed = 0;
 };
 
+// Lines of one kind in a stage must claim different weights. A stage prunes before it quantizes.
 struct Stage {
   std::string name;
-  std::vector<PruneLine> prune;              // lines of one stage must claim different weights
+  std::vector<PruneLine> prune;
+  std::vector<QuantizeLine> quantize;
 };
 
 struct Recipe {
@@ -48,7 +52,15 @@ struct PrunedWeight {
   int64_t parameters = 0, zeros = 0;
   double sparsity = 0;
   std::string pattern, format;
+  std::string encoding_before, encoding;     // "f32", "s8 per-row f32"
+  double rounding_error = 0;                 // quantized weights: sqrt(sum (w - q)^2 / sum w^2)
   int64_t bytes_before = 0, bytes_after = 0;
+};
+
+// A tensor that is rounded while the model runs.
+struct RoundedActivation {
+  std::string layer, kind;                   // kind: "per token" or "static"
+  double scale = 0;                          // static
 };
 
 struct PruneReport {
@@ -57,6 +69,8 @@ struct PruneReport {
   std::vector<PrunedWeight> weights;         // the claimed ones
   int64_t claimed_parameters = 0, claimed_zeros = 0, total_parameters = 0, total_zeros = 0;
   int64_t bytes_before = 0, bytes_after = 0; // all weights, as stored
+  std::vector<RoundedActivation> activations;
+  std::map<std::string, std::string> calibration; // what decides the static scales: dataset hash, samples, method, preprocessing
   std::vector<std::string> needs_attention;
   double seconds = 0;
   double sparsity() const { return claimed_parameters ? double(claimed_zeros) / double(claimed_parameters) : 0; }

@@ -30,7 +30,7 @@ struct Side {
 
 Side open(const std::filesystem::path& path, bool allow_sparse, int64_t capacity) {
   Side side{load_model(path), nullptr};
-  side.session = std::make_unique<Session>(side.model.graph, SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse});
+  side.session = std::make_unique<Session>(side.model.graph, SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse, .last_token_only = true});
   return side;
 }
 
@@ -42,6 +42,8 @@ struct Work {
 };
 
 std::vector<Work> work_for(const Side& side, const BenchOptions& options, int64_t batch) {
+  for (auto& [name, value] : options.dimensions)
+    if (counts_items(*side.model.graph, name)) throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items; say --batch ", value));
   auto inputs_for = [&](const Graph& graph, int64_t tokens) {
     Bindings bindings = bind_symbols(graph, options.dimensions, batch, tokens);
     return std::make_shared<TensorMap>(sample_inputs(graph, bindings, 0));

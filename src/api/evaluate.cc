@@ -16,28 +16,7 @@ namespace lacuna {
 namespace {
 
 void evaluate_accuracy(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
-  ImagePreprocessing how;
-  // The crop is the model's own input size where it has one.
-  for (ValueId id : model.graph->inputs()) {
-    auto& shape = model.graph->value(id).shape;
-    if (!shape || shape->size() != 4) continue;
-    auto height = (*shape)[2].constant(), width = (*shape)[3].constant();
-    if (options.crop) how.height = how.width = options.crop;
-    else if (height && width) how.height = *height, how.width = *width;
-    else throw InvalidArgument(cat("the model takes images of any size ", to_string(*shape), "; say which with --crop"));
-    break;
-  }
-  how.resize = options.resize;
-  if (how.resize && how.resize < std::min(how.height, how.width)) throw InvalidArgument(cat("--resize ", how.resize, " is smaller than the crop of ", how.height, "x", how.width));
-  auto three = [](const std::vector<float>& values, std::array<float, 3>& into, const char* what) {
-    if (values.empty()) return;
-    if (values.size() != 3) throw InvalidArgument(cat(what, ": wanted three channel values, got ", values.size()));
-    std::copy(values.begin(), values.end(), into.begin());
-  };
-  three(options.mean, how.mean, "--mean");
-  three(options.deviation, how.deviation, "--std");
-  for (float d : how.deviation)
-    if (!(d > 0)) throw InvalidArgument(cat("--std must be positive, got ", d));
+  ImagePreprocessing how = image_preprocessing(*model.graph, options.resize, options.crop, options.mean, options.deviation);
   ImageDataset data = read_images(options.dataset, options.limit);
   int64_t batch = options.batch ? options.batch : 100;
   AccuracyResult r = accuracy(session, data, how, batch, progress);

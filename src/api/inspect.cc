@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "api/sample_inputs.h"
 #include "base/cat.h"
 #include "graph/infer.h"
 #include "io/model.h"
@@ -28,13 +29,16 @@ std::map<std::string, double> break_even(const Encoding& encoding, int64_t cols)
   return {{"bitmask", 1 / b}, {"csr", (index + 32.0 / double(cols)) / (b + index)}};
 }
 
-// Multiply-adds times two for one item, by node.
+// Multiply-adds times two for one item (a token, an image), by node. None are counted if the sizes we guess do not suit the model.
 std::vector<double> operations_by_node(const Graph& graph, const Bindings& wanted) {
-  Bindings bindings;
-  for (auto& symbol : symbols_of(graph)) bindings[symbol] = wanted.contains(symbol) ? wanted.at(symbol) : 1;
-  for (auto& [name, value] : wanted)
-    if (!bindings.contains(name)) throw InvalidArgument(cat("the model has no dimension '", name, "'; it has: ", join(symbols_of(graph))));
-  std::vector<Fact> facts = infer_facts(graph, bindings);
+  Bindings bindings = bind_symbols(graph, wanted, 1, 1);
+  std::vector<Fact> facts;
+  try {
+    facts = infer_facts(graph, bindings);
+  } catch (const InvalidData&) {
+    if (!wanted.empty()) throw;
+    return std::vector<double>(graph.nodes().size());
+  }
   std::vector<double> out(graph.nodes().size());
   auto elements = [&](ValueId id) {
     if (id == kNoValue || !facts[size_t(id)].shape) return 0.0;
@@ -75,17 +79,19 @@ int64_t bytes_on_disk(const std::filesystem::path& path) {
 void scan(const Weight& weight, WeightSummary& out) {
   WeightData data = weight.load();
   MatrixView view(weight.layout, weight.shape);
-  MaskedMatrix matrix = masked_matrix(weight, data);
   std::vector<float> row(size_t(view.cols));
+  Mask mask = data.mask ? *data.mask : Mask(view.rows, view.cols, true);
   double largest = 0;
   for (int64_t r = 0; r < view.rows; r++) {
     decode_rows(weight, data, r, 1, row.data());
     for (int64_t c = 0; c < view.cols; c++) {
       largest = std::max(largest, double(std::abs(row[size_t(c)])));
       // Without a mask of its own, what is exactly zero counts as removed.
-      if (!data.mask && row[size_t(c)] == 0) matrix.mask.set(r, c, false);
+      if (!data.mask && row[size_t(c)] == 0) mask.set(r, c, false);
     }
   }
+  data.mask = std::move(mask);
+  MaskedMatrix matrix = masked_matrix(weight, data);  // a zero may have a code other than zero: -0, or one that a minimum makes up for
   out.max_magnitude = largest;
   out.sparsity = matrix.mask.sparsity();
   out.recognised_pattern = *out.sparsity > 0 ? recognise_pattern(matrix.mask, view.inner) : "dense";

@@ -14,13 +14,27 @@ Executor executor_named(const std::string& name) {
   throw InvalidArgument(cat("executor '", name, "' is unknown; known: runtime, reference"));
 }
 
+namespace {
+GgufVocabulary vocabulary_of(const std::filesystem::path& path) {
+  GgufTokenizer t = gguf_tokenizer(path);
+  return {.model = std::move(t.model),
+          .pre = std::move(t.pre),
+          .tokens = std::move(t.tokens),
+          .scores = std::move(t.scores),
+          .types = std::move(t.types),
+          .merges = std::move(t.merges),
+          .bos = t.bos,
+          .eos = t.eos,
+          .unk = t.unk,
+          .add_bos = t.add_bos,
+          .add_eos = t.add_eos,
+          .add_space_prefix = t.add_space_prefix};
+}
+}  // namespace
+
 std::unique_ptr<Tokenizer> open_tokenizer(const Model& model) {
   if (model.kind == ModelKind::kOnnx) throw NotFound(cat(model.path, ": an ONNX file carries no tokenizer"));
-  if (model.kind == ModelKind::kGguf || std::filesystem::exists(model.path / kGgufHeaderFile)) {
-    GgufTokenizer t = gguf_tokenizer(model.path);
-    return tokenizer_from_gguf({.model = t.model, .pre = t.pre, .tokens = std::move(t.tokens), .scores = std::move(t.scores), .types = std::move(t.types), .merges = std::move(t.merges),
-                                .bos = t.bos, .eos = t.eos, .unk = t.unk, .add_bos = t.add_bos, .add_eos = t.add_eos, .add_space_prefix = t.add_space_prefix});
-  }
+  if (model.kind == ModelKind::kGguf || std::filesystem::exists(model.path / kGgufHeaderFile)) return tokenizer_from_gguf(vocabulary_of(model.path));
   return load_tokenizer(model.path);
 }
 

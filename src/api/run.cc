@@ -106,6 +106,8 @@ RunArraysResult run_arrays(const std::filesystem::path& path, const RunArraysOpt
   for (auto& output : model.graph->outputs()) {
     std::filesystem::path file = options.outputs / file_name_of(output.name);
     if (std::filesystem::exists(file) && !options.force) throw InvalidArgument(cat(file, ": exists already; --force replaces it"));
+    for (auto& [name, other] : files)
+      if (other == file) throw Unsupported(cat("outputs '", name, "' and '", output.name, "' would both be written as ", file));
     files[output.name] = file;
   }
   Session session(model.graph, {.executor = executor});

@@ -98,8 +98,7 @@ std::string cpu_name() {
   unsigned max = __get_cpuid_max(0x80000000u, nullptr);
   if (max >= 0x80000004u) {
     std::array<unsigned, 12> words{};
-    for (unsigned i = 0; i < 3; i++)
-      __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
+    for (unsigned i = 0; i < 3; i++) __get_cpuid(0x80000002u + i, &words[4 * i], &words[4 * i + 1], &words[4 * i + 2], &words[4 * i + 3]);
     std::string name(reinterpret_cast<const char*>(words.data()), sizeof words);
     name = name.c_str();
     while (!name.empty() && name.front() == ' ') name.erase(0, 1);

@@ -8,9 +8,21 @@ struct Info {
   std::string_view name;
   int bits;
 };
-constexpr std::array<Info, 15> kInfo = {{{"f64", 64}, {"f32", 32}, {"f16", 16}, {"bf16", 16}, {"s64", 64},
-                                         {"s32", 32}, {"s16", 16}, {"s8", 8},   {"u64", 64},  {"u32", 32},
-                                         {"u16", 16}, {"u8", 8},   {"bool", 8}, {"s4", 4},    {"u4", 4}}};
+constexpr std::array<Info, 15> kInfo = {{{"f64", 64},
+                                         {"f32", 32},
+                                         {"f16", 16},
+                                         {"bf16", 16},
+                                         {"s64", 64},
+                                         {"s32", 32},
+                                         {"s16", 16},
+                                         {"s8", 8},
+                                         {"u64", 64},
+                                         {"u32", 32},
+                                         {"u16", 16},
+                                         {"u8", 8},
+                                         {"bool", 8},
+                                         {"s4", 4},
+                                         {"u4", 4}}};
 }  // namespace
 
 int bits_of(DType type) noexcept { return kInfo[size_t(type)].bits; }

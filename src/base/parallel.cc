@@ -36,6 +36,20 @@ void pause_briefly() {
 #endif
 }
 
+unsigned floating_point_mode() {
+#if defined(__x86_64__)
+  return _mm_getcsr() & ~0x3fu;  // without the exceptions seen so far
+#else
+  return 0;
+#endif
+}
+
+void set_floating_point_mode([[maybe_unused]] unsigned mode) {
+#if defined(__x86_64__)
+  _mm_setcsr(mode);
+#endif
+}
+
 thread_local bool inside_parallel = false;
 
 class Pool {
@@ -60,6 +74,7 @@ class Pool {
     context_ = context;
     fn_ = fn;
     error_ = nullptr;
+    mode_ = floating_point_mode();
     unfinished_.store(tiles);
     {
       std::lock_guard lock(mutex_);  // against a worker between its last look and its sleep
@@ -86,6 +101,7 @@ class Pool {
     inside_parallel = true;
     for (uint64_t seen = unclaimed_.load(); seen & kTileMask;) {
       if (!unclaimed_.compare_exchange_weak(seen, seen - 1)) continue;
+      if (mode_ != floating_point_mode()) set_floating_point_mode(mode_);
       try {
         fn_(context_, tiles_ - int64_t(seen & kTileMask));
       } catch (...) {
@@ -99,7 +115,6 @@ class Pool {
   }
 
   void work() {
-    flush_denormals();
     auto idle = [&] { return !stop_.load() && !(unclaimed_.load() & kTileMask); };
     while (!stop_.load()) {
       for (int spin = 0; idle() && spin < 4000; spin++) pause_briefly();
@@ -121,6 +136,7 @@ class Pool {
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
   int64_t tiles_ = 0;
+  unsigned mode_ = 0;
   void* context_ = nullptr;
   detail::TileFn fn_ = nullptr;
   std::exception_ptr error_;
@@ -154,9 +170,7 @@ void set_thread_count(int threads) {
 }
 
 void flush_denormals() noexcept {
-#if defined(__x86_64__)
-  _mm_setcsr(_mm_getcsr() | 0x8040);  // FTZ | DAZ
-#endif
+  set_floating_point_mode(floating_point_mode() | 0x8040);  // FTZ | DAZ
 }
 
 void detail::parallel_tiles(int64_t tiles, void* context, TileFn fn) {

@@ -18,7 +18,8 @@ void parallel_tiles(int64_t tiles, void* context, TileFn fn);
 
 // Calls body(tile) once for each tile in [0, tiles), on several threads, dynamically scheduled; returns when all are done.
 // Which thread runs a tile is unspecified, so results must not depend on it: write per tile, reduce in tile order.
-// The first exception thrown by a body is rethrown here. Nested calls run serially. Workers flush denormals to zero.
+// The first exception thrown by a body is rethrown here. Nested calls run serially. Workers take
+// over the caller's floating-point mode (flush_denormals), so that results do not depend on the thread.
 template <class Body>
 void parallel_for(int64_t tiles, Body&& body) {
   detail::parallel_tiles(tiles, const_cast<void*>(static_cast<const void*>(&body)),

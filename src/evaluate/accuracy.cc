@@ -1,6 +1,8 @@
 #include "evaluate/accuracy.h"
 
 #include <algorithm>
+#include <cmath>
+#include <numeric>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -8,30 +10,72 @@
 
 namespace lacuna {
 
+std::string image_input(const Graph& graph) {
+  for (ValueId id : graph.inputs())
+    if (graph.value(id).shape && graph.value(id).shape->size() == 4) return graph.value(id).name;
+  return "";
+}
+
+ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean,
+                                       const std::vector<float>& deviation) {
+  ImagePreprocessing how;
+  auto port = std::find_if(graph.inputs().begin(), graph.inputs().end(),
+                           [&](ValueId id) { return graph.value(id).shape && graph.value(id).shape->size() == 4; });
+  if (port == graph.inputs().end()) throw Unsupported("the model has no input [batch, 3, height, width] that takes images");
+  const SymShape& shape = *graph.value(*port).shape;
+  auto height = shape[2].constant(), width = shape[3].constant();
+  if (crop)
+    how.height = how.width = crop;
+  else if (height && width)
+    how.height = *height, how.width = *width;
+  else
+    throw InvalidArgument(cat("the model takes images of any size ", to_string(shape), "; say which with --crop"));
+  how.resize = resize;
+  if (how.resize && how.resize < std::min(how.height, how.width))
+    throw InvalidArgument(cat("--resize ", how.resize, " is smaller than the crop of ", how.height, "x", how.width));
+  auto three = [](const std::vector<float>& values, std::array<float, 3>& into, const char* what) {
+    if (values.empty()) return;
+    if (values.size() != 3) throw InvalidArgument(cat(what, ": wanted three channel values, got ", values.size()));
+    std::copy(values.begin(), values.end(), into.begin());
+  };
+  three(mean, how.mean, "--mean");
+  three(deviation, how.deviation, "--std");
+  for (float d : how.deviation)
+    if (!(d > 0)) throw InvalidArgument(cat("--std must be positive, got ", d));
+  return how;
+}
+
+Tensor image_batch(const ImageDataset& data, std::span<const int64_t> indices, const ImagePreprocessing& how) {
+  int64_t n = int64_t(indices.size()), plane = 3 * how.height * how.width;
+  Tensor x(DType::kF32, {n, 3, how.height, how.width}, false);
+  auto pixels = x.mutable_data<float>();
+  parallel_for(n,
+               [&](int64_t i) { preprocess(data.images[size_t(indices[size_t(i)])].image, how, pixels.subspan(size_t(i * plane), size_t(plane))); });
+  return x;
+}
+
 AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImagePreprocessing& how, int64_t batch, Progress* progress) {
   const Graph& graph = session.graph();
-  std::string input;
-  for (ValueId id : graph.inputs())
-    if (graph.value(id).shape && graph.value(id).shape->size() == 4) {
-      input = graph.value(id).name;
-      break;
-    }
+  std::string input = image_input(graph);
   if (input.empty()) throw Unsupported("accuracy needs an image classifier: the model has no input [batch, 3, height, width]");
   std::string output = graph.outputs()[0].name;
   AccuracyResult result;
-  int64_t count = int64_t(data.images.size()), plane = 3 * how.height * how.width, hits1 = 0, hits5 = 0;
+  int64_t count = int64_t(data.images.size()), hits1 = 0, hits5 = 0;
   for (int64_t first = 0; first < count; first += batch) {
     if (progress) progress->update("evaluating", first, count);
     int64_t n = std::min(batch, count - first);
-    Tensor x(DType::kF32, {n, 3, how.height, how.width}, false);
-    auto pixels = x.mutable_data<float>();
-    parallel_for(n, [&](int64_t i) { preprocess(data.images[size_t(first + i)].image, how, pixels.subspan(size_t(i * plane), size_t(plane))); });
-    Tensor scores = session.run({{input, x}}).at(output).to(DType::kF32);
+    std::vector<int64_t> indices(static_cast<size_t>(n));
+    std::iota(indices.begin(), indices.end(), first);
+    Tensor scores = session.run({{input, image_batch(data, indices, how)}}).at(output).to(DType::kF32);
     int64_t classes = scores.size() / n;
+    if (classes != int64_t(data.classes.size()))
+      throw InvalidArgument(cat("the data has ", data.classes.size(), " classes (", join(data.classes, ", ", 5), "), the model tells ", classes,
+                                " apart; classes are folders, numbered in the order of their names"));
     for (int64_t i = 0; i < n; i++) {
       int64_t label = data.images[size_t(first + i)].label;
-      if (label >= classes) throw InvalidArgument(cat("'", data.classes[size_t(label)], "' is class ", label, ", the model has ", classes));
       auto row = scores.data<float>().subspan(size_t(i * classes), size_t(classes));
+      if (!std::ranges::all_of(row, [](float score) { return std::isfinite(score); }))
+        throw InvalidData(cat("the model's scores for image ", first + i, " are not finite"));
       int64_t better = 0;
       for (int64_t c = 0; c < classes; c++) better += row[size_t(c)] > row[size_t(label)] || (row[size_t(c)] == row[size_t(label)] && c < label);
       hits1 += better < 1;

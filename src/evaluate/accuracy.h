@@ -7,6 +7,15 @@
 
 namespace lacuna {
 
+// How images become the model's first 4-D input. `crop` 0: the input's own size; empty mean and deviation: ImageNet's.
+// Throws Unsupported if there is no such input, InvalidArgument on sizes and numbers that do not fit.
+ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean, const std::vector<float>& deviation);
+// The name of that input, "" if there is none.
+std::string image_input(const Graph& graph);
+
+// The images of these indices as [n, 3, height, width].
+Tensor image_batch(const ImageDataset& data, std::span<const int64_t> indices, const ImagePreprocessing& how);
+
 struct AccuracyResult {
   double top1 = 0, top5 = 0;
   int64_t images = 0;

@@ -47,6 +47,7 @@ PerplexityResult perplexity(Session& session, std::span<const int32_t> tokens, i
       losses[size_t(t)] = negative_log_likelihood(logits.data<float>().subspan(size_t(t * vocab), size_t(vocab)), target);
     });
     for (double loss : losses) total += loss;
+    if (!std::isfinite(total)) throw InvalidData(cat("perplexity: the model's logits in window ", w, " are not finite"));
     scored += window_tokens - 1;
   }
   session.reset();

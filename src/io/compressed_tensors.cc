@@ -49,7 +49,7 @@ class BitmaskSource : public WeightSource {
       if (*part) bytes += (*part)->source->stored_bytes();
     return bytes;
   }
-  std::string stored_format() const override { return two_four_ ? "n_m" : "bitmask"; }
+  std::string stored_format() const override { return "bitmask"; }
   void drop() const override {
     parts_.compressed->source->drop();
     parts_.bitmask->source->drop();

@@ -236,6 +236,34 @@ TEST(LacunaDirectory, OnlyForceReplacesAndOnlyWhatLacunaMade) {
   EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "taken", sample); }), "was not made by Lacuna"));
 }
 
+TEST(LacunaDirectory, WhatAppearsAtTheOutputMeanwhileIsNotReplaced) {
+  TemporaryDirectory dir;
+  Sample sample;
+  {
+    LacunaWriter writer(dir / "out", *sample.graph, ModelKind::kOnnx, false, "job");
+    writer.add_rest();
+    put_file(dir / "out/thesis.tex", "x");
+    EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { writer.finish(); }), "exists already"));
+  }
+  EXPECT_EQ(get_file(dir / "out/thesis.tex"), "x");
+  fs::remove_all(dir / "out");
+  LacunaWriter writer(dir / "out", *sample.graph, ModelKind::kOnnx, false, "job");
+  EXPECT_TRUE(writer.has_weight(0));  // nothing of the work was lost
+  writer.finish();
+  EXPECT_TRUE(verify_hashes(dir / "out").empty());
+}
+
+TEST(LacunaDirectory, AReplacedModelThatACrashLeftBehindIsNotInTheWay) {
+  TemporaryDirectory dir;
+  Sample sample;
+  write_all(dir / "old", sample);
+  fs::rename(dir / "old", dir / "out.partial");  // as after the exchange and before the removal
+  put_file(dir / "out.partial/.lacuna-job", "");
+  write_all(dir / "out", sample);
+  EXPECT_FALSE(fs::exists(dir / "out.partial"));
+  EXPECT_TRUE(verify_hashes(dir / "out").empty());
+}
+
 TEST(LacunaDirectory, TwoWritersOfOneOutputDoNotMix) {
   TemporaryDirectory dir;
   Sample sample;

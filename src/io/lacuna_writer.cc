@@ -21,7 +21,7 @@ namespace {
 
 constexpr int64_t kSmallShard = int64_t(8) << 20;  // blocks share a shard up to this many dense bytes
 constexpr int64_t kLargeShard = int64_t(1) << 30;  // a block is cut into shards of at most this many, unless one weight is larger
-constexpr const char* kJobFile = "job.json";
+constexpr const char* kJobFile = ".lacuna-shards";  // finished shards of an unfinished job
 
 // "layers.3.mlp" -> "layers.3": up to the first number.
 std::string unit_of(const std::string& block) {
@@ -169,7 +169,7 @@ struct LacunaWriter::Impl {
       for (auto& w : shard.weights) finished_weights.insert(w.name);
     for (auto& entry : fs::directory_iterator(directory.partial())) {
       std::string name = entry.path().filename().string();
-      if (!finished.contains(name) && name != kJobFile && !name.starts_with(".")) fs::remove_all(entry.path());
+      if (!finished.contains(name) && !name.starts_with(".lacuna-")) fs::remove_all(entry.path());
     }
   }
 
@@ -298,8 +298,6 @@ void LacunaWriter::finish() {
   add_file(fs::path(kLacunaIndex), i.index_text());
   json.files = i.files;
   write_file(i.directory.partial() / "lacuna.json", to_text(json));
-  std::error_code error;
-  fs::remove(i.directory.partial() / kJobFile, error);
   i.directory.commit();
 }
 

@@ -18,11 +18,19 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr const char* kMarker = ".lacuna-job";  // holds the job key; locked while a process writes
+constexpr const char* kOursPrefix = ".lacuna-";
 
 void remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);
   if (error) throw IoError(cat(path, ": cannot remove: ", error.message()));
+}
+
+// What only an unfinished directory needs.
+void remove_job_files(const fs::path& directory) {
+  std::error_code error;
+  for (auto& entry : fs::directory_iterator(directory, error))
+    if (entry.path().filename().string().starts_with(kOursPrefix)) fs::remove(entry.path(), error);
 }
 
 // Trailing slashes would put OUT.partial inside OUT.
@@ -44,7 +52,7 @@ void check_replaceable(const fs::path& out, bool force) {
 }
 
 OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
-    : out_(without_slash(out)), partial_(out_.string() + ".partial"), resumable_(!job_key.empty()) {
+    : out_(without_slash(out)), partial_(out_.string() + ".partial"), force_(force), resumable_(!job_key.empty()) {
   check_replaceable(out_, force);
   std::error_code error;
   bool there = fs::exists(fs::symlink_status(partial_, error));
@@ -85,20 +93,23 @@ void OutputDirectory::lock() {
 }
 
 void OutputDirectory::commit() {
-  std::error_code error;
-  fs::remove(partial_ / kMarker, error);
+  check_replaceable(out_, force_);  // it may have come while we worked
   sync_directory(partial_);
-  done_ = true;
-  if (fs::exists(fs::symlink_status(out_, error))) {
-    // At every moment OUT is either the old model or the new one.
+  std::error_code error;
+  bool replaced = fs::exists(fs::symlink_status(out_, error));
+  if (replaced) {
+    // At every moment OUT is either the old model or the new one. The old one is marked first: a crash before its removal leaves a
+    // directory that the next run knows to be ours.
+    if (fs::is_directory(fs::symlink_status(out_, error))) write_file(out_ / kMarker, "");
     if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0)
       throw IoError(cat(out_, ": cannot exchange with ", partial_, ": ", std::strerror(errno)));
-    sync_directory(out_.parent_path());
-    remove_tree(partial_);
-  } else {
-    if (::rename(partial_.c_str(), out_.c_str()) != 0) throw IoError(cat(partial_, ": cannot rename to ", out_, ": ", std::strerror(errno)));
-    sync_directory(out_.parent_path());
+  } else if (::rename(partial_.c_str(), out_.c_str()) != 0) {  // fails on a file or a directory with entries
+    throw IoError(cat(partial_, ": cannot rename to ", out_, ": ", std::strerror(errno)));
   }
+  done_ = true;
+  sync_directory(out_.parent_path());
+  remove_job_files(out_);
+  if (replaced) remove_tree(partial_);
 }
 
 void OutputDirectory::discard() {

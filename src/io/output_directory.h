@@ -22,7 +22,8 @@ class OutputDirectory {
 
   const std::filesystem::path& partial() const { return partial_; }
   bool resumed() const { return resumed_; }
-  // Removes the marker of the job, syncs, and puts OUT.partial/ in the place of OUT (exchanged at once if OUT is there, then deleted).
+  // Syncs, puts OUT.partial/ in the place of OUT (exchanged at once if OUT is there, then deleted), and removes the files of the job,
+  // whose names begin with ".lacuna-". Throws as the constructor where OUT has appeared meanwhile.
   void commit();
   // Removes OUT.partial/ now.
   void discard();
@@ -30,7 +31,7 @@ class OutputDirectory {
  private:
   void lock();
   std::filesystem::path out_, partial_;
-  bool resumed_ = false, resumable_, done_ = false;
+  bool force_, resumed_ = false, resumable_, done_ = false;
   int lock_ = -1;
 };
 

@@ -10,13 +10,16 @@ namespace lacuna {
 
 class OutputFile {
  public:
-  // Creates `path`.tmp; `path` itself is untouched before commit(). Throws IoError.
+  // Creates a temporary file of a name of its own beside `path`, which is untouched before commit(). Throws IoError.
   explicit OutputFile(std::filesystem::path path);
   ~OutputFile();  // without commit(): removes the temporary file
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  // Throws IoError naming the file, the byte position and how much was to be written (disk full).
+  // Claims room on the disk for a file of that size, where the file system can: a disk too full is found before any work is done.
+  // Throws IoError naming the file, the bytes needed and the bytes free.
+  void reserve(int64_t size_bytes);
+  // Throws IoError naming the file, the byte position and how much was to be written, and on a full disk what is free.
   void write_at(int64_t offset, std::span<const std::byte> bytes);
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text);

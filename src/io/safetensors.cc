@@ -214,6 +214,7 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
   std::string text = header.dump();
   text.resize((8 + text.size() + 63) / 64 * 64 - 8, ' ');
   uint64_t length = text.size();
+  file_.reserve(int64_t(8 + text.size()) + at);
   file_.append(std::as_bytes(std::span(&length, 1)));
   file_.append(text);
   for (auto& [name, slot] : slots_) slot.offset += 8 + int64_t(length);

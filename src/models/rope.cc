@@ -62,7 +62,7 @@ void yarn(Rope& rope, const Parameters& p, std::vector<float>& frequencies) {
   low = std::max(low, 0.0), high = std::min(high, dim - 1);
   if (low == high) high += 0.001;
   for (size_t i = 0; i < frequencies.size(); i++) {
-    float ramp = std::clamp(float((double(float(i)) - low) / (high - low)), 0.0f, 1.0f), keep = 1 - ramp;
+    float ramp = std::clamp((float(i) - float(low)) / float(high - low), 0.0f, 1.0f), keep = 1 - ramp;
     float period = std::pow(float(p.theta), float(2 * i) / float(rope.rotary_dim));
     frequencies[i] = 1.0f / (float(factor) * period) * (1 - keep) + 1.0f / period * keep;
   }

@@ -17,12 +17,13 @@ namespace {
 using Code = std::unique_ptr<pcre2_code, void (*)(pcre2_code*)>;
 
 bool regex_matches(const std::string& pattern, const std::string& subject) {
-  static std::map<std::string, Code> cache;  // recipes are read by one thread
+  thread_local std::map<std::string, Code> cache;
   auto it = cache.find(pattern);
   if (it == cache.end()) {
     int error = 0;
     size_t at = 0;
-    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.c_str()), pattern.size(), PCRE2_ANCHORED, &error, &at, nullptr), [](pcre2_code* c) { pcre2_code_free(c); });
+    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.c_str()), pattern.size(), PCRE2_ANCHORED, &error, &at, nullptr),
+              [](pcre2_code* c) { pcre2_code_free(c); });
     if (!code) {
       char message[120];
       pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
@@ -30,8 +31,15 @@ bool regex_matches(const std::string& pattern, const std::string& subject) {
     }
     it = cache.emplace(pattern, std::move(code)).first;
   }
-  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr), [](pcre2_match_data* d) { pcre2_match_data_free(d); });
-  return pcre2_match(it->second.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), nullptr) >= 0;
+  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr),
+                                                                      [](pcre2_match_data* d) { pcre2_match_data_free(d); });
+  int status = pcre2_match(it->second.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), nullptr);
+  if (status < 0 && status != PCRE2_ERROR_NOMATCH) {
+    char message[120];
+    pcre2_get_error_message(status, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
+    throw InvalidArgument(cat("re:", pattern, ": matching '", subject, "' failed: ", static_cast<const char*>(message)));
+  }
+  return status >= 0;
 }
 
 std::string module_name(const std::string& weight) { return weight.ends_with(".weight") ? weight.substr(0, weight.size() - 7) : weight; }
@@ -40,13 +48,17 @@ bool is_regex(const std::string& selector) { return selector.starts_with("re:");
 
 bool is_op_type(const std::string& selector, const WeightUse& use, const Node& node) {
   static const std::set<std::string> kAll = {"__ALL__", "__ALL_PRUNABLE__", "*"};
-  return kAll.contains(selector) || selector == use.op_type || selector == name_of(node.op) || (selector == "Conv" && use.op_type.starts_with("Conv"));
+  return kAll.contains(selector) || selector == use.op_type || selector == name_of(node.op) ||
+         (selector == "Conv" && use.op_type.starts_with("Conv"));
 }
 
-std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses) {
+std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses, ReasonAgainst reason_against) {
   std::vector<std::string> names;
   for (auto& use : uses)
-    if (use.prunable) names.push_back(graph.weights[use.weight].name);
+    if (const Node& node = graph.node(use.node); reason_against(use, node).empty()) {
+      const std::string& name = graph.weights[use.weight].name;
+      names.push_back(node.name.empty() || name.starts_with(node.name) ? name : cat(name, " (", node.name, ")"));
+    }
   return names;
 }
 
@@ -57,19 +69,29 @@ bool selects(const std::string& selector, const Weight& weight, const WeightUse&
     std::string pattern = selector.substr(3);
     return regex_matches(pattern, weight.name) || regex_matches(pattern, module_name(weight.name)) || regex_matches(pattern, node.name);
   }
-  return selector == weight.name || selector == module_name(weight.name) || selector == node.name || (!node.block.empty() && selector == node.block) || is_op_type(selector, use, node);
+  return selector == weight.name || selector == module_name(weight.name) || selector == node.name ||
+         (!node.block.empty() && selector == node.block) || is_op_type(selector, use, node);
 }
 
-std::vector<std::vector<Claim>> claim_weights(const Graph& graph, const Stage& stage) {
+std::string reason_against_pruning(const WeightUse& use, const Node&) { return use.prunable ? "" : use.reason; }
+
+std::string reason_against_quantizing(const WeightUse& use, const Node& node) {
+  bool multiplied = (node.op == Op::linear || node.op == Op::conv) && use.op_type != "Bias";
+  bool refused = use.reason == "depthwise convolution" || use.reason == "router" || use.reason == "not a matrix";
+  return multiplied && !refused ? "" : use.reason.empty() ? "not multiplied" : use.reason;
+}
+
+std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<const Selection> lines, ReasonAgainst reason_against) {
   std::vector<WeightUse> uses = weight_uses(graph);
   std::vector<std::vector<Claim>> claims;
   std::vector<std::string> problems;
   std::map<WeightId, std::vector<size_t>> claimed_by;
-  for (size_t l = 0; l < stage.prune.size(); l++) {
-    const PruneLine& line = stage.prune[l];
-    std::string where = cat(stage.name, ", line ", l + 1);
+  for (size_t l = 0; l < lines.size(); l++) {
+    const Selection& line = lines[l];
+    const std::string& where = line.where;
     auto matches = [&](const std::vector<std::string>& selectors, const WeightUse& use) {
-      return std::any_of(selectors.begin(), selectors.end(), [&](auto& s) { return selects(s, graph.weights[use.weight], use, graph.node(use.node)); });
+      return std::any_of(selectors.begin(), selectors.end(),
+                         [&](auto& s) { return selects(s, graph.weights[use.weight], use, graph.node(use.node)); });
     };
     std::vector<Claim> mine;
     for (auto& use : uses) {
@@ -78,27 +100,37 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, const Stage& s
       bool matrix = weight.layout != MatrixLayout::kNone;
       bool included = matrix && matches(line.include, use);
       bool targeted = line.targets.empty() || matches(line.targets, use);
-      if (!(included || (use.prunable && targeted)) || matches(line.ignore, use)) continue;
+      bool claimed = included || (matrix && reason_against(use, node).empty() && targeted);
+      if (!claimed || matches(line.ignore, use)) continue;
       Claim claim{.use = use};
-      for (auto& s : line.targets) claim.by_name |= !is_regex(s) && !is_op_type(s, use, node) && selects(s, weight, use, node);
+      for (auto& s : included ? line.include : line.targets)
+        claim.by_name |= !is_regex(s) && !is_op_type(s, use, node) && selects(s, weight, use, node);
       for (auto& o : line.overrides)
-        if (matches(o.targets, use)) claim.override_sparsity = o.sparsity;
+        if (matches(o.targets, use)) {
+          if (claim.override_sparsity)
+            problems.push_back(cat(where, ": two overrides touch '", weight.name, "': sparsity ", *claim.override_sparsity, " and ", o.sparsity));
+          claim.override_sparsity = o.sparsity;
+        }
       claimed_by[use.weight].push_back(l);
       mine.push_back(std::move(claim));
     }
     // Every selector must match something of this model.
-    auto check = [&](const std::vector<std::string>& selectors, std::string_view key, bool prunable_only) {
+    auto check = [&](const std::vector<std::string>& selectors, std::string_view key, bool default_only) {
       for (auto& s : selectors) {
         std::string refused;
         bool any = std::any_of(uses.begin(), uses.end(), [&](auto& use) {
           if (!selects(s, graph.weights[use.weight], use, graph.node(use.node))) return false;
-          if (!prunable_only || use.prunable) return true;
-          refused = cat("'", graph.weights[use.weight].name, "', which is not pruned by default: ", use.reason, " (add it with include)");
+          std::string reason = reason_against(use, graph.node(use.node));
+          if (!default_only || reason.empty() || matches(line.include, use)) return true;
+          refused = cat("'", graph.weights[use.weight].name, "', which is not claimed by default: ", reason, " (add it with include)");
           return false;
         });
         if (any) continue;
-        if (!refused.empty()) problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
-        else problems.push_back(cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses), ", ", 12)));
+        if (!refused.empty())
+          problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
+        else
+          problems.push_back(
+              cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses, reason_against), ", ", 12)));
       }
     };
     check(line.targets, "targets", true);
@@ -112,8 +144,8 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, const Stage& s
     if (mine.empty() && problems.empty()) problems.push_back(cat(where, " claims no weight"));
     claims.push_back(std::move(mine));
   }
-  for (auto& [id, lines] : claimed_by)
-    if (lines.size() > 1) problems.push_back(cat("'", graph.weights[id].name, "' is claimed by lines ", lines[0] + 1, " and ", lines[1] + 1, " of ", stage.name));
+  for (auto& [id, by] : claimed_by)
+    if (by.size() > 1) problems.push_back(cat("'", graph.weights[id].name, "' is claimed twice: ", lines[by[0]].where, " and ", lines[by[1]].where));
   if (!problems.empty()) throw InvalidArgument(join(problems, "\n", 20));
   return claims;
 }

@@ -10,6 +10,7 @@
 //           targets: [Conv2d]
 //           ignore: ['re:.*downsample']
 //           overrides: [{targets: [layer1.0.conv1], sparsity: 0.3}]
+//       quantize: {weights: int8, activations: int8}   # likewise one line or several; after pruning
 //
 // A recipe of one stage may leave out `stages:`. Keys of other tools are accepted as aliases.
 #include <yaml-cpp/yaml.h>
@@ -36,7 +37,14 @@ const Aliases kLineKeys = {
     {"params", "targets"},             {"ignore", "ignore"},             {"ignored_layers", "ignore"},   {"include", "include"},
     {"overrides", "overrides"},        {"seed", "seed"}};
 const Aliases kOverrideKeys = {{"targets", "targets"}, {"sparsity", "sparsity"}, {"sparsity_ratio", "sparsity"}, {"final_sparsity", "sparsity"}};
-const Aliases kStageKeys = {{"name", "name"}, {"prune", "prune"}, {"MagnitudePruningModifier", "prune"}};
+const Aliases kQuantizeKeys = {
+    {"weights", "weights"},  {"group_size", "group_size"}, {"activations", "activations"}, {"targets", "targets"},
+    {"requantize", "requantize"},
+    {"ignore", "ignore"},    {"include", "include"},       {"dataset", "dataset"},         {"method", "method"},
+    {"observer", "method"},  {"percentile", "percentile"}, {"num_calibration_samples", "num_calibration_samples"},
+    {"nsamples", "num_calibration_samples"},               {"resize", "resize"},           {"crop", "crop"},
+    {"mean", "mean"},        {"std", "std"}};
+const Aliases kStageKeys = {{"name", "name"}, {"prune", "prune"}, {"MagnitudePruningModifier", "prune"}, {"quantize", "quantize"}, {"QuantizationModifier", "quantize"}};
 
 class Reader {
  public:
@@ -105,6 +113,34 @@ class Reader {
     return line;
   }
 
+  QuantizeLine quantize_line(const YAML::Node& node) const {
+    QuantizeLine line;
+    each_key(node, kQuantizeKeys, "a quantize line", [&](const std::string& key, const YAML::Node& value) {
+      if (key == "weights") line.weights = scalar<std::string>(value, key, "int8 or int4");
+      else if (key == "group_size") line.group_size = scalar<int64_t>(value, key, "a whole number");
+      else if (key == "requantize") line.requantize = scalar<bool>(value, key, "true or false");
+      else if (key == "activations") line.activations = scalar<std::string>(value, key, "none or int8");
+      else if (key == "targets") line.targets = names(value, key);
+      else if (key == "ignore") line.ignore = names(value, key);
+      else if (key == "include") line.include = names(value, key);
+      else if (key == "dataset") line.dataset = scalar<std::string>(value, key, "a path");
+      else if (key == "method") line.method = scalar<std::string>(value, key, "a name");
+      else if (key == "percentile") line.percentile = scalar<double>(value, key, "a number");
+      else if (key == "num_calibration_samples") line.num_calibration_samples = scalar<int64_t>(value, key, "a whole number");
+      else if (key == "resize") line.resize = scalar<int64_t>(value, key, "a whole number");
+      else if (key == "crop") line.crop = scalar<int64_t>(value, key, "a whole number");
+      else (key == "mean" ? line.mean : line.deviation) = numbers(value, key);
+    });
+    return line;
+  }
+
+  std::vector<float> numbers(const YAML::Node& node, std::string_view key) const {
+    if (!node.IsSequence()) fail(node.Mark(), cat(key, ": wanted a list of numbers"));
+    std::vector<float> out;
+    for (auto item : node) out.push_back(scalar<float>(item, key, "a number"));
+    return out;
+  }
+
   void overrides(const YAML::Node& node, PruneLine& line) const {
     if (!node.IsSequence()) fail(node.Mark(), "overrides: wanted a list of {targets, sparsity}");
     for (auto item : node) {
@@ -119,22 +155,20 @@ class Reader {
   }
 
   Stage stage(const YAML::Node& node, size_t index) const {
-    Stage stage{cat("stage ", index + 1), {}};
+    Stage stage{cat("stage ", index + 1), {}, {}};
+    // One line or a list of them.
+    auto lines = [](const YAML::Node& value) { return value.IsSequence() ? std::vector<YAML::Node>(value.begin(), value.end()) : std::vector<YAML::Node>{value}; };
     each_key(node, kStageKeys, "a stage", [&](const std::string& key, const YAML::Node& value) {
-      if (key == "name") {
-        stage.name = scalar<std::string>(value, key, "text");
-      } else if (value.IsSequence()) {
-        for (auto item : value) stage.prune.push_back(line(item));
-      } else {
-        stage.prune.push_back(line(value));
-      }
+      if (key == "name") stage.name = scalar<std::string>(value, key, "text");
+      else if (key == "prune") for (auto& item : lines(value)) stage.prune.push_back(line(item));
+      else for (auto& item : lines(value)) stage.quantize.push_back(quantize_line(item));
     });
-    if (stage.prune.empty()) fail(node.Mark(), cat("stage '", stage.name, "' does nothing: wanted prune:"));
+    if (stage.prune.empty() && stage.quantize.empty()) fail(node.Mark(), cat("stage '", stage.name, "' does nothing: wanted prune: or quantize:"));
     return stage;
   }
 
   Recipe recipe(const YAML::Node& root) const {
-    if (!root.IsMap()) fail(root.Mark(), "wanted a mapping with 'stages:' or 'prune:'");
+    if (!root.IsMap()) fail(root.Mark(), "wanted a mapping with 'stages:', 'prune:' or 'quantize:'");
     Recipe recipe;
     if (!root["stages"]) {
       recipe.stages.push_back(stage(root, 0));
@@ -156,6 +190,46 @@ void emit_names(YAML::Emitter& out, const char* key, const std::vector<std::stri
   if (!names.empty()) out << YAML::Key << key << YAML::Value << YAML::Flow << names;
 }
 
+void emit(YAML::Emitter& out, const PruneLine& line) {
+  out << YAML::BeginMap << YAML::Key << "criterion" << YAML::Value << line.criterion;
+  if (line.sparsity) out << YAML::Key << "sparsity" << YAML::Value << *line.sparsity;
+  out << YAML::Key << "pattern" << YAML::Value << line.pattern << YAML::Key << "allocation" << YAML::Value << line.allocation;
+  out << YAML::Key << "norm" << YAML::Value << line.norm;
+  emit_names(out, "targets", line.targets);
+  emit_names(out, "ignore", line.ignore);
+  emit_names(out, "include", line.include);
+  if (!line.overrides.empty()) {
+    out << YAML::Key << "overrides" << YAML::Value << YAML::BeginSeq;
+    for (auto& o : line.overrides) {
+      out << YAML::BeginMap;
+      emit_names(out, "targets", o.targets);
+      out << YAML::Key << "sparsity" << YAML::Value << o.sparsity << YAML::EndMap;
+    }
+    out << YAML::EndSeq;
+  }
+  out << YAML::Key << "seed" << YAML::Value << line.seed << YAML::EndMap;
+}
+
+void emit(YAML::Emitter& out, const QuantizeLine& line) {
+  out << YAML::BeginMap << YAML::Key << "weights" << YAML::Value << line.weights;
+  if (line.weights == "int4") out << YAML::Key << "group_size" << YAML::Value << line.group_size;
+  if (line.requantize) out << YAML::Key << "requantize" << YAML::Value << true;
+  out << YAML::Key << "activations" << YAML::Value << line.activations;
+  if (!line.dataset.empty()) {
+    out << YAML::Key << "dataset" << YAML::Value << line.dataset << YAML::Key << "method" << YAML::Value << line.method;
+    if (line.method == "percentile") out << YAML::Key << "percentile" << YAML::Value << line.percentile;
+    out << YAML::Key << "num_calibration_samples" << YAML::Value << line.num_calibration_samples;
+    if (line.resize) out << YAML::Key << "resize" << YAML::Value << line.resize;
+    if (line.crop) out << YAML::Key << "crop" << YAML::Value << line.crop;
+    if (!line.mean.empty()) out << YAML::Key << "mean" << YAML::Value << YAML::Flow << line.mean;
+    if (!line.deviation.empty()) out << YAML::Key << "std" << YAML::Value << YAML::Flow << line.deviation;
+  }
+  emit_names(out, "targets", line.targets);
+  emit_names(out, "ignore", line.ignore);
+  emit_names(out, "include", line.include);
+  out << YAML::EndMap;
+}
+
 }  // namespace
 
 Recipe parse_recipe(const std::string& yaml, const std::string& name) {
@@ -171,27 +245,18 @@ std::string to_yaml(const Recipe& recipe) {
   YAML::Emitter out;
   out << YAML::BeginMap << YAML::Key << "stages" << YAML::Value << YAML::BeginSeq;
   for (auto& stage : recipe.stages) {
-    out << YAML::BeginMap << YAML::Key << "name" << YAML::Value << stage.name << YAML::Key << "prune" << YAML::Value << YAML::BeginSeq;
-    for (auto& line : stage.prune) {
-      out << YAML::BeginMap << YAML::Key << "criterion" << YAML::Value << line.criterion;
-      if (line.sparsity) out << YAML::Key << "sparsity" << YAML::Value << *line.sparsity;
-      out << YAML::Key << "pattern" << YAML::Value << line.pattern << YAML::Key << "allocation" << YAML::Value << line.allocation;
-      out << YAML::Key << "norm" << YAML::Value << line.norm;
-      emit_names(out, "targets", line.targets);
-      emit_names(out, "ignore", line.ignore);
-      emit_names(out, "include", line.include);
-      if (!line.overrides.empty()) {
-        out << YAML::Key << "overrides" << YAML::Value << YAML::BeginSeq;
-        for (auto& o : line.overrides) {
-          out << YAML::BeginMap;
-          emit_names(out, "targets", o.targets);
-          out << YAML::Key << "sparsity" << YAML::Value << o.sparsity << YAML::EndMap;
-        }
-        out << YAML::EndSeq;
-      }
-      out << YAML::Key << "seed" << YAML::Value << line.seed << YAML::EndMap;
+    out << YAML::BeginMap << YAML::Key << "name" << YAML::Value << stage.name;
+    if (!stage.prune.empty()) {
+      out << YAML::Key << "prune" << YAML::Value << YAML::BeginSeq;
+      for (auto& line : stage.prune) emit(out, line);
+      out << YAML::EndSeq;
     }
-    out << YAML::EndSeq << YAML::EndMap;
+    if (!stage.quantize.empty()) {
+      out << YAML::Key << "quantize" << YAML::Value << YAML::BeginSeq;
+      for (auto& line : stage.quantize) emit(out, line);
+      out << YAML::EndSeq;
+    }
+    out << YAML::EndMap;
   }
   out << YAML::EndSeq << YAML::EndMap;
   return std::string(out.c_str()) + "\n";

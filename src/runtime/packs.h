@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "kernels/conv.h"
+#include "runtime/rounding.h"
 #include "runtime/session.h"
 
 namespace lacuna {
@@ -15,16 +16,26 @@ class PackStore {
   PackStore(const Graph& graph, const SessionOptions& options) : graph_(graph), options_(options) {}
 
   // The weight of a linear node for calls of `tokens` tokens. Throws what loading the weight throws.
-  std::shared_ptr<const kernels::PackedLinear> linear(const Node& node, int64_t tokens);
+  template <class Packed>
+  struct Pack {
+    std::shared_ptr<const Packed> packed;
+    bool rounds = false;  // the kernel rounds its input; if not and a rounding was asked for, the caller does
+    std::shared_ptr<const std::vector<int32_t>> row_sums = {};   // conv_of_codes: of the codes
+    std::shared_ptr<const std::vector<float>> weight_sums = {};  // linear: of the weights of each row, if the rounding has a zero point
+  };
+  Pack<kernels::PackedLinear> linear(const Node& node, int64_t tokens, const InputRounding& rounding = {});
   // The weight of a conv node; `geometry` holds all but the weight's own properties.
-  std::shared_ptr<const kernels::PackedConv> conv(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w);
+  Pack<kernels::PackedConv> conv(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w,
+                                 const InputRounding& rounding = {});
+  // The same for a kernel that takes codes; nothing is packed if none accepts the problem or the weight has no codes that it takes.
+  Pack<kernels::PackedConv> conv_of_codes(const Node& node, kernels::ConvProblem geometry, const InputRounding& rounding);
 
   const std::vector<PlanLine>& plan() const { return plan_; }
   int64_t packed_bytes() const;
 
  private:
   struct Matrix;  // a weight decoded for packing
-  std::shared_ptr<const Matrix> decoded(const Node& node);
+  std::shared_ptr<const Matrix> decoded(const Node& node, bool with_codes = false);
   void add_line(const Node& node, const Matrix& matrix, std::string problem, std::string_view kernel, bool sparse, int64_t bytes, std::string reason);
 
   const Graph& graph_;
@@ -33,7 +44,13 @@ class PackStore {
   // By weight, and kernel or geometry.
   std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedLinear>> linears_;
   std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedConv>> convs_;
-  std::map<std::pair<WeightId, std::string>, std::string> chosen_;  // kernel by weight and problem
+  struct Chosen {
+    std::string packed;  // in linears_ or convs_
+    bool rounds = false;
+    std::shared_ptr<const std::vector<int32_t>> row_sums = {};
+    std::shared_ptr<const std::vector<float>> weight_sums = {};
+  };
+  std::map<std::pair<WeightId, std::string>, Chosen> chosen_;  // by weight and problem
   std::vector<PlanLine> plan_;
 };
 

@@ -30,7 +30,7 @@ class Pattern {
   // `inner` stretch, is cut off there and counts as one unit.
   virtual int64_t unit_rows(int64_t rows) const { return rows; }
   virtual int64_t unit_cols(int64_t cols, int64_t /*inner*/) const { return cols; }
-  // Scores of units from scores of weights: the L1 norm (sum) or L2 (root of the sum of squares), summed in f64. A negative score marks a
+  // Scores of units from scores of weights: the L1 norm (mean) or L2 (root of the mean square), summed in f64. A negative score marks a
   // weight that is already removed: it adds nothing, and a unit of only such weights scores -1, below all others.
   // Shapes: scores [rows, cols] -> [unit_rows, unit_cols] f32.
   virtual Tensor unit_scores(ConstMatrixRef scores, int64_t inner, bool l2) const;

@@ -3,10 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <filesystem>
 #include <numeric>
+#include <thread>
 
+#include "base/parallel.h"
 #include "sparse/select.h"
 #include "sparse/testing.h"
 
@@ -129,7 +133,8 @@ TEST(Patterns, BlocksKeepTheBestUnits) {
                   sum += l2 ? std::pow(double(scores.at(i, j)), 2) : double(scores.at(i, j));
                   members.back().emplace_back(i, j);
                 }
-              units.push_back(float(l2 ? std::sqrt(sum) : sum));
+              double mean = sum / double(members.back().size());  // so that a block cut off at an edge is not taken for its size
+              units.push_back(float(l2 ? std::sqrt(mean) : mean));
             }
         ASSERT_EQ(int64_t(units.size()), pattern->unit_rows(18) * pattern->unit_cols(cols, inner));
         auto kept = int64_t(units.size()) / 3;
@@ -140,6 +145,26 @@ TEST(Patterns, BlocksKeepTheBestUnits) {
           for (auto [r, c] : members[u])
             ASSERT_EQ(mask.kept(r, c), expected[u]) << pattern->name() << " l2=" << l2 << " cols=" << cols << " at " << r << "," << c;
       }
+}
+
+TEST(Patterns, DenormalScoresKeepTheirOrderWhateverTheThreadDoesWithThem) {
+  const int64_t rows = 600, cols = 1000;  // several tiles
+  std::vector<float> values(size_t(rows * cols));
+  for (size_t i = 0; i < values.size(); i++) values[i] = std::bit_cast<float>(uint32_t((i * 7919) % 8000000));  // below 2^23: denormal
+  Scores scores{rows, cols, values};
+  int before = thread_count();
+  Mask masks[2];
+  for (int flushed = 0; flushed < 2; flushed++) {
+    set_thread_count(2);
+    auto select = [&] { masks[flushed] = keep_best(scores, rows * cols / 2); };
+    if (!flushed)
+      select();
+    else
+      std::thread([&] { flush_denormals(), select(); }).join();
+  }
+  set_thread_count(before);
+  EXPECT_EQ(masks[0].count_kept(), rows * cols / 2);
+  for (int64_t r = 0; r < rows; r++) ASSERT_TRUE(std::ranges::equal(masks[0].row(r), masks[1].row(r))) << r;
 }
 
 TEST(Patterns, RemovedWeightsAddNothingToTheirBlock) {

@@ -11,9 +11,12 @@ namespace lacuna {
 
 // Unsigned numbers in the order of the scores; -0 equals 0, a NaN is the lowest of all.
 inline uint32_t order_key(float score) {
-  if (score != score) return 0;
-  auto bits = std::bit_cast<uint32_t>(score + 0.0f);
-  return bits >> 31 ? ~bits : bits | 0x80000000u;
+  // In integers: where denormals are flushed to zero, comparisons of floats would depend on the thread's mode.
+  constexpr uint32_t kSign = 0x80000000u, kInfinity = 0x7f800000u;
+  auto bits = std::bit_cast<uint32_t>(score);
+  if ((bits & ~kSign) > kInfinity) return 0;
+  if (bits == kSign) bits = 0;
+  return bits & kSign ? ~bits : bits | kSign;
 }
 
 // Keeps the scores above `key`, and the first `ties` of those equal to it.

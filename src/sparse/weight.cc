@@ -20,40 +20,77 @@ class InMemory : public WeightSource {
   WeightData data_;
 };
 
-// Code of element i of a row that starts at `row` elements (nibbles: rows of `cols` elements start on a byte).
+float nibble(DType type, std::byte pair, int64_t half) {
+  int code = (int(pair) >> (half * 4)) & 15;
+  return float(type == DType::kS4 && code >= 8 ? code - 16 : code);
+}
+
+// Code of one element (nibbles: rows of the last dimension start on a byte).
 float code_at(const Tensor& values, int64_t offset) {
   const std::byte* raw = values.raw();
   DType type = values.dtype();
   if (bits_of(type) == 4) {
     int64_t cols = values.shape().empty() ? 1 : values.shape().back(), row_bytes = (cols + 1) / 2;
     int64_t row = offset / cols, col = offset % cols;
-    int nibble = (int(raw[row * row_bytes + col / 2]) >> (col % 2 * 4)) & 15;
-    return float(type == DType::kS4 && nibble >= 8 ? nibble - 16 : nibble);
+    return nibble(type, raw[row * row_bytes + col / 2], col % 2);
   }
   float out;
   convert_to_f32(type, raw + offset * (bits_of(type) / 8), 1, &out);
   return out;
 }
 
-struct ScaleReader {
-  const Encoding& encoding;
-  Tensor scales, zero_points, minima;
-  int64_t groups_per_row;
+// The codes of one row of the matrix view.
+void row_codes(const Tensor& values, const MatrixView& view, int64_t row, float* out) {
+  DType type = values.dtype();
+  if (view.identity() && bits_of(type) >= 8) {
+    convert_to_f32(type, values.raw() + row * view.cols * (bits_of(type) / 8), view.cols, out);
+  } else if (view.identity() && values.rank() == 2) {
+    const std::byte* pairs = values.raw() + row * ((view.cols + 1) / 2);
+    for (int64_t c = 0; c < view.cols; c++) out[c] = nibble(type, pairs[c / 2], c % 2);
+  } else {
+    for (int64_t c = 0; c < view.cols; c++) out[c] = code_at(values, view.offset(row, c));
+  }
+}
 
-  ScaleReader(const Encoding& e, const WeightData& data, int64_t cols) : encoding(e), groups_per_row(e.group ? (cols + e.group - 1) / e.group : 1) {
-    if (e.granularity == Encoding::Granularity::kNone) return;
-    scales = data.scales.to(DType::kF32);
-    if (e.has_zero_points) zero_points = bits_of(data.zero_points.dtype()) == 4 ? data.zero_points : data.zero_points.to(DType::kF32);
-    if (e.has_minima) minima = data.minima.to(DType::kF32);
-  }
-  float apply(float code, int64_t row, int64_t col) const {
+// Turns the codes of rows [first, first + count) into values. Only the scales of these rows are converted: callers go row by row.
+class RowScales {
+ public:
+  RowScales(const Encoding& e, const WeightData& data, int64_t first, int64_t count, int64_t cols) : encoding_(e), cols_(cols) {
     using enum Encoding::Granularity;
-    if (encoding.granularity == kNone) return code;
-    int64_t i = encoding.granularity == kTensor ? 0 : encoding.granularity == kRow ? row : row * groups_per_row + col / encoding.group;
-    float zero = encoding.has_zero_points ? code_at(zero_points, i) : 0;
-    float value = (code - zero) * scales.data<float>()[size_t(i)];
-    return encoding.has_minima ? value + minima.data<float>()[size_t(i)] : value;
+    if (e.granularity == kNone) return;
+    group_ = e.granularity == kGroup ? e.group : std::max<int64_t>(cols, 1);
+    groups_ = (cols + group_ - 1) / group_;
+    bool shared = e.granularity == kTensor;
+    int64_t begin = shared ? 0 : first * groups_, n = shared ? 1 : count * groups_;
+    row_stride_ = shared ? 0 : groups_;
+    scales_ = part(data.scales, begin, n);
+    if (e.has_zero_points) zero_points_ = part(data.zero_points, begin, n);
+    if (e.has_minima) minima_ = part(data.minima, begin, n);
   }
+  // `row` counts from `first`.
+  void apply(int64_t row, float* values) const {
+    for (int64_t g = 0; g < groups_; g++) {
+      size_t i = size_t(row * row_stride_ + g);
+      float zero = encoding_.has_zero_points ? zero_points_[i] : 0, scale = scales_[i];
+      int64_t end = std::min(cols_, (g + 1) * group_);
+      for (int64_t c = g * group_; c < end; c++) values[c] = (values[c] - zero) * scale;
+      if (encoding_.has_minima)
+        for (int64_t c = g * group_; c < end; c++) values[c] += minima_[i];
+    }
+  }
+
+ private:
+  static std::vector<float> part(const Tensor& tensor, int64_t begin, int64_t n) {
+    std::vector<float> out(static_cast<size_t>(n));
+    if (bits_of(tensor.dtype()) >= 8)
+      convert_to_f32(tensor.dtype(), tensor.raw() + begin * (bits_of(tensor.dtype()) / 8), n, out.data());
+    else
+      for (int64_t i = 0; i < n; i++) out[size_t(i)] = code_at(tensor, begin + i);
+    return out;
+  }
+  const Encoding& encoding_;
+  int64_t cols_, group_ = 0, groups_ = 0, row_stride_ = 0;
+  std::vector<float> scales_, zero_points_, minima_;
 };
 
 }  // namespace
@@ -95,18 +132,13 @@ std::shared_ptr<const WeightSource> in_memory(WeightData data) { return std::mak
 
 void decode_rows(const Weight& weight, const WeightData& data, int64_t first, int64_t count, float* out) {
   MatrixView view(weight.layout, weight.shape);
-  ScaleReader reader(weight.encoding, data, view.cols);
-  bool plain = weight.encoding.granularity == Encoding::Granularity::kNone;
-  for (int64_t r = 0; r < count; r++) {
-    int64_t row = first + r;
-    float* row_out = out + r * view.cols;
-    if (plain && view.identity())
-      convert_to_f32(data.values.dtype(), data.values.raw() + row * view.cols * (bits_of(data.values.dtype()) / 8), view.cols, row_out);
-    else
-      for (int64_t c = 0; c < view.cols; c++) row_out[c] = reader.apply(code_at(data.values, view.offset(row, c)), row, c);
+  RowScales scales(weight.encoding, data, first, count, view.cols);
+  for (int64_t r = 0; r < count; r++, out += view.cols) {
+    row_codes(data.values, view, first + r, out);
+    scales.apply(r, out);
     if (data.mask)
       for (int64_t c = 0; c < view.cols; c++)
-        if (!data.mask->kept(row, c)) row_out[c] = 0;
+        if (!data.mask->kept(first + r, c)) out[c] = 0;
   }
 }
 
@@ -116,11 +148,15 @@ Tensor decode_f32(const Weight& weight, const WeightData& data) {
   auto values = out.mutable_data<float>();
   if (weight.layout == MatrixLayout::kNone) {
     LACUNA_ASSERT(weight.encoding.granularity == Encoding::Granularity::kTensor && !data.mask);
-    ScaleReader reader(weight.encoding, data, 1);
-    for (int64_t i = 0; i < out.size(); i++) values[size_t(i)] = reader.apply(code_at(data.values, i), 0, 0);
+    for (int64_t i = 0; i < out.size(); i++) values[size_t(i)] = code_at(data.values, i);
+    RowScales(weight.encoding, data, 0, 1, out.size()).apply(0, values.data());
     return out;
   }
   MatrixView view(weight.layout, weight.shape);
+  if (view.identity()) {
+    decode_rows(weight, data, 0, view.rows, values.data());
+    return out;
+  }
   std::vector<float> row(size_t(view.cols));
   for (int64_t r = 0; r < view.rows; r++) {
     decode_rows(weight, data, r, 1, row.data());

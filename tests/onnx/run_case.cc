@@ -63,20 +63,22 @@ std::optional<std::string> run_data_set(Session& session, const fs::path& folder
 
 CaseResult run_case(const fs::path& directory, Executor executor, const CaseTolerance& tolerance, const fs::path& scratch) {
   using Status = CaseResult::Status;
+  int opset = 0;
   try {
     auto graph = read_onnx(directory / "model.onnx");
+    opset = std::stoi(graph->metadata.at("onnx.opset"));
     if (!scratch.empty()) {
       write_onnx(*graph, scratch);
       graph = read_onnx(scratch);
     }
     Session session(graph, {.executor = executor});
     for (int n = 0; fs::exists(directory / cat("test_data_set_", n)); n++)
-      if (auto problem = run_data_set(session, directory / cat("test_data_set_", n), tolerance)) return {Status::kFailed, *problem};
-    return {Status::kPassed, ""};
+      if (auto problem = run_data_set(session, directory / cat("test_data_set_", n), tolerance)) return {Status::kFailed, *problem, opset};
+    return {Status::kPassed, "", opset};
   } catch (const Unsupported& e) {
-    return {Status::kUnsupported, e.what()};
+    return {Status::kUnsupported, e.what(), opset};
   } catch (const std::exception& e) {
-    return {Status::kFailed, e.what()};
+    return {Status::kFailed, e.what(), opset};
   }
 }
 

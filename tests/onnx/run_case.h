@@ -13,6 +13,7 @@ namespace lacuna::testing {
 struct CaseResult {
   enum class Status { kPassed, kFailed, kUnsupported } status;
   std::string message;
+  int opset = 0;  // 0: not imported
 };
 
 struct CaseTolerance {

@@ -8,11 +8,13 @@
 namespace lacuna::ops {
 namespace {
 
-// x [..., in], weight [out, in] or [in, out], bias [out] -> [..., out]
+// x [..., in], weight [out, in] or [in, out], bias [out] -> [..., out]; with activations = s8 x is rounded per token first
 void linear(InferContext& context) {
   const Fact& x = context.input(0);
   expect_rank(context, 0, 1, true);
   expect_rank(context, 1, 2);
+  if (std::string rounded = context.attributes().text("activations", ""); !rounded.empty() && rounded != "s8")
+    context.fail(cat("attribute 'activations' is '", rounded, "', wanted s8"));
   bool in_out = linear_is_in_out(context.graph(), context.node());
   const SymShape* weight = context.shape(1);
   if (!x.shape || !weight) return context.set(0, x.dtype, std::nullopt);
@@ -128,7 +130,7 @@ void einsum(InferContext& context) {
 }
 
 const OpSchema kSchemas[] = {
-    {Op::linear, 2, 3, 1, 1, {"transposed"}, linear},
+    {Op::linear, 2, 3, 1, 1, {"transposed", "activations"}, linear},
     {Op::matmul, 2, 2, 1, 1, {"transpose_a", "transpose_b", "scale"}, matmul},
     {Op::embedding, 2, 2, 1, 1, {}, embedding},
     {Op::einsum, 1, -1, 1, 1, {"equation"}, einsum},

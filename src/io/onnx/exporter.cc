@@ -212,11 +212,17 @@ std::optional<std::vector<int64_t>> Lowering::constants(size_t i) const {
 }
 
 std::string Lowering::add(const std::string& type, std::vector<std::string> inputs, std::map<std::string, AttributeValue> attributes) {
+  return add_results(type, std::move(inputs), 1, std::move(attributes))[0];
+}
+
+std::vector<std::string> Lowering::add_results(const std::string& type, std::vector<std::string> inputs, size_t count,
+                                               std::map<std::string, AttributeValue> attributes) {
   while (!inputs.empty() && inputs.back().empty()) inputs.pop_back();
   std::string name = exporter_.unique_node(cat(node_.name, "/", type, "_", ++added_));
-  std::string output = exporter_.unique_value(name + "_output");
-  exporter_.model_.nodes.push_back({type, std::move(name), "", std::move(inputs), {output}, std::move(attributes)});
-  return output;
+  std::vector<std::string> outputs;
+  for (size_t i = 0; i < count; i++) outputs.push_back(exporter_.unique_value(i ? cat(name, "_output_", i) : name + "_output"));
+  exporter_.model_.nodes.push_back({type, std::move(name), "", std::move(inputs), outputs, std::move(attributes)});
+  return outputs;
 }
 
 void Lowering::finish(const std::string& type, std::vector<std::string> inputs, std::map<std::string, AttributeValue> attributes) {

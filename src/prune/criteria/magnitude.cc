@@ -14,7 +14,7 @@ Tensor score(ConstMatrixRef weight, const CriterionContext&) {
 }  // namespace
 
 Criterion magnitude_criterion() {
-  return {"magnitude", "|w|; the L1 or L2 norm of a block", "Han et al. 2015, arXiv:1506.02626", Needs::kNone, score};
+  return {"magnitude", "|w|; the mean or root mean square of a block", "Han et al. 2015, arXiv:1506.02626", Needs::kNone, score};
 }
 
 }  // namespace lacuna

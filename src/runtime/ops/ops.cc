@@ -12,9 +12,9 @@ std::optional<std::vector<int64_t>> OpContext::integers(size_t i) const {
   return elements ? constant_shape(*elements) : std::nullopt;
 }
 
-std::shared_ptr<RopeTables> OpContext::rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor) const {
-  auto& tables = tables_.rope[{positions, frequencies, factor}];
-  if (!tables) tables = std::make_shared<RopeTables>(frequencies, factor);
+std::shared_ptr<RopeTables> OpContext::rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor, bool interleaved) const {
+  auto& tables = tables_.rope[{positions, frequencies, factor, interleaved}];
+  if (!tables) tables = std::make_shared<RopeTables>(frequencies, factor, interleaved);
   return tables;
 }
 
@@ -24,6 +24,8 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::matmul: return compile_matmul(context);
     case Op::embedding: return compile_embedding(context);
     case Op::conv: return compile_conv(context);
+    case Op::quantize: return compile_quantize(context);
+    case Op::dequantize: return compile_dequantize(context);
     case Op::attention: return compile_attention(context);
     case Op::rope: return compile_rope(context);
     case Op::layer_norm: return compile_layer_norm(context);

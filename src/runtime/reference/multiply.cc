@@ -3,10 +3,11 @@
 
 #include "base/parallel.h"
 #include "runtime/reference/support.h"
+#include "runtime/rounding.h"
 
 namespace lacuna::reference {
 
-// y[t, o] = sum_i x[t, i] w[o, i] + b[o]
+// y[t, o] = sum_i x[t, i] w[o, i] + b[o]; with activations = s8, x is what its codes stand for.
 void linear(const OpCall& call) {
   const Tensor &x = call.in(0), &weight = call.in(1);
   const Weight* source = call.context.graph ? call.context.graph->weight_of(call.node.inputs[1]) : nullptr;
@@ -19,6 +20,12 @@ void linear(const OpCall& call) {
   Tensor& y = call.make(0, DType::kF32, shape);
   const float *xs = elements<float>(x), *ws = elements<float>(weight);
   int64_t tokens = in ? x.size() / in : element_count(shape) / std::max<int64_t>(out, 1);
+  std::vector<float> rounded;
+  if (InputRounding rounding = rounding_of(call.node)) {
+    rounded.resize(size_t(x.size()));
+    round_tokens(rounding, xs, tokens, in, rounded.data());
+    xs = rounded.data();
+  }
   parallel_for(out, [&](int64_t o) {
     for (int64_t t = 0; t < tokens; t++) {
       double sum = bias ? bias[o] : 0;

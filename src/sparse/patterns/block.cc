@@ -1,5 +1,5 @@
 // block:RxC: blocks of R rows and C columns are kept or removed as one. Blocks restart every `inner` columns; a block that reaches over the last
-// rows or the end of a stretch is cut off there and is a unit like any other.
+// rows or the end of a stretch is cut off there and is a unit like any other, ranked by its mean so that its size does not decide.
 #include <charconv>
 #include <cmath>
 
@@ -42,7 +42,8 @@ class Block : public Pattern {
         for (int64_t r = i * rows_; r < std::min(scores.rows, (i + 1) * rows_); r++)
           for (float s : scores.row(r).subspan(size_t(col), size_t(width)))
             if (!(s < 0)) sum += l2 ? double(s) * double(s) : double(s), present = true;
-        units[i * out.dim(1) + j] = present ? float(l2 ? std::sqrt(sum) : sum) : -1;
+        double mean = sum / double((std::min(scores.rows, (i + 1) * rows_) - i * rows_) * width);
+        units[i * out.dim(1) + j] = present ? float(l2 ? std::sqrt(mean) : mean) : -1;
       });
     });
     return out;

@@ -10,12 +10,18 @@ namespace {
 // The weight as the product's type: a file may keep weights in halves and compute in floats.
 std::string weight_as(Lowering& l, size_t i, DType wanted) { return l.has(i) ? l.cast(l.input(i), l.dtype(i), wanted) : ""; }
 
+// x as its codes stand for it. ONNX rounds the whole tensor with one scale, where the Graph has one per token.
+std::string rounded(Lowering& l, const std::string& x) {
+  std::vector<std::string> codes = l.add_results("DynamicQuantizeLinear", {x}, 3);
+  return l.add("DequantizeLinear", codes);
+}
+
 // Gemm for a matrix with bias; else MatMul by the weight, transposed if it lies [out, in], and Add.
 void linear(Lowering& l) {
   const Weight* weight = l.weight(1);
   bool in_out = weight ? weight->layout == MatrixLayout::kInOut : l.attributes().integer("transposed", 0) != 0;
   DType type = l.dtype(0);
-  std::string x = l.input(0), w = weight_as(l, 1, type), bias = weight_as(l, 2, type);
+  std::string x = l.attributes().has("activations") ? rounded(l, l.input(0)) : l.input(0), w = weight_as(l, 1, type), bias = weight_as(l, 2, type);
   bool matrix = l.rank(0) == 2;
   if (matrix && (!bias.empty() || !in_out)) return l.finish("Gemm", {x, w, bias}, {{"transB", int64_t(in_out ? 0 : 1)}});
   if (!in_out) w = l.transpose(w, {1, 0});

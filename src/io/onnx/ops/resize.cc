@@ -1,6 +1,9 @@
-// Resampling. Upsample 7 (scales an attribute) and 9 (an input) and Resize 10 take source pixel floor(x / scale) and no half
-// pixels. Resize 11 has roi, scales and sizes as inputs (the unused ones empty); 13 makes them optional; 18 adds antialias, axes and
-// keep_aspect_ratio_policy; 19 adds half_pixel_symmetric. GridSample: 16 says bilinear and bicubic, 20 linear and cubic.
+// Resampling. Upsample 7 (scales an attribute) and 9 (an input) and Resize 10 take no half pixels; the nearest one is source pixel
+// floor(x / scale) of an axis that grows and, as ONNX Runtime has it, ceil(x / scale) of one that shrinks. Resize 11 has roi, scales and sizes as
+// inputs (the unused ones empty); 13 makes them optional; 18 adds antialias, axes and keep_aspect_ratio_policy; 19 adds half_pixel_symmetric.
+// GridSample: 16 says bilinear and bicubic, 20 linear and cubic.
+#include <algorithm>
+
 #include "base/cat.h"
 #include "io/onnx/importer.h"
 
@@ -16,8 +19,19 @@ ValueId resize_plainly(OpContext& context, ValueId scales) {
   std::string mode = context.text("mode", "nearest");
   if (mode == "bilinear" || mode == "trilinear") mode = "linear";
   if (mode != "nearest" && mode != "linear") context.unsupported("mode = " + mode);
-  Attributes attributes = with({{"mode", mode}, {"coordinate_transformation_mode", "asymmetric"}, {"nearest_mode", "floor"}});
-  return context.add(Op::resize, {context.required(0), kNoValue, scales}, attributes);
+  auto resized = [&](ValueId x, ValueId by, const char* nearest, std::string_view suffix) {
+    Attributes attributes = with({{"mode", mode}, {"coordinate_transformation_mode", "asymmetric"}, {"nearest_mode", nearest}});
+    return context.add(Op::resize, {x, kNoValue, by}, attributes, suffix);
+  };
+  ValueId x = context.required(0);
+  auto known = context.numbers_of(scales);
+  auto any = [&](auto is) { return known && std::any_of(known->begin(), known->end(), is); };
+  bool shrinks = any([](double s) { return s < 1; }), grows = any([](double s) { return s > 1; });
+  if (mode == "linear" || (known && !shrinks)) return resized(x, scales, "floor", "");
+  if (known && !grows) return resized(x, scales, "ceil", "");
+  ValueId one = context.scalar(1, DType::kF32, "one");
+  ValueId shrunk = resized(x, context.add(Op::minimum, {scales, one}, {}, "shrinking"), "ceil", "shrunk");
+  return resized(shrunk, context.add(Op::maximum, {scales, one}, {}, "growing"), "floor", "");
 }
 
 void expect_one_of(OpContext& context, const char* name, const std::string& value, std::initializer_list<const char*> known) {

@@ -1,0 +1,118 @@
+#!/usr/bin/env python3
+"""Writes dense benchmark models with random weights as ONNX (opset 13, batch left open): models.py OUT [NAME...]
+
+resnet50: batch norm folded, 224 x 224. bert: 12 layers of 768, 128 tokens. minilm: 6 layers of 384, 128 tokens.
+Random weights time like trained ones: no kernel looks at a value other than zero.
+"""
+import pathlib
+import sys
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+
+class Builder:
+    """Collects the nodes and weights of one graph; a call adds a node and gives the name of its result."""
+
+    def __init__(self):
+        self.nodes, self.weights = [], []
+        self.random = np.random.default_rng(7)
+
+    def weight(self, values, name=None):
+        name = name or f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(values), name))
+        return name
+
+    def gaussian(self, *shape, deviation, name=None):
+        return self.weight(self.random.standard_normal(shape, dtype=np.float32) * np.float32(deviation), name)
+
+    def scalar(self, value):
+        return self.weight(np.float32(value))
+
+    def __call__(self, op, *inputs, **attributes):
+        result = f"{op}_{len(self.nodes)}"
+        self.nodes.append(helper.make_node(op, list(inputs), [result], result, **attributes))
+        return result
+
+    def save(self, path, inputs, output, shape):
+        result = helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)
+        graph = helper.make_graph(self.nodes, path.stem, inputs, [result], self.weights)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+
+
+def resnet50(path):
+    g = Builder()
+    count = 0
+
+    def conv(x, channels, out, size, stride=1, relu=True):
+        nonlocal count
+        count += 1
+        fan_in = channels * size * size
+        w = g.gaussian(out, channels, size, size, deviation=(2 / fan_in) ** 0.5, name=f"conv{count}.weight")
+        b = g.gaussian(out, deviation=0.1, name=f"conv{count}.bias")
+        y = g("Conv", x, w, b, kernel_shape=[size] * 2, strides=[stride] * 2, pads=[size // 2] * 4)
+        return g("Relu", y) if relu else y
+
+    x = conv("input", 3, 64, 7, 2)
+    x = g("MaxPool", x, kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4)
+    channels = 64
+    for stage, blocks in enumerate((3, 4, 6, 3)):
+        width = 64 << stage
+        for block in range(blocks):
+            stride = 2 if stage > 0 and block == 0 else 1
+            y = conv(conv(x, channels, width, 1), width, width, 3, stride)
+            y = conv(y, width, 4 * width, 1, relu=False)
+            skip = conv(x, channels, 4 * width, 1, stride, relu=False) if block == 0 else x
+            x, channels = g("Relu", g("Add", y, skip)), 4 * width
+    x = g("Flatten", g("GlobalAveragePool", x))
+    x = g("Gemm", x, g.gaussian(1000, 2048, deviation=0.02, name="fc.weight"), g.weight(np.zeros(1000, np.float32), "fc.bias"), transB=1)
+    image = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["batch", 3, 224, 224])
+    g.save(path, [image], x, ["batch", 1000])
+
+
+def encoder(path, layers, width, heads, inner, vocabulary=30522, tokens=128):
+    g = Builder()
+    split = g.weight(np.array([0, 0, heads, width // heads]))
+    join = g.weight(np.array([0, 0, width]))
+    depth = g.scalar((width // heads) ** 0.5)
+
+    def norm(x):
+        centred = g("Sub", x, g("ReduceMean", x, axes=[-1]))
+        variance = g("ReduceMean", g("Pow", centred, g.scalar(2)), axes=[-1])
+        y = g("Div", centred, g("Sqrt", g("Add", variance, g.scalar(1e-12))))
+        return g("Add", g("Mul", y, g.weight(np.ones(width, np.float32))), g.weight(np.zeros(width, np.float32)))
+
+    def linear(x, columns, rows, name):
+        w = g.gaussian(columns, rows, deviation=columns**-0.5, name=name + ".weight")
+        return g("Add", g("MatMul", x, w), g.weight(np.zeros(rows, np.float32), name + ".bias"))
+
+    x = g("Gather", g.gaussian(vocabulary, width, deviation=0.5, name="embeddings.words"), "input_ids")
+    x = norm(g("Add", x, g.gaussian(1, tokens, width, deviation=0.1, name="embeddings.positions")))
+    mask = g("Unsqueeze", g("Cast", "attention_mask", to=TensorProto.FLOAT), g.weight(np.array([1, 2])))
+    mask = g("Mul", g("Sub", g.scalar(1), mask), g.scalar(-1e4))
+    for layer in range(layers):
+        name = f"layers.{layer}."
+        q, k, v = (g("Reshape", linear(x, width, width, name + part), split) for part in ("query", "key", "value"))
+        scores = g("MatMul", g("Transpose", q, perm=[0, 2, 1, 3]), g("Transpose", k, perm=[0, 2, 3, 1]))
+        shares = g("Softmax", g("Add", g("Div", scores, depth), mask), axis=-1)
+        mixed = g("Transpose", g("MatMul", shares, g("Transpose", v, perm=[0, 2, 1, 3])), perm=[0, 2, 1, 3])
+        x = norm(g("Add", linear(g("Reshape", mixed, join), width, width, name + "output"), x))
+        y = linear(x, width, inner, name + "up")
+        y = g("Mul", g("Mul", y, g("Add", g("Erf", g("Div", y, g.scalar(2**0.5))), g.scalar(1))), g.scalar(0.5))
+        x = norm(g("Add", linear(y, inner, width, name + "down"), x))
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["batch", tokens]) for n in ("input_ids", "attention_mask")]
+    g.save(path, inputs, x, ["batch", tokens, width])
+
+
+MODELS = {
+    "resnet50": resnet50,
+    "bert": lambda path: encoder(path, layers=12, width=768, heads=12, inner=3072),
+    "minilm": lambda path: encoder(path, layers=6, width=384, heads=12, inner=1536),
+}
+
+if __name__ == "__main__":
+    out = pathlib.Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    for name in sys.argv[2:] or MODELS:
+        MODELS[name](out / f"{name}.onnx")

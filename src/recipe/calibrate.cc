@@ -1,0 +1,70 @@
+#include "recipe/calibrate.h"
+
+#include <algorithm>
+#include <set>
+#include <vector>
+
+#include "base/cat.h"
+#include "evaluate/accuracy.h"
+#include "lacuna/error.h"
+#include "quantize/ranges.h"
+#include "runtime/session.h"
+
+namespace lacuna {
+namespace {
+
+constexpr int64_t kBatch = 16;
+
+// Evenly over the dataset, which is sorted by class.
+std::vector<int64_t> spread(int64_t count, int64_t wanted) {
+  int64_t n = std::min(count, wanted);
+  std::vector<int64_t> out;
+  for (int64_t i = 0; i < n; i++) out.push_back(i * count / n);
+  return out;
+}
+
+}  // namespace
+
+std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, const RoundingPlan& plan, const QuantizeLine& line,
+                                   std::map<std::string, std::string>& settings, Progress* progress) {
+  ImagePreprocessing how = image_preprocessing(*graph, line.resize, line.crop, line.mean, line.deviation);
+  std::string input = image_input(*graph);
+  ImageDataset data = read_images(line.dataset);
+  std::vector<int64_t> samples = spread(int64_t(data.images.size()), line.num_calibration_samples);
+  RangeMethod method = range_method_named(line.method);
+
+  std::set<ValueId> watched;
+  for (auto& [value, readers] : plan.readers) watched.insert(value);
+  Ranges ranges(watched);
+  Session session(graph);
+  std::set<ValueId> seen;  // in this run: a value is read by several nodes
+  bool counting = false;
+  session.set_observer([&](const Node& node, std::span<const Tensor> inputs, std::span<const Tensor>) {
+    for (size_t i = 0; i < node.inputs.size(); i++) {
+      if (!watched.contains(node.inputs[i]) || !seen.insert(node.inputs[i]).second) continue;
+      if (counting)
+        ranges.observe_counts(node.inputs[i], inputs[i]);
+      else
+        ranges.observe_largest(node.inputs[i], inputs[i]);
+    }
+  });
+  int64_t passes = method == RangeMethod::kMinMax ? 1 : 2;
+  for (int64_t pass = 0; pass < passes; pass++) {
+    counting = pass == 1;
+    for (size_t first = 0; first < samples.size(); first += kBatch) {
+      if (progress) progress->update("calibrating", pass * int64_t(samples.size()) + int64_t(first), passes * int64_t(samples.size()));
+      size_t n = std::min(size_t(kBatch), samples.size() - first);
+      seen.clear();
+      session.run({{input, image_batch(data, std::span(samples).subspan(first, n), how)}});
+    }
+  }
+  std::map<ValueId, float> scales;
+  for (ValueId value : watched) scales[value] = ranges.scale_of(value, method, line.percentile, graph->value(value).name);
+  settings = {{"dataset_hash", data.hash},
+              {"samples", cat(samples.size(), " of ", data.images.size())},
+              {"method", method == RangeMethod::kPercentile ? cat("percentile ", line.percentile) : line.method},
+              {"preprocessing", how.describe()}};
+  return scales;
+}
+
+}  // namespace lacuna

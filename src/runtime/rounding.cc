@@ -1,0 +1,43 @@
+#include "runtime/rounding.h"
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/parallel.h"
+#include "kernels/support.h"
+
+namespace lacuna {
+namespace {
+
+void round_token(const float* x, int64_t cols, float* out) {
+  std::vector<int8_t> codes(static_cast<size_t>(cols));
+  float scale = kernels::quantize_token_s8(x, cols, codes.data());
+  for (int64_t i = 0; i < cols; i++) out[i] = float(codes[size_t(i)]) * scale;
+}
+
+// The rounding trick of adding 1.5 * 2^23 holds as codes lie in [-512, 512] after clamping.
+void round_static(const InputRounding& r, const float* x, int64_t count, float* out) {
+  constexpr float kMagic = 12582912;
+  float low = float((r.type == DType::kU8 ? 0 : -128) - r.zero_point), high = float((r.type == DType::kU8 ? 255 : 127) - r.zero_point);
+  for (int64_t i = 0; i < count; i++) out[i] = (std::clamp(x[i] / r.scale, low, high) + kMagic - kMagic) * r.scale;
+}
+
+}  // namespace
+
+InputRounding rounding_of(const Node& node) {
+  InputRounding out;
+  if (node.op == Op::linear && node.attributes.text("activations", "") == "s8") out.kind = InputRounding::Kind::kPerToken;
+  return out;
+}
+
+void round_tokens(const InputRounding& rounding, const float* x, int64_t tokens, int64_t cols, float* out) {
+  parallel_for(tokens, [&](int64_t t) {
+    if (rounding.kind == InputRounding::Kind::kPerToken)
+      round_token(x + t * cols, cols, out + t * cols);
+    else
+      round_static(rounding, x + t * cols, cols, out + t * cols);
+  });
+}
+
+}  // namespace lacuna

@@ -1,0 +1,86 @@
+#include "sparse/weight.h"
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+
+#include "base/cat.h"
+
+namespace lacuna {
+namespace {
+using Granularity = Encoding::Granularity;
+
+// Codes 0, 1, 2 ... in source order, as s8.
+Weight counted(MatrixLayout layout, Shape shape, Encoding encoding, WeightData& data) {
+  std::vector<int8_t> codes(size_t(element_count(shape)));
+  for (size_t i = 0; i < codes.size(); i++) codes[i] = int8_t(i);
+  data.values = Tensor::of<int8_t>(shape, codes);
+  encoding.values = DType::kS8;
+  return {.name = "w", .shape = shape, .layout = layout, .encoding = encoding};
+}
+
+std::vector<float> rows_of(const Weight& weight, const WeightData& data, int64_t first, int64_t count) {
+  std::vector<float> out(size_t(count * MatrixView(weight.layout, weight.shape).cols));
+  decode_rows(weight, data, first, count, out.data());
+  return out;
+}
+
+TEST(DecodeRows, AConvolutionComesKernelPositionByKernelPositionInputChannelFastest) {
+  WeightData data;
+  Weight weight = counted(MatrixLayout::kConv, {2, 3, 2, 2}, {.granularity = Granularity::kTensor}, data);
+  data.scales = Tensor::of<float>({1}, std::vector<float>{1});
+  // [out, in, kh, kw] at (1, in, kh, kw) = 12 + 4 in + 2 kh + kw, in the order (kh, kw, in).
+  EXPECT_EQ(rows_of(weight, data, 1, 1), (std::vector<float>{12, 16, 20, 13, 17, 21, 14, 18, 22, 15, 19, 23}));
+}
+
+TEST(DecodeRows, ATransposedMatrixComesByOutput) {
+  WeightData data;
+  Weight weight = counted(MatrixLayout::kInOut, {3, 2}, {.granularity = Granularity::kRow, .has_zero_points = true}, data);
+  data.scales = Tensor::of<float>({2}, std::vector<float>{10, 100});
+  data.zero_points = Tensor::of<int8_t>({2}, std::vector<int8_t>{1, 2});
+  EXPECT_EQ(rows_of(weight, data, 0, 2), (std::vector<float>{-10, 10, 30, -100, 100, 300}));
+  EXPECT_EQ(rows_of(weight, data, 1, 1), (std::vector<float>{-100, 100, 300}));
+}
+
+TEST(DecodeRows, GroupsHaveTheirOwnScalesAndMinimaAndTheLastMayBeShort) {
+  WeightData data;
+  Weight weight = counted(MatrixLayout::kOutIn, {2, 5}, {.granularity = Granularity::kGroup, .group = 2, .has_minima = true}, data);
+  data.scales = Tensor::of<float>({2, 3}, std::vector<float>{1, 2, 3, 4, 5, 6});
+  data.minima = Tensor::of<float>({2, 3}, std::vector<float>{0, 0, 0, 100, 200, 300});
+  data.mask = Mask(2, 5, true);
+  data.mask->set(1, 3, false);
+  EXPECT_EQ(rows_of(weight, data, 0, 2), (std::vector<float>{0, 1, 4, 6, 12, 120, 124, 235, 0, 354}));
+  EXPECT_EQ(rows_of(weight, data, 1, 1), (std::vector<float>{120, 124, 235, 0, 354}));
+}
+
+TEST(DecodeRows, NibblesGoLowHalfFirstAndRowsStartOnAByte) {
+  Tensor codes(DType::kS4, {2, 3});
+  const uint8_t bytes[] = {0x21, 0x0f, 0xa8, 0x07};  // 1, 2, -1 | -8, -6, 7
+  std::copy_n(reinterpret_cast<const std::byte*>(bytes), 4, codes.mutable_raw());
+  WeightData data{.values = codes, .scales = Tensor::of<float>({1}, std::vector<float>{0.5f})};
+  Weight weight{
+      .name = "w", .shape = {2, 3}, .layout = MatrixLayout::kOutIn, .encoding = {.values = DType::kS4, .granularity = Granularity::kTensor}};
+  EXPECT_EQ(rows_of(weight, data, 0, 2), (std::vector<float>{0.5f, 1, -0.5f, -4, -3, 3.5f}));
+  weight.shape = {3, 2}, weight.layout = MatrixLayout::kInOut;
+  data.values = Tensor(DType::kS4, {3, 2}, codes.bytes().slice(0, 3));
+  EXPECT_EQ(rows_of(weight, data, 0, 2), (std::vector<float>{0.5f, -0.5f, -4, 1, 0, -3}));
+}
+
+TEST(DecodeRows, RowByRowCostsAboutWhatAllRowsAtOnceDo) {
+  constexpr int64_t kRows = 2048, kCols = 2048, kGroup = 32;
+  Weight weight{.name = "w",
+                .shape = {kRows, kCols},
+                .layout = MatrixLayout::kOutIn,
+                .encoding = {.values = DType::kU4, .granularity = Granularity::kGroup, .group = kGroup, .scales = DType::kF16}};
+  WeightData data{.values = Tensor(DType::kU4, {kRows, kCols}), .scales = Tensor(DType::kF16, {kRows, kCols / kGroup})};
+  auto seconds = [&](int64_t rows_per_call) {
+    auto start = std::chrono::steady_clock::now();
+    for (int64_t r = 0; r < kRows; r += rows_per_call) rows_of(weight, data, r, rows_per_call);
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  };
+  double whole = seconds(kRows);
+  EXPECT_LT(seconds(1), 10 * whole);
+}
+
+}  // namespace
+}  // namespace lacuna
