@@ -65,8 +65,12 @@ def deepsparse(a):
 
 
 def llama_cpp(a):
-    from llama_cpp import Llama
+    from llama_cpp import Llama, llama_cpp
 
+    # Without the extra buffer types: 0.3.36 dies in its AMX one (ldtilecfg), and the others do not take Q4_1.
+    defaults = llama_cpp.llama_model_default_params()
+    defaults.use_extra_bufts = False
+    llama_cpp.llama_model_default_params = lambda: defaults
     model = Llama(a.model, n_ctx=a.prompt + a.new, n_batch=512, n_ubatch=512, n_threads=a.threads, n_threads_batch=a.threads, verbose=False)
     prompt = [int(t) for t in np.random.default_rng(0).integers(10, 40000, a.prompt)]
 
@@ -98,7 +102,8 @@ def transformers(a):
 
     def decode():
         cache, token = state["cache"], torch.tensor([[1000]])
-        cache.crop(a.prompt)
+        if (extra := cache.get_seq_length() - a.prompt) > 0:
+            cache.crop(-extra)
         with torch.inference_mode():
             for _ in range(a.new):
                 model(token, past_key_values=cache, use_cache=True)

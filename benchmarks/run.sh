@@ -25,7 +25,7 @@ else
   environment onnx python3 "onnxruntime openvino openvino-bf16" onnx onnxruntime openvino numpy
   environment deepsparse "${DEEPSPARSE_PYTHON:-python3.11}" deepsparse deepsparse==1.8.0  # the last release; Python 3.8 to 3.11
   environment llama python3 llama.cpp llama-cpp-python numpy                                # compiles for this CPU
-  environment transformers python3 transformers torch transformers gguf numpy --extra-index-url https://download.pytorch.org/whl/cpu
+  environment transformers python3 transformers torch transformers gguf accelerate numpy --extra-index-url https://download.pytorch.org/whl/cpu
 fi
 
 exec python3 "$root/benchmarks/compare.py" --models "${LACUNA_BENCH_MODELS:-$root/models/bench}" --gguf "${LACUNA_MODELS:-$root/models}/SmolLM2.gguf" \

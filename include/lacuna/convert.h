@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "lacuna/progress.h"
 
@@ -17,6 +18,7 @@ struct ConvertOptions {
 struct ConvertReport {
   std::string from, to, output;
   int64_t bytes = 0, weights = 0, zeros = 0;
+  std::vector<std::string> needs_attention;  // what the output does not hold
 };
 ConvertReport convert(const std::filesystem::path& model, const std::filesystem::path& output, const ConvertOptions& options = {}, Progress* progress = nullptr);
 std::string to_json(const ConvertReport& report);

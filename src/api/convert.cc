@@ -33,9 +33,15 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
   Model model = load_model(path);
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;
+  if (!options.encoding.empty() && report.to != "gguf") throw InvalidArgument(cat("--encoding is for GGUF; the output is ", report.to));
+  bool file = report.to == "onnx" || report.to == "gguf";
+  if (file && std::filesystem::is_directory(output))
+    throw InvalidArgument(cat(output, ": is a directory; ", report.to, " is one file and does not replace it"));
   bool from_onnx = model.source_kind == ModelKind::kOnnx;
   if (report.to == "onnx") {
-    if (!from_onnx) throw Unsupported(cat("converting ", name_of(model.source_kind), " to onnx: a model is written as the kind it came from, here ", name_of(model.source_kind)));
+    if (!from_onnx)
+      throw Unsupported(
+          cat("converting ", name_of(model.source_kind), " to onnx: a model is written as the kind it came from, here ", name_of(model.source_kind)));
     write_onnx(graph, output, progress);
   } else if (report.to == "huggingface") {
     if (from_onnx) throw Unsupported("converting onnx to huggingface: a model is written as the kind it came from, here onnx");
@@ -48,6 +54,13 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
   } else {
     throw InvalidArgument(cat("--to '", report.to, "' is unknown; known: onnx, huggingface, gguf, lacuna"));
   }
+  bool rounds = std::any_of(graph.nodes().begin(), graph.nodes().end(), [](auto& node) { return node.attributes.has("activations"); });
+  if (rounds && (report.to == "huggingface" || report.to == "gguf"))
+    report.needs_attention.push_back(
+        cat("linear layers round their activations to s8, which ", report.to, " cannot say: the output runs with unrounded ones"));
+  if (rounds && report.to == "onnx")
+    report.needs_attention.push_back(
+        "linear layers round their activations per token; the output rounds them with one scale per tensor (DynamicQuantizeLinear)");
   report.bytes = bytes_of(output);
   for (auto& weight : graph.weights) {
     report.weights++;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "api/sample_inputs.h"
 #include "base/cat.h"
 #include "graph/infer.h"
 #include "io/model.h"
@@ -28,13 +29,16 @@ std::map<std::string, double> break_even(const Encoding& encoding, int64_t cols)
   return {{"bitmask", 1 / b}, {"csr", (index + 32.0 / double(cols)) / (b + index)}};
 }
 
-// Multiply-adds times two for one item, by node.
+// Multiply-adds times two for one item (a token, an image), by node. None are counted if the sizes we guess do not suit the model.
 std::vector<double> operations_by_node(const Graph& graph, const Bindings& wanted) {
-  Bindings bindings;
-  for (auto& symbol : symbols_of(graph)) bindings[symbol] = wanted.contains(symbol) ? wanted.at(symbol) : 1;
-  for (auto& [name, value] : wanted)
-    if (!bindings.contains(name)) throw InvalidArgument(cat("the model has no dimension '", name, "'; it has: ", join(symbols_of(graph))));
-  std::vector<Fact> facts = infer_facts(graph, bindings);
+  Bindings bindings = bind_symbols(graph, wanted, 1, 1);
+  std::vector<Fact> facts;
+  try {
+    facts = infer_facts(graph, bindings);
+  } catch (const InvalidData&) {
+    if (!wanted.empty()) throw;
+    return std::vector<double>(graph.nodes().size());
+  }
   std::vector<double> out(graph.nodes().size());
   auto elements = [&](ValueId id) {
     if (id == kNoValue || !facts[size_t(id)].shape) return 0.0;

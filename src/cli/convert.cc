@@ -22,6 +22,8 @@ void add_convert(CLI::App& app) {
     bar.reset();
     if (*json) std::printf("%s\n", to_json(r).c_str());
     else std::printf("%s -> %s: %lld weights, %lld zeros, %s in %s\n", r.from.c_str(), r.to.c_str(), static_cast<long long>(r.weights), static_cast<long long>(r.zeros), bytes_text(r.bytes).c_str(), r.output.c_str());
+    if (!*json)
+      for (auto& line : r.needs_attention) std::printf("needs attention: %s\n", line.c_str());
   });
 }
 

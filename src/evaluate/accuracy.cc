@@ -1,6 +1,7 @@
 #include "evaluate/accuracy.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "base/cat.h"
@@ -15,17 +16,23 @@ std::string image_input(const Graph& graph) {
   return "";
 }
 
-ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean, const std::vector<float>& deviation) {
+ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean,
+                                       const std::vector<float>& deviation) {
   ImagePreprocessing how;
-  auto port = std::find_if(graph.inputs().begin(), graph.inputs().end(), [&](ValueId id) { return graph.value(id).shape && graph.value(id).shape->size() == 4; });
+  auto port = std::find_if(graph.inputs().begin(), graph.inputs().end(),
+                           [&](ValueId id) { return graph.value(id).shape && graph.value(id).shape->size() == 4; });
   if (port == graph.inputs().end()) throw Unsupported("the model has no input [batch, 3, height, width] that takes images");
   const SymShape& shape = *graph.value(*port).shape;
   auto height = shape[2].constant(), width = shape[3].constant();
-  if (crop) how.height = how.width = crop;
-  else if (height && width) how.height = *height, how.width = *width;
-  else throw InvalidArgument(cat("the model takes images of any size ", to_string(shape), "; say which with --crop"));
+  if (crop)
+    how.height = how.width = crop;
+  else if (height && width)
+    how.height = *height, how.width = *width;
+  else
+    throw InvalidArgument(cat("the model takes images of any size ", to_string(shape), "; say which with --crop"));
   how.resize = resize;
-  if (how.resize && how.resize < std::min(how.height, how.width)) throw InvalidArgument(cat("--resize ", how.resize, " is smaller than the crop of ", how.height, "x", how.width));
+  if (how.resize && how.resize < std::min(how.height, how.width))
+    throw InvalidArgument(cat("--resize ", how.resize, " is smaller than the crop of ", how.height, "x", how.width));
   auto three = [](const std::vector<float>& values, std::array<float, 3>& into, const char* what) {
     if (values.empty()) return;
     if (values.size() != 3) throw InvalidArgument(cat(what, ": wanted three channel values, got ", values.size()));
@@ -42,7 +49,8 @@ Tensor image_batch(const ImageDataset& data, std::span<const int64_t> indices, c
   int64_t n = int64_t(indices.size()), plane = 3 * how.height * how.width;
   Tensor x(DType::kF32, {n, 3, how.height, how.width}, false);
   auto pixels = x.mutable_data<float>();
-  parallel_for(n, [&](int64_t i) { preprocess(data.images[size_t(indices[size_t(i)])].image, how, pixels.subspan(size_t(i * plane), size_t(plane))); });
+  parallel_for(n,
+               [&](int64_t i) { preprocess(data.images[size_t(indices[size_t(i)])].image, how, pixels.subspan(size_t(i * plane), size_t(plane))); });
   return x;
 }
 
@@ -60,10 +68,14 @@ AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImageP
     std::iota(indices.begin(), indices.end(), first);
     Tensor scores = session.run({{input, image_batch(data, indices, how)}}).at(output).to(DType::kF32);
     int64_t classes = scores.size() / n;
+    if (classes != int64_t(data.classes.size()))
+      throw InvalidArgument(cat("the data has ", data.classes.size(), " classes (", join(data.classes, ", ", 5), "), the model tells ", classes,
+                                " apart; classes are folders, numbered in the order of their names"));
     for (int64_t i = 0; i < n; i++) {
       int64_t label = data.images[size_t(first + i)].label;
-      if (label >= classes) throw InvalidArgument(cat("'", data.classes[size_t(label)], "' is class ", label, ", the model has ", classes));
       auto row = scores.data<float>().subspan(size_t(i * classes), size_t(classes));
+      if (!std::ranges::all_of(row, [](float score) { return std::isfinite(score); }))
+        throw InvalidData(cat("the model's scores for image ", first + i, " are not finite"));
       int64_t better = 0;
       for (int64_t c = 0; c < classes; c++) better += row[size_t(c)] > row[size_t(label)] || (row[size_t(c)] == row[size_t(label)] && c < label);
       hits1 += better < 1;

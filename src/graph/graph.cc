@@ -160,6 +160,43 @@ void Graph::sort_topologically() {
   set_nodes(std::move(sorted));
 }
 
+void Graph::forget_unread() {
+  std::vector<bool> read(values_.size());
+  for (auto& node : nodes_) {
+    for (ValueId v : node.inputs)
+      if (v != kNoValue) read[size_t(v)] = true;
+    for (ValueId v : node.outputs)
+      if (v != kNoValue) read[size_t(v)] = true;
+  }
+  for (auto& output : outputs_) read[size_t(output.value)] = true;
+  std::vector<ValueId> renamed(values_.size(), kNoValue);
+  std::vector<Value> values;
+  WeightTable kept;
+  weight_values_.clear();
+  for (size_t i = 0; i < values_.size(); i++) {
+    Value& value = values_[i];
+    if (!read[i] && (value.kind == ValueKind::kWeight || value.kind == ValueKind::kResult)) continue;
+    renamed[i] = ValueId(values.size());
+    if (value.kind == ValueKind::kWeight) {
+      value.weight = kept.add(weights[value.weight]);
+      weight_values_[value.weight] = renamed[i];
+    }
+    values.push_back(std::move(value));
+  }
+  auto rename = [&](ValueId& v) {
+    if (v != kNoValue) v = renamed[size_t(v)];
+  };
+  for (auto& node : nodes_) {
+    std::for_each(node.inputs.begin(), node.inputs.end(), rename);
+    std::for_each(node.outputs.begin(), node.outputs.end(), rename);
+  }
+  std::for_each(inputs_.begin(), inputs_.end(), rename);
+  std::for_each(states_.begin(), states_.end(), rename);
+  for (auto& output : outputs_) rename(output.value);
+  values_ = std::move(values);
+  weights = std::move(kept);
+}
+
 const Weight* Graph::weight_of(ValueId id) const {
   if (id == kNoValue || values_[size_t(id)].kind != ValueKind::kWeight) return nullptr;
   return &weights[values_[size_t(id)].weight];

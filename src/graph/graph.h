@@ -104,6 +104,8 @@ class Graph {
   // Replaces the whole node list (in topological order); values keep their ids, producers are renewed.
   void set_nodes(std::vector<Node> nodes);
   void sort_topologically();  // throws InvalidData on a cycle, naming a node
+  // Forgets weights and results that no node and no output reads. Ids of values and weights change.
+  void forget_unread();
 
   // The weight a value refers to, or nullptr.
   const Weight* weight_of(ValueId value) const;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 
 #include "base/buffer.h"
 #include "base/cat.h"
@@ -16,12 +17,30 @@ namespace {
 constexpr size_t kMaxJson = size_t(1) << 30;
 
 // A weight in its parts; decoded on load.
+// A file of weights whose bytes are compared with its hash when the first of them is loaded: damage must not pass for a model.
+class Shard : public SafetensorsFile {
+ public:
+  Shard(const fs::path& path, std::string hash) : SafetensorsFile(path), path_(path), hash_(std::move(hash)) {}
+  void check() const {
+    std::call_once(checked_, [&] {
+      if (std::string found = hash_file(path_); found != hash_)
+        throw InvalidData(cat(path_, ": its bytes have changed since it was written: hash ", found, ", ", hash_, " wanted"));
+    });
+  }
+
+ private:
+  fs::path path_;
+  std::string hash_;
+  mutable std::once_flag checked_;
+};
+
 class StoredSource : public WeightSource {
  public:
-  StoredSource(std::shared_ptr<const SafetensorsFile> file, WeightRecord record, std::string where)
+  StoredSource(std::shared_ptr<const Shard> file, WeightRecord record, std::string where)
       : file_(std::move(file)), record_(std::move(record)), where_(std::move(where)) {}
 
   WeightData load() const override {
+    file_->check();
     WeightData data;
     data.scales = part_or_empty("scales");
     data.zero_points = part_or_empty("zero_points");
@@ -72,7 +91,7 @@ class StoredSource : public WeightSource {
   }
   Tensor part_or_empty(const std::string& name) const { return record_.parts.contains(name) ? part(name) : Tensor(); }
 
-  std::shared_ptr<const SafetensorsFile> file_;
+  std::shared_ptr<const Shard> file_;
   WeightRecord record_;
   std::string where_;
   mutable std::atomic<bool> valid_ = false;
@@ -146,13 +165,17 @@ std::optional<fs::path> listed_path(const fs::path& directory, const fs::path& n
 Model read_lacuna(const fs::path& directory) {
   fs::path path = directory / "lacuna.json";
   LacunaJson json = lacuna_from_text(read_text_file(path, kMaxJson), path.string());
-  std::map<std::string, std::shared_ptr<const SafetensorsFile>> files;
+  std::map<std::string, std::shared_ptr<const Shard>> files;
   WeightTable weights;
   for (auto& record : json.weights) {
     std::string where = cat(path, ": weight '", record.name, "'");
     if (!is_plain_name(record.file)) throw InvalidData(cat(where, ": is in the file '", record.file, "', a name without folders wanted"));
     auto& file = files[record.file];
-    if (!file) file = std::make_shared<const SafetensorsFile>(directory / record.file);
+    if (!file) {
+      auto listed = json.files.find(record.file);
+      if (listed == json.files.end()) throw InvalidData(cat(where, ": is in the file '", record.file, "', which is not among the files"));
+      file = std::make_shared<const Shard>(directory / record.file, listed->second.hash);
+    }
     check_parts(record, *file, where);
     Weight weight{.name = record.name, .shape = record.shape, .layout = record.layout, .encoding = record.encoding, .pattern = record.pattern};
     weight.source = std::make_shared<StoredSource>(file, std::move(record), std::move(where));
@@ -186,7 +209,8 @@ std::vector<std::string> verify_hashes(const fs::path& directory) {
   }
   for (auto& entry : fs::recursive_directory_iterator(directory)) {
     std::string name = entry.path().lexically_relative(directory).generic_string();
-    if (!entry.is_directory() && name != "lacuna.json" && !name.starts_with(".lacuna-") && !json.files.contains(name)) problems.push_back(cat(name, ": is not listed in lacuna.json"));
+    if (!entry.is_directory() && name != "lacuna.json" && !name.starts_with(".lacuna-") && !json.files.contains(name))
+      problems.push_back(cat(name, ": is not listed in lacuna.json"));
   }
   return problems;
 }

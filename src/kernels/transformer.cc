@@ -97,16 +97,33 @@ void gated_array(const float* gate, const float* up, int64_t n, Activation activ
                     [&](int64_t first, int64_t count) { LACUNA_CALL(gated_array, gate + first, up + first, count, uint8_t(activation), y + first); });
 }
 
-void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
-               const float* sine, float* y, int64_t y_stride) {
+namespace {
+
+// rotate_head(token, in, to) for every head; what is not rotated is copied.
+void rope(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t rotary, float* y, int64_t y_stride,
+          const auto& rotate_head) {
   for_row_tiles(tokens, heads * head_dim, [&](int64_t t) {
     for (int64_t h = 0; h < heads; h++) {
       const float* in = x + t * x_stride + h * head_dim;
       float* to = y + t * y_stride + h * head_dim;
-      LACUNA_CALL(rope_half_row, in, cosine + t * half, sine + t * half, half, to);
-      if (in != to && head_dim > 2 * half) std::memcpy(to + 2 * half, in + 2 * half, size_t(head_dim - 2 * half) * sizeof(float));
+      rotate_head(t, in, to);
+      if (in != to && head_dim > rotary) std::memcpy(to + rotary, in + rotary, size_t(head_dim - rotary) * sizeof(float));
     }
   });
+}
+
+}  // namespace
+
+void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+               const float* sine, float* y, int64_t y_stride) {
+  rope(x, x_stride, tokens, heads, head_dim, 2 * half, y, y_stride,
+       [&](int64_t t, const float* in, float* to) { LACUNA_CALL(rope_half_row, in, cosine + t * half, sine + t * half, half, to); });
+}
+
+void rope_pairs(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+                const float* sine, float* y, int64_t y_stride) {
+  rope(x, x_stride, tokens, heads, head_dim, 2 * half, y, y_stride,
+       [&](int64_t t, const float* in, float* to) { LACUNA_CALL(rope_pairs_row, in, cosine + t * 2 * half, sine + t * 2 * half, 2 * half, to); });
 }
 
 }  // namespace lacuna::kernels

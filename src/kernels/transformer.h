@@ -33,5 +33,8 @@ void gated_array(const float* gate, const float* up, int64_t n, Activation activ
 // Rotates the halves of each head: x [tokens, heads, 2 * half] with row stride x_stride, cosine and sine [tokens, half]. y may be x.
 void rope_half(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
                const float* sine, float* y, int64_t y_stride);
+// Rotates pairs of neighbours (2 d, 2 d + 1): cosine [tokens, 2 * half] holds each one twice, sine likewise, negated first.
+void rope_pairs(const float* x, int64_t x_stride, int64_t tokens, int64_t heads, int64_t head_dim, int64_t half, const float* cosine,
+                const float* sine, float* y, int64_t y_stride);
 
 }  // namespace lacuna::kernels

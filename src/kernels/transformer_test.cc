@@ -148,5 +148,24 @@ TEST(Rope, RotatesTheHalvesAndKeepsTheRest) {
       }
 }
 
+TEST(Rope, RotatesNeighboursAndKeepsTheRest) {
+  int64_t tokens = 3, heads = 2, dim = 24, half = 9;
+  auto x = random(tokens * heads * dim, 9), cosine = random(tokens * half, 10), sine = random(tokens * half, 11);
+  std::vector<float> twice, with_sign, y(x.size());
+  for (size_t i = 0; i < cosine.size(); i++) {
+    twice.insert(twice.end(), {cosine[i], cosine[i]});
+    with_sign.insert(with_sign.end(), {-sine[i], sine[i]});
+  }
+  rope_pairs(x.data(), heads * dim, tokens, heads, dim, half, twice.data(), with_sign.data(), y.data(), heads * dim);
+  for (int64_t t = 0; t < tokens; t++)
+    for (int64_t h = 0; h < heads; h++)
+      for (int64_t i = 0; i < dim; i++) {
+        const float* in = &x[size_t((t * heads + h) * dim)];
+        double c = i < 2 * half ? cosine[size_t(t * half + i / 2)] : 1, s = i < 2 * half ? sine[size_t(t * half + i / 2)] : 0;
+        double want = i % 2 == 0 ? double(in[i]) * c - double(in[i + 1]) * s : double(in[i]) * c + double(in[i - 1]) * s;
+        EXPECT_NEAR(y[size_t((t * heads + h) * dim + i)], want, 1e-5);
+      }
+}
+
 }  // namespace
 }  // namespace lacuna::kernels

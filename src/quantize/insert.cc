@@ -14,7 +14,8 @@ std::string free_weight_name(const Graph& graph, const std::string& wanted) {
 }
 
 ValueId add_constant(Graph& graph, const std::string& name, Tensor value) {
-  Weight weight{.name = free_weight_name(graph, name), .shape = value.shape(), .encoding = {.values = value.dtype()}, .source = in_memory({.values = value})};
+  Weight weight{
+      .name = free_weight_name(graph, name), .shape = value.shape(), .encoding = {.values = value.dtype()}, .source = in_memory({.values = value})};
   return graph.add_weight(graph.weights.add(std::move(weight)));
 }
 
@@ -76,8 +77,10 @@ void insert_rounding(Graph& graph, const RoundingPlan& plan, const std::map<Valu
     graph.edit_value(rounded).name = name + "_rounded";
     for (NodeId reader : readers) {
       auto& inputs = graph.edit_node(reader).inputs;
-      if (graph.node(reader).op == Op::add) std::replace(inputs.begin(), inputs.end(), value, rounded);
-      else inputs[0] = rounded;
+      if (graph.node(reader).op == Op::add)
+        std::replace(inputs.begin(), inputs.end(), value, rounded);
+      else
+        inputs[0] = rounded;
     }
   }
   graph.sort_topologically();

@@ -42,8 +42,10 @@ std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, co
   session.set_observer([&](const Node& node, std::span<const Tensor> inputs, std::span<const Tensor>) {
     for (size_t i = 0; i < node.inputs.size(); i++) {
       if (!watched.contains(node.inputs[i]) || !seen.insert(node.inputs[i]).second) continue;
-      if (counting) ranges.observe_counts(node.inputs[i], inputs[i]);
-      else ranges.observe_largest(node.inputs[i], inputs[i]);
+      if (counting)
+        ranges.observe_counts(node.inputs[i], inputs[i]);
+      else
+        ranges.observe_largest(node.inputs[i], inputs[i]);
     }
   });
   int64_t passes = method == RangeMethod::kMinMax ? 1 : 2;
@@ -58,7 +60,9 @@ std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, co
   }
   std::map<ValueId, float> scales;
   for (ValueId value : watched) scales[value] = ranges.scale_of(value, method, line.percentile, graph->value(value).name);
-  settings = {{"dataset_hash", data.hash}, {"samples", cat(samples.size(), " of ", data.images.size())}, {"method", method == RangeMethod::kPercentile ? cat("percentile ", line.percentile) : line.method},
+  settings = {{"dataset_hash", data.hash},
+              {"samples", cat(samples.size(), " of ", data.images.size())},
+              {"method", method == RangeMethod::kPercentile ? cat("percentile ", line.percentile) : line.method},
               {"preprocessing", how.describe()}};
   return scales;
 }

@@ -47,6 +47,7 @@ class Program {
   };
 
   void choose_nodes(const std::vector<bool>& kept, std::vector<PlanNode>& nodes) const;
+  bool takes_codes(const Node& node, const InputRounding& rounding, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant);
   void add_constant(ValueId value);
   void compile(const PlanNode& plan, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant);
   bool compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant);

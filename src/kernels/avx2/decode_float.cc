@@ -30,19 +30,19 @@ __m256 f32_of_bf16(const std::byte* p) {
 }
 __m256 f32_of_f16(const std::byte* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
 
-struct DenseF32 {
-  static constexpr bool kMasked = false;
+struct DenseF32 : NoHeader {
+  using NoHeader::NoHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t&, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {_mm256_loadu_ps(reinterpret_cast<const float*>(stream))};
     stream += 32;
   }
 };
 
-struct DenseBf16 {
-  static constexpr bool kMasked = false;
+struct DenseBf16 : NoHeader {
+  using NoHeader::NoHeader;
   static constexpr int kVectors = 2;
-  static void step(const std::byte*& stream, uint64_t&, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     __m256i both = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(stream));
     out[0] = {_mm256_castsi256_ps(_mm256_slli_epi32(both, 16))};
     out[1] = {_mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32(int(0xffff0000))))};
@@ -50,47 +50,84 @@ struct DenseBf16 {
   }
 };
 
-struct DenseF16 {
-  static constexpr bool kMasked = false;
+struct DenseF16 : NoHeader {
+  using NoHeader::NoHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t&, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {f32_of_f16(stream)};
     stream += 16;
   }
 };
 
-struct MaskF32 {
-  static constexpr bool kMasked = true;
+struct MaskF32 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {expanded(_mm256_loadu_ps(reinterpret_cast<const float*>(stream)), mask)};
     stream += 4 * __builtin_popcount(unsigned(mask & 0xff));
     mask >>= 8;
   }
 };
 
-struct MaskBf16 {
-  static constexpr bool kMasked = true;
+struct MaskBf16 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {expanded(f32_of_bf16(stream), mask)};
     stream += 2 * __builtin_popcount(unsigned(mask & 0xff));
     mask >>= 8;
   }
 };
 
-struct MaskF16 {
-  static constexpr bool kMasked = true;
+struct MaskF16 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {expanded(f32_of_f16(stream), mask)};
     stream += 2 * __builtin_popcount(unsigned(mask & 0xff));
     mask >>= 8;
   }
 };
 
+void half_to_float(const std::byte* p, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; i += 8) _mm256_store_ps(out + i, f32_of_f16(p + 2 * i));
+}
+
+__m256 kept_lanes(__m256 v, uint64_t mask) { return _mm256_and_ps(v, _mm256_castsi256_ps(Vec::lanes(uint32_t(mask & 0xff)))); }
+
+template <bool half_scales, bool masked>
+struct Nibbles : CodesHeader<half_scales, masked, half_to_float> {
+  using CodesHeader<half_scales, masked, half_to_float>::CodesHeader;
+  static constexpr int kVectors = 2;
+  void step(const std::byte*& stream, int64_t col, Vec* out) {
+    __m256i nibbles = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(stream)));
+    __m256i low = _mm256_and_si256(nibbles, _mm256_set1_epi32(15)), high = _mm256_srli_epi32(nibbles, 4);
+    __m256 scale = this->scale(col).v, minimum = this->minimum(col).v;
+    out[0] = {_mm256_fmadd_ps(_mm256_cvtepi32_ps(low), scale, minimum)};
+    out[1] = {_mm256_fmadd_ps(_mm256_cvtepi32_ps(high), scale, minimum)};
+    if constexpr (masked) {
+      out[0].v = kept_lanes(out[0].v, this->mask), out[1].v = kept_lanes(out[1].v, this->mask >> 8);
+      this->mask >>= 16;
+    }
+    stream += 8;
+  }
+};
+
+template <bool half_scales, bool masked>
+struct Bytes : CodesHeader<half_scales, masked, half_to_float> {
+  using CodesHeader<half_scales, masked, half_to_float>::CodesHeader;
+  static constexpr int kVectors = 1;
+  void step(const std::byte*& stream, int64_t col, Vec* out) {
+    __m256 codes = _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(stream))));
+    out[0] = {_mm256_fmadd_ps(codes, this->scale(col).v, this->minimum(col).v)};
+    if constexpr (masked) out[0].v = kept_lanes(out[0].v, this->mask), this->mask >>= 8;
+    stream += 8;
+  }
+};
+
 }  // namespace
 
+DecodeFloat decode_codes(CodesLayout layout) noexcept { return codes_loop<Nibbles, Bytes>(layout); }
 const std::byte* decode_dense_f32(const DecodeTask& task) noexcept { return decode_any<DenseF32>(task); }
 const std::byte* decode_dense_bf16(const DecodeTask& task) noexcept { return decode_any<DenseBf16>(task); }
 const std::byte* decode_dense_f16(const DecodeTask& task) noexcept { return decode_any<DenseF16>(task); }

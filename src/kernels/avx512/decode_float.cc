@@ -20,19 +20,19 @@ __m512 f32_of_bf16(const std::byte* p) {
 }
 __m512 f32_of_f16(const std::byte* p) { return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
 
-struct DenseF32 {
-  static constexpr bool kMasked = false;
+struct DenseF32 : NoHeader {
+  using NoHeader::NoHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t&, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {_mm512_loadu_ps(stream)};
     stream += 64;
   }
 };
 
-struct DenseBf16 {
-  static constexpr bool kMasked = false;
+struct DenseBf16 : NoHeader {
+  using NoHeader::NoHeader;
   static constexpr int kVectors = 2;
-  static void step(const std::byte*& stream, uint64_t&, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     __m512i both = _mm512_loadu_si512(stream);
     out[0] = {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))};
     out[1] = {_mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000))))};
@@ -40,47 +40,88 @@ struct DenseBf16 {
   }
 };
 
-struct DenseF16 {
-  static constexpr bool kMasked = false;
+struct DenseF16 : NoHeader {
+  using NoHeader::NoHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t&, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {f32_of_f16(stream)};
     stream += 32;
   }
 };
 
-struct MaskF32 {
-  static constexpr bool kMasked = true;
+struct MaskF32 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {expanded(_mm512_loadu_ps(stream), mask)};
     stream += 4 * __builtin_popcount(unsigned(mask & 0xffff));
     mask >>= 16;
   }
 };
 
-struct MaskBf16 {
-  static constexpr bool kMasked = true;
+struct MaskBf16 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {expanded(f32_of_bf16(stream), mask)};
     stream += 2 * __builtin_popcount(unsigned(mask & 0xffff));
     mask >>= 16;
   }
 };
 
-struct MaskF16 {
-  static constexpr bool kMasked = true;
+struct MaskF16 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 1;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     out[0] = {expanded(f32_of_f16(stream), mask)};
     stream += 2 * __builtin_popcount(unsigned(mask & 0xffff));
     mask >>= 16;
   }
 };
 
+void half_to_float(const std::byte* p, int64_t n, float* out) {
+  for (int64_t i = 0; i < n; i += 16) _mm512_store_ps(out + i, f32_of_f16(p + 2 * i));
+}
+
+// All sixteen weights that a nibble can name, by one FMA; a permutation then takes lanes of it by the low four bits of its indices.
+template <bool half_scales, bool masked>
+struct Nibbles : CodesHeader<half_scales, masked, half_to_float> {
+  using CodesHeader<half_scales, masked, half_to_float>::CodesHeader;
+  static constexpr int kVectors = 2;
+  void step(const std::byte*& stream, int64_t col, Vec* out) {
+    __m512 codes = _mm512_setr_ps(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    __m512 table = _mm512_fmadd_ps(codes, this->scale(col).v, this->minimum(col).v);
+    __m512i nibbles = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(stream)));
+    __m512i high = _mm512_srli_epi32(nibbles, 4);
+    if constexpr (masked) {
+      out[0] = {_mm512_maskz_permutexvar_ps(__mmask16(this->mask), nibbles, table)};
+      out[1] = {_mm512_maskz_permutexvar_ps(__mmask16(this->mask >> 16), high, table)};
+      this->mask >>= 32;
+    } else {
+      out[0] = {_mm512_permutexvar_ps(nibbles, table)};
+      out[1] = {_mm512_permutexvar_ps(high, table)};
+    }
+    stream += 16;
+  }
+};
+
+template <bool half_scales, bool masked>
+struct Bytes : CodesHeader<half_scales, masked, half_to_float> {
+  using CodesHeader<half_scales, masked, half_to_float>::CodesHeader;
+  static constexpr int kVectors = 1;
+  void step(const std::byte*& stream, int64_t col, Vec* out) {
+    __m512 codes = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(stream))));
+    if constexpr (masked)
+      out[0] = {_mm512_maskz_fmadd_ps(__mmask16(this->mask), codes, this->scale(col).v, this->minimum(col).v)}, this->mask >>= 16;
+    else
+      out[0] = {_mm512_fmadd_ps(codes, this->scale(col).v, this->minimum(col).v)};
+    stream += 16;
+  }
+};
+
 }  // namespace
 
+DecodeFloat decode_codes(CodesLayout layout) noexcept { return codes_loop<Nibbles, Bytes>(layout); }
 const std::byte* decode_dense_f32(const DecodeTask& task) noexcept { return decode_any<DenseF32>(task); }
 const std::byte* decode_dense_bf16(const DecodeTask& task) noexcept { return decode_any<DenseBf16>(task); }
 const std::byte* decode_dense_f16(const DecodeTask& task) noexcept { return decode_any<DenseF16>(task); }

@@ -17,10 +17,10 @@ __m512i expanded(const std::byte* stream, uint64_t mask) {
   return v;
 }
 
-struct MaskBf16 {
-  static constexpr bool kMasked = true;
+struct MaskBf16 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 2;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     __m512i both = expanded(stream, mask);
     out[0] = {_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))};
     out[1] = {_mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32(int(0xffff0000))))};
@@ -29,10 +29,10 @@ struct MaskBf16 {
   }
 };
 
-struct MaskF16 {
-  static constexpr bool kMasked = true;
+struct MaskF16 : MaskHeader {
+  using MaskHeader::MaskHeader;
   static constexpr int kVectors = 2;
-  static void step(const std::byte*& stream, uint64_t& mask, Vec* out) {
+  void step(const std::byte*& stream, int64_t, Vec* out) {
     __m512i both = expanded(stream, mask);
     out[0] = {_mm512_cvtph_ps(_mm512_castsi512_si256(both))};
     out[1] = {_mm512_cvtph_ps(_mm512_extracti64x4_epi64(both, 1))};

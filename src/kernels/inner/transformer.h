@@ -30,7 +30,8 @@ struct AttentionTile {
   void rms_norm_row(const float* x, int64_t n, const float* scale, float scale_offset, float epsilon, float* y) noexcept;  \
   void activate_array(const float* x, int64_t n, uint8_t activation, float alpha, float beta, float* y) noexcept;          \
   void gated_array(const float* gate, const float* up, int64_t n, uint8_t activation, float* y) noexcept;                  \
-  void rope_half_row(const float* x, const float* cosine, const float* sine, int64_t half, float* y) noexcept;
+  void rope_half_row(const float* x, const float* cosine, const float* sine, int64_t half, float* y) noexcept;             \
+  void rope_pairs_row(const float* x, const float* cosine, const float* sine, int64_t n, float* y) noexcept;
 
 namespace avx2 {
 LACUNA_TRANSFORMER_FUNCTIONS

@@ -245,3 +245,14 @@ void rope_half_row(const float* x, const float* cosine, const float* sine, int64
     Vec::store_first(y + half + i, Vec::fmadd(b, c, Vec::mul(a, s)), m);
   }
 }
+
+// Pairs (a, b) -> (a cos - b sin, b cos + a sin): the sines come signed.
+void rope_pairs_row(const float* x, const float* cosine, const float* sine, int64_t n, float* y) noexcept {
+  constexpr int L = Vec::kLanes;
+  for (int64_t i = 0; i < n; i += L) {
+    int64_t m = n - i < L ? n - i : L;
+    Vec v = Vec::load_first(x + i, m);
+    Vec turned = Vec::mul(Vec::swap_pairs(v), Vec::load_first(sine + i, m));
+    Vec::store_first(y + i, Vec::fmadd(v, Vec::load_first(cosine + i, m), turned), m);
+  }
+}

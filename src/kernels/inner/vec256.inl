@@ -38,6 +38,8 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
   static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
   static Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // Lanes 1, 0, 3, 2, ...
+  static Vec swap_pairs(Vec a) { return {_mm256_permute_ps(a.v, 0xb1)}; }
   // The sum of all lanes.
   static float sum(Vec a) {
     __m128 four = _mm_add_ps(_mm256_castps256_ps128(a.v), _mm256_extractf128_ps(a.v, 1));

@@ -31,6 +31,8 @@ struct Vec {
   static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
   static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
   static Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  // Lanes 1, 0, 3, 2, ...
+  static Vec swap_pairs(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
   // The sum of all lanes.
   static float sum(Vec a) { return _mm512_reduce_add_ps(a.v); }
   // 2^n for integral n in [-126, 127].

@@ -56,6 +56,9 @@ struct Vec {
   static Vec round(Vec a) {
     return each([&](int i) { return std::nearbyint(a.v[i]); });
   }
+  static Vec swap_pairs(Vec a) {
+    return each([&](int i) { return a.v[i ^ 1]; });
+  }
   static Vec power_of_two(Vec n) {
     return each([&](int i) { return std::ldexp(1.0f, int(n.v[i])); });
   }

@@ -112,13 +112,16 @@ const RopeTable& RopeTables::table(const Tensor& positions, int64_t tokens, int6
   if (table_.run == run) return table_;
   table_.run = run;
   int64_t half = int64_t(frequencies_.size());
-  table_.cosine.resize(size_t(tokens * half)), table_.sine.resize(size_t(tokens * half));
+  size_t each = interleaved_ ? 2 : 1;
+  table_.cosine.resize(size_t(tokens * half) * each), table_.sine.resize(size_t(tokens * half) * each);
   auto position = reference::integers_of(positions);
   for (int64_t t = 0; t < tokens; t++)
     for (int64_t d = 0; d < half; d++) {
       float angle = float(position[size_t(t) % position.size()]) * frequencies_[size_t(d)];
-      table_.cosine[size_t(t * half + d)] = std::cos(angle) * factor_;
-      table_.sine[size_t(t * half + d)] = std::sin(angle) * factor_;
+      float cosine = std::cos(angle) * factor_, sine = std::sin(angle) * factor_;
+      size_t at = size_t(t * half + d) * each;
+      table_.cosine[at] = cosine, table_.sine[at] = interleaved_ ? -sine : sine;
+      if (interleaved_) table_.cosine[at + 1] = cosine, table_.sine[at + 1] = sine;
     }
   return table_;
 }
@@ -130,17 +133,19 @@ CompiledStep compile_rope(const OpContext& context) {
           tokens = x[0] * x[1];
   auto inv_freq = a.numbers("inv_freq");
   double theta = a.number("theta", 10000), factor = a.number("attention_factor", 1);
-  if (a.integer("interleaved", 0) != 0 || context.is_float(1)) return {};
+  bool interleaved = a.integer("interleaved", 0) != 0;
+  if (context.is_float(1)) return {};
   if (inv_freq.empty())
     for (int64_t d = 0; d < rotary / 2; d++) inv_freq.push_back(std::pow(theta, -2.0 * double(d) / double(rotary)));
   if (int64_t(inv_freq.size()) != rotary / 2) return {};
-  auto tables = context.rope_tables(context.node().inputs[1], inv_freq, factor);
-  return {.kernel = "halves",
+  auto tables = context.rope_tables(context.node().inputs[1], inv_freq, factor, interleaved);
+  auto rotate = interleaved ? kernels::rope_pairs : kernels::rope_half;
+  return {.kernel = interleaved ? "pairs" : "halves",
           .run =
               [=](const StepCall& call) {
                 const RopeTable& table = tables->table(call.in(1), tokens, call.run);
-                kernels::rope_half(call.floats(0), heads * head_dim, tokens, heads, head_dim, rotary / 2, table.cosine.data(), table.sine.data(),
-                                   call.out_floats(), heads * head_dim);
+                rotate(call.floats(0), heads * head_dim, tokens, heads, head_dim, rotary / 2, table.cosine.data(), table.sine.data(),
+                       call.out_floats(), heads * head_dim);
               },
           .in_place = {0}};
 }

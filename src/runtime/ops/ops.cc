@@ -12,9 +12,9 @@ std::optional<std::vector<int64_t>> OpContext::integers(size_t i) const {
   return elements ? constant_shape(*elements) : std::nullopt;
 }
 
-std::shared_ptr<RopeTables> OpContext::rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor) const {
-  auto& tables = tables_.rope[{positions, frequencies, factor}];
-  if (!tables) tables = std::make_shared<RopeTables>(frequencies, factor);
+std::shared_ptr<RopeTables> OpContext::rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor, bool interleaved) const {
+  auto& tables = tables_.rope[{positions, frequencies, factor, interleaved}];
+  if (!tables) tables = std::make_shared<RopeTables>(frequencies, factor, interleaved);
   return tables;
 }
 

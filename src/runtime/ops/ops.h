@@ -36,7 +36,7 @@ struct CompiledStep {
 
 // What the steps of a Program share.
 struct SharedTables {
-  std::map<std::tuple<ValueId, std::vector<double>, double>, std::shared_ptr<RopeTables>> rope;
+  std::map<std::tuple<ValueId, std::vector<double>, double, bool>, std::shared_ptr<RopeTables>> rope;
 };
 
 // What a compile function sees. Shapes are those of the binding.
@@ -51,7 +51,7 @@ class OpContext {
   const Node& node() const { return plan_.node; }
   const Attributes& attributes() const { return plan_.node.attributes; }
   PackStore& packs() const { return packs_; }
-  std::shared_ptr<RopeTables> rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor) const;
+  std::shared_ptr<RopeTables> rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor, bool interleaved) const;
 
   bool has(size_t i) const { return plan_.has(i); }
   Shape shape(size_t i) const { return shape_of(node().inputs[i]); }
