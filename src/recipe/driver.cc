@@ -104,13 +104,14 @@ class Driver {
       if (stored.bytes > weight.source->stored_bytes()) grown_.push_back(cat("'", weight.name, "'"));
       done += weight.size();
     }
+    if (!grown_.empty())
+      report_.needs_attention.push_back(cat(
+          "stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
+          join(grown_, ", ", 4)));
     for (auto& [line, names] : missed_)
       report_.needs_attention.push_back(
           cat(line->where,
               ": blocks cut off at an edge, or zeros that were there before, make the sparsity another than asked for: ", join(names, ", ", 4)));
-    if (!grown_.empty())
-      report_.needs_attention.push_back(cat("stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
-                                            join(grown_, ", ", 4)));
   }
 
  private:
@@ -335,9 +336,9 @@ class Driver {
   std::set<WeightId> token_weights_;   // of linear layers that round every token
   std::set<NodeId> static_products_;   // linear and conv whose inputs get calibrated scales
   const Line* static_line_ = nullptr;  // that says how
+  std::vector<std::string> grown_;     // weights that take more bytes than before
   std::map<const Line*, std::vector<std::string>> missed_;
   std::vector<std::string> narrow_;  // weights that a quantize line found coded in as few bits
-  std::vector<std::string> grown_;     // weights that take more bytes than before
 };
 
 // Changes when a file of the model does. Of a model in one file: that file, and those beside it whose names begin with its own or its
