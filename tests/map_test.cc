@@ -1,6 +1,7 @@
-// docs/ARCHITECTURE.md's folder map and the disk must agree.
+// docs/ARCHITECTURE.md's folder map and the disk must agree, and pages that are cited must exist.
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <filesystem>
 #include <fstream>
 #include <set>
@@ -30,5 +31,29 @@ std::set<std::string> folders_on_disk() {
 }
 
 TEST(FolderMap, AgreesWithTheDisk) { EXPECT_EQ(folders_of_map(), folders_on_disk()); }
+
+// "docs/formats/csr.md" in the words of a file.
+std::set<std::string> pages_cited_in(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  std::set<std::string> out;
+  for (size_t at = text.find("docs/"); at != text.npos; at = text.find("docs/", at + 1)) {
+    size_t end = text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-.", at);
+    std::string page = text.substr(at, end == text.npos ? end : end - at);
+    while (page.ends_with('.')) page.pop_back();
+    bool ours = at == 0 || !(std::isalnum(static_cast<unsigned char>(text[at - 1])) || text[at - 1] == '/');  // not another project's "x/docs/"
+    if (ours && page.ends_with(".md")) out.insert(page);
+  }
+  return out;
+}
+
+TEST(Pages, ThatSourcesCiteAreThere) {
+  for (const char* folder : {"src", "include", "tests"})
+    for (auto& entry : std::filesystem::recursive_directory_iterator(kRoot / folder)) {
+      std::string extension = entry.path().extension().string();
+      if (extension != ".h" && extension != ".cc" && extension != ".inl") continue;
+      for (auto& page : pages_cited_in(entry.path())) EXPECT_TRUE(std::filesystem::exists(kRoot / page)) << page << ", cited in " << entry.path();
+    }
+}
 
 }  // namespace

@@ -1,7 +1,7 @@
 // Quantization by the program alone, on the real models of ../shared/data.
-#include "program.h"
-
 #include <cmath>
+
+#include "program.h"
 
 namespace lacuna::test {
 namespace {
@@ -63,6 +63,44 @@ TEST_F(Program, QuantizationOfALanguageModelCostsLittlePerplexity) {
   double int4 = perplexity(at("q4"));
   EXPECT_GT(int4, dense);
   EXPECT_LT(int4, 1.2 * dense);
+}
+
+TEST_F(Program, StaticInt8KeepsTheAccuracyOfResnet20) {
+  LACUNA_NEEDS(kCifarTest);
+  LACUNA_NEEDS(kCifarTrain);
+  Result q = lacuna("quantize " + kResnet20 + " -o " + at("q") + " --activations int8 --dataset " + kCifarTrain + " --json");
+  ASSERT_EQ(q.status, 0) << q.err;
+  // 20 inputs of products and the two residuals that no convolution reads.
+  EXPECT_GE(q.json()["activations"].size(), 20);
+  EXPECT_EQ(q.json()["calibration"]["method"], "mse");
+  std::string protocol = " --protocol top1 --dataset " + kCifarTest + " --json";
+  double dense = top1(lacuna("eval " + kResnet20 + protocol)), int8 = top1(lacuna("eval " + at("q") + protocol));
+  EXPECT_NEAR(int8, dense, 0.01);
+  EXPECT_NEAR(top1(lacuna("eval " + at("q") + protocol + " --limit 300")),
+              top1(lacuna("eval " + at("q") + protocol + " --limit 300 --executor reference")), 0.01);
+  EXPECT_EQ(lacuna("verify " + kResnet20 + " " + at("q")).status, 0);
+  // As a QDQ model the same numbers come back.
+  ASSERT_EQ(lacuna("convert " + at("q") + " -o " + at("q.onnx")).status, 0);
+  EXPECT_NEAR(top1(lacuna("eval " + at("q.onnx") + protocol)), int8, 0.002);
+}
+
+TEST_F(Program, ConvolutionsAreNotRoundedWithoutCalibration) {
+  LACUNA_NEEDS(kResnet20);
+  Result r = lacuna("quantize " + kResnet20 + " -o " + at("q") + " --activations int8");
+  EXPECT_NE(r.status, 0);
+  EXPECT_NE(r.err.find("--dataset"), std::string::npos) << r.err;
+}
+
+TEST_F(Program, ActivationsRoundedPerTokenCostLittlePerplexity) {
+  LACUNA_NEEDS(kStories);
+  std::string protocol = " --protocol perplexity --dataset " + kStories + "/stories-test.txt --max-seq-length 256 --max-windows 20 --json";
+  ASSERT_EQ(lacuna("quantize " + kStories + " -o " + at("q") + " --activations int8").status, 0);
+  double dense = lacuna("eval " + kStories + protocol).json()["metrics"]["perplexity"],
+         int8 = lacuna("eval " + at("q") + protocol).json()["metrics"]["perplexity"];
+  EXPECT_NEAR(int8, dense, 0.01 * dense);
+  // The executors agree: a rounding that falls the other way moves little.
+  double reference = lacuna("eval " + at("q") + protocol + " --executor reference").json()["metrics"]["perplexity"];
+  EXPECT_NEAR(int8, reference, 2e-3 * reference);
 }
 
 TEST_F(Program, QuantizeRefusesInWordsAndWritesNothing) {

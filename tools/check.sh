@@ -8,15 +8,18 @@ step() { printf '\n== %s\n' "$*"; }
 step "release build and tests"
 ./dev test
 
-isas="reference avx2 avx2_vnni avx512 avx512_vnni avx512_vbmi avx512_vbmi2 avx512_bf16"
+# One small test under each level that the program knows; it refuses those that this CPU lacks.
+probe() { LACUNA_ISA=$1 build/release/lacuna_kernels_test --gtest_brief=1 --gtest_filter='Norms.*' 2>&1 || true; }
+isas=$(probe unknown | sed -n 's/.*LACUNA_ISA=unknown is unknown; known: \([a-z0-9_, ]*\).*/\1/p' | tr -d ,)
+[ -n "$isas" ] || { echo "the levels of LACUNA_ISA could not be found out"; exit 1; }
 for isa in $isas; do
-  if LACUNA_ISA=$isa build/release/lacuna_kernels_test --gtest_list_tests >/dev/null 2>&1; then
-    step "kernels and runtime under LACUNA_ISA=$isa"
-    LACUNA_ISA=$isa build/release/lacuna_kernels_test --gtest_brief=1
-    LACUNA_ISA=$isa build/release/lacuna_runtime_test --gtest_brief=1
-  else
+  if grep -q "this CPU has only" <<<"$(probe "$isa")"; then
     step "skipped: this CPU has no $isa"
+    continue
   fi
+  step "kernels and runtime under LACUNA_ISA=$isa"
+  LACUNA_ISA=$isa build/release/lacuna_kernels_test --gtest_brief=1
+  LACUNA_ISA=$isa build/release/lacuna_runtime_test --gtest_brief=1
 done
 
 for cpu in Haswell Nehalem; do

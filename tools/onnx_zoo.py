@@ -20,6 +20,8 @@ from torch import nn
 from torch.nn import functional as F
 
 warnings.filterwarnings("ignore")
+torch.backends.mha.set_fastpath_enabled(False)
+HUB = set()
 ZOO = {}  # name -> function giving module, inputs: {name: (tensor, {axis: symbol})}, output names
 
 
@@ -53,7 +55,7 @@ def vision(name, size=64, free=False, **options):
 
 for name in ["resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large", "squeezenet1_1", "shufflenet_v2_x1_0", "densenet121",
              "regnet_y_400mf", "regnet_x_400mf", "efficientnet_b0", "mnasnet0_5", "convnext_tiny", "alexnet", "vgg11_bn", "resnext50_32x4d", "efficientnet_v2_s"]:
-    vision(name, size=96 if name in ("squeezenet1_1", "alexnet") else 64, free=name in ("resnet18", "mobilenet_v2", "shufflenet_v2_x1_0"))
+    vision(name, size={"squeezenet1_1": 96, "alexnet": 224, "vgg11_bn": 224}.get(name, 64), free=name in ("resnet18", "mobilenet_v2", "shufflenet_v2_x1_0"))
 vision("inception_v3", size=96, aux_logits=False, init_weights=False)
 vision("googlenet", aux_logits=False, init_weights=False)
 vision("vit_b_16", size=32, image_size=32)
@@ -315,7 +317,7 @@ def torch_transformer(**options):
         def forward(self, input_ids):
             n = input_ids.shape[1]
             mask = torch.triu(torch.full((n, n), float("-inf")), 1)
-            return self.head(self.body(self.words(input_ids), mask=mask))
+            return self.head(self.body(self.words(input_ids), mask=mask, is_causal=False))
 
     return Encoder(), {"input_ids": (torch.randint(0, 60, (2, 9)), {0: "batch", 1: "seq"})}, ["output"]
 
@@ -346,8 +348,8 @@ def hub(name, class_name, config_class, pick, inputs=("input_ids", "attention_ma
     def make():
         import transformers
 
-        made = getattr(transformers, config_class)(**config)
-        made._attn_implementation = "eager" if name.endswith("_eager") else "sdpa"
+        made = getattr(transformers, config_class)(**{k: v for k, v in config.items() if k != "image_size" or name != "resnet_hub"})
+        made._attn_implementation = "eager" if name.endswith("_eager") or name in ("mpnet", "deberta", "mobilevit", "xlnet", "swin_hub", "resnet_hub") else "sdpa"
         values = {"input_ids": torch.randint(5, 90, (2, 12)), "attention_mask": torch.ones(2, 12, dtype=torch.int64), "token_type_ids": torch.zeros(2, 12, dtype=torch.int64),
                   "decoder_input_ids": torch.randint(5, 90, (2, 12))}
         values["attention_mask"][1, 7:] = 0
@@ -355,11 +357,17 @@ def hub(name, class_name, config_class, pick, inputs=("input_ids", "attention_ma
             arguments = {"pixel_values": (torch.randn(2, 3, config["image_size"], config["image_size"]), {0: "batch"})}
         elif "input_features" in inputs:
             arguments = {"input_features": (torch.randn(2, 16, 40), {0: "batch"})}
+        elif "input_values" in inputs:
+            arguments = {"input_values": (torch.randn(2, 800), {0: "batch"})}
         else:
             arguments = {i: (values[i], {0: "batch", 1: "sequence"}) for i in inputs}
-        return Hub(getattr(transformers, class_name)(made), list(arguments), pick), arguments, list(pick)
+        model = getattr(transformers, class_name)(made)
+        if name == "whisper_encoder":
+            model = model.encoder
+        return Hub(model, list(arguments), pick), arguments, list(pick)
 
     ZOO[name] = make
+    HUB.add(name)
 
 
 small = dict(vocab_size=100, hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64, max_position_embeddings=64)
@@ -389,6 +397,138 @@ hub("segformer", "SegformerForSemanticSegmentation", "SegformerConfig", ["logits
     decoder_hidden_size=32)
 hub("mobilevit", "MobileViTModel", "MobileViTConfig", ["last_hidden_state"], ("pixel_values",), image_size=64)
 
+
+
+class PoseOrDepth(nn.Module):
+    """DBNet's and RetinaFace's shape: feature pyramid, transposed convolutions, several heads of permuted boxes."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = block(3, 16, 3, 2), block(16, 32, 3, 2), block(32, 48, 3, 2)
+        self.la, self.lb, self.lc = nn.Conv2d(16, 24, 1), nn.Conv2d(32, 24, 1), nn.Conv2d(48, 24, 1)
+        self.up = nn.Sequential(nn.ConvTranspose2d(72, 16, 2, 2), nn.BatchNorm2d(16), nn.ReLU(), nn.ConvTranspose2d(16, 1, 4, 2, 1), nn.Sigmoid())
+        self.boxes, self.points = nn.Conv2d(24, 2 * 4, 1), nn.Conv2d(24, 2 * 10, 1)
+
+    def forward(self, x):
+        a = self.a(x)
+        b = self.b(a)
+        pc = self.lc(self.c(b))
+        pb = self.lb(b) + F.interpolate(pc, size=b.shape[2:], mode="bilinear", align_corners=False)
+        pa = self.la(a) + F.interpolate(pb, size=a.shape[2:], mode="nearest")
+        fused = torch.cat([pa, F.interpolate(pb, scale_factor=2), F.interpolate(pc, scale_factor=4)], 1)
+        boxes = torch.cat([self.boxes(p).permute(0, 2, 3, 1).reshape(p.shape[0], -1, 4) for p in (pa, pb, pc)], 1)
+        points = torch.cat([self.points(p).permute(0, 2, 3, 1).contiguous().view(p.shape[0], -1, 10) for p in (pa, pb, pc)], 1)
+        return self.up(fused), boxes, points
+
+
+@entry
+def pyramid():
+    return PoseOrDepth(), image(64), ["map", "boxes", "points"]
+
+
+class TextCnn(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(100, 16)
+        self.convs = nn.ModuleList(nn.Conv1d(16, 24, k) for k in (2, 3, 4))
+        self.head = nn.Linear(72, 3)
+
+    def forward(self, input_ids):
+        x = self.words(input_ids).transpose(1, 2)
+        return self.head(torch.cat([F.relu(c(x)).max(2)[0] for c in self.convs], 1))
+
+
+@entry
+def text_cnn():
+    return TextCnn(), {"input_ids": (torch.randint(0, 100, (2, 9)), {0: "batch", 1: "seq"})}, ["output"]
+
+
+class Mixer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 32, 8, 8)
+        self.norms = nn.ModuleList(nn.LayerNorm(32) for _ in range(5))
+        self.tokens = nn.ModuleList(nn.Sequential(nn.Linear(16, 24), nn.GELU(), nn.Linear(24, 16)) for _ in range(2))
+        self.channels = nn.ModuleList(nn.Sequential(nn.Linear(32, 64), nn.GELU(approximate="tanh"), nn.Linear(64, 32)) for _ in range(2))
+        self.head = nn.Linear(32, 10)
+
+    def forward(self, x):
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for i in range(2):
+            x = x + self.tokens[i](self.norms[2 * i](x).transpose(1, 2)).transpose(1, 2)
+            x = x + self.channels[i](self.norms[2 * i + 1](x))
+        return self.head(self.norms[4](x).mean(1))
+
+
+@entry
+def mixer():
+    return Mixer(), image(32), ["output"]
+
+
+class SentenceEncoder(nn.Module):
+    """What sentence transformers export: mean over the tokens that count, normalised."""
+
+    def __init__(self):
+        import transformers
+
+        super().__init__()
+        self.inner = transformers.BertModel(transformers.BertConfig(**small))
+
+    def forward(self, input_ids, attention_mask):
+        hidden = self.inner(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+        mask = attention_mask.unsqueeze(-1).expand(hidden.size()).float()
+        pooled = torch.sum(hidden * mask, 1) / torch.clamp(mask.sum(1), min=1e-9)
+        return hidden, F.normalize(pooled, p=2, dim=1)
+
+
+@entry
+def sentence_encoder():
+    mask = torch.ones(2, 12, dtype=torch.int64)
+    mask[1, 7:] = 0
+    axes = {0: "batch", 1: "sequence"}
+    return SentenceEncoder(), {"input_ids": (torch.randint(5, 90, (2, 12)), axes), "attention_mask": (mask, axes)}, ["token_embeddings", "sentence_embedding"]
+
+
+class WithPast(nn.Module):
+    """One step of a decoder: keys and values of the past are inputs and outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.words, self.norm = nn.Embedding(100, 32), nn.LayerNorm(32)
+        self.q, self.k, self.v, self.o, self.head = (nn.Linear(32, n) for n in (32, 32, 32, 32, 100))
+
+    def forward(self, input_ids, past_key, past_value):
+        x = self.words(input_ids)
+        h = self.norm(x)
+        q, k, v = (p(h).view(*h.shape[:2], 4, 8).transpose(1, 2) for p in (self.q, self.k, self.v))
+        k, v = torch.cat([past_key, k], 2), torch.cat([past_value, v], 2)
+        a = F.scaled_dot_product_attention(q, k, v)
+        return self.head(x + self.o(a.transpose(1, 2).reshape(x.shape))), k, v
+
+
+@entry
+def decoder_step():
+    past = {0: "batch", 2: "past"}
+    return WithPast(), {"input_ids": (torch.randint(0, 90, (2, 3)), {0: "batch", 1: "sequence"}), "past_key": (torch.randn(2, 4, 5, 8), past), "past_value": (torch.randn(2, 4, 5, 8), past)}, \
+        ["logits", "key", "value"]
+
+
+HUB |= {"sentence_encoder", "decoder_step"}
+audio = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64)
+hub("clip_text", "CLIPTextModel", "CLIPTextConfig", ["last_hidden_state", "pooler_output"], eos_token_id=2, **small)
+hub("whisper_encoder", "WhisperModel", "WhisperConfig", ["last_hidden_state"], ("input_features",), vocab_size=100, num_mel_bins=16, d_model=32, encoder_layers=2, encoder_attention_heads=4,
+    encoder_ffn_dim=64, decoder_layers=1, decoder_attention_heads=4, decoder_ffn_dim=64, max_source_positions=20, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1)
+hub("wav2vec2", "Wav2Vec2Model", "Wav2Vec2Config", ["last_hidden_state"], ("input_values",), conv_dim=[16] * 3, conv_stride=[5, 2, 2], conv_kernel=[10, 3, 2], num_feat_extract_layers=3,
+    num_conv_pos_embeddings=16, num_conv_pos_embedding_groups=4, **audio)
+hub("bart", "BartModel", "BartConfig", ["last_hidden_state"], ("input_ids", "attention_mask", "decoder_input_ids"), vocab_size=100, d_model=32, encoder_layers=1, decoder_layers=1,
+    encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64, max_position_embeddings=64, use_cache=False)
+hub("dpt", "DPTForDepthEstimation", "DPTConfig", ["predicted_depth"], ("pixel_values",), image_size=64, patch_size=16, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, intermediate_size=64,
+    backbone_out_indices=[0, 1, 2, 3], neck_hidden_sizes=[8, 16, 16, 16], fusion_hidden_size=16)
+hub("swin_hub", "SwinModel", "SwinConfig", ["last_hidden_state"], ("pixel_values",), image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4)
+hub("resnet_hub", "ResNetForImageClassification", "ResNetConfig", ["logits"], ("pixel_values",), image_size=64, embedding_size=16, hidden_sizes=[16, 32], depths=[1, 1])
+hub("xlnet", "XLNetModel", "XLNetConfig", ["last_hidden_state"], vocab_size=100, d_model=32, n_layer=2, n_head=4, d_inner=64)
+hub("gemma", "GemmaForCausalLM", "GemmaConfig", ["logits"], head_dim=8, pad_token_id=0, bos_token_id=1, eos_token_id=2, **llama)
+hub("phi3", "Phi3ForCausalLM", "Phi3Config", ["logits"], pad_token_id=0, bos_token_id=1, eos_token_id=2, **llama)
 
 def export(name, exporter, opset, path):
     torch.manual_seed(0)
@@ -421,7 +561,7 @@ def main():
     failed = 0
     for turn, name in enumerate(a.names or ZOO):
         for exporter in a.exporter:
-            turns = [11, 13, 14, 16, 17, 18, 20] if exporter == "torchscript" else [18, 20, 21]
+            turns = [18, 20, 21] if exporter == "dynamo" else [11, 13, 14, 16, 17, 18, 20] if name not in HUB else [14, 16, 17, 18, 20]  # its attention needs 14
             turn = list(ZOO).index(name)
             for opset in a.opset or [turns[turn % len(turns)]]:
                 path = a.out / f"{name}.{exporter}.{opset}.onnx"

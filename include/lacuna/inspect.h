@@ -26,11 +26,11 @@ struct WeightSummary {
   std::string not_prunable_because;
   int64_t parameters = 0, stored_bytes = 0, dense_bytes = 0;  // dense: in its encoding, without a mask
   double operations = 0;                       // multiply-adds x 2 for one input item; 0 if not multiplied
-  // With InspectOptions::weights or when the file says so:
-  std::optional<double> sparsity;
+  std::map<std::string, double> break_even;    // format -> smallest sparsity at which it takes fewer bytes than dense; absent if it never does
+  // With InspectOptions::weights:
+  std::optional<double> sparsity;              // share removed by its mask; without a mask, share of exact zeros
   std::string recognised_pattern;              // strictest pattern the zeros obey
   std::map<std::string, int64_t> format_bytes; // bytes in every storage format that takes it
-  std::map<std::string, double> break_even;    // format -> sparsity from which it is smaller than dense
   std::optional<double> max_magnitude;
 };
 
@@ -44,7 +44,7 @@ struct ModelSummary {
   std::vector<WeightSummary> weights;
   int64_t parameters = 0, prunable_parameters = 0, stored_bytes = 0, dense_bytes = 0, file_bytes = 0;
   double operations = 0;
-  std::optional<double> sparsity, prunable_sparsity;
+  std::optional<double> sparsity, prunable_sparsity;  // with InspectOptions::weights
 };
 
 // Reads headers only unless options.weights. Throws NotFound, InvalidData, Unsupported.

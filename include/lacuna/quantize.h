@@ -11,6 +11,7 @@ namespace lacuna {
 struct QuantizeLine {
   std::string weights = "int8";            // int8: one scale per output row | int4: one scale per group of columns; output heads and convolutions then take int8
   int64_t group_size = 32;                 // int4: columns per scale, a multiple of 32
+  bool requantize = false;                 // round weights again that are coded in as few bits already, instead of leaving them
   std::string activations = "none";        // none | int8: linear layers round each token as it comes; with a dataset of images, scales are calibrated and fixed
   std::vector<std::string> targets;        // names, op types (Linear, Conv2d), re:REGEX; empty: every linear and conv, output heads included
   std::vector<std::string> ignore;         // same, taken away

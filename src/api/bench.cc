@@ -42,6 +42,8 @@ struct Work {
 };
 
 std::vector<Work> work_for(const Side& side, const BenchOptions& options, int64_t batch) {
+  for (auto& [name, value] : options.dimensions)
+    if (counts_items(*side.model.graph, name)) throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items; say --batch ", value));
   auto inputs_for = [&](const Graph& graph, int64_t tokens) {
     Bindings bindings = bind_symbols(graph, options.dimensions, batch, tokens);
     return std::make_shared<TensorMap>(sample_inputs(graph, bindings, 0));

@@ -18,14 +18,6 @@ std::string kind_for(const ConvertOptions& options, const std::filesystem::path&
   return std::string(name_of(source));
 }
 
-int64_t bytes_of(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return int64_t(std::filesystem::file_size(path));
-  int64_t total = 0;
-  for (auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) total += int64_t(entry.file_size());
-  return total;
-}
-
 }  // namespace
 
 ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
@@ -33,22 +25,35 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
   Model model = load_model(path);
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;
+  if (!options.encoding.empty() && report.to != "gguf") throw InvalidArgument(cat("--encoding is for GGUF; the output is ", report.to));
+  bool file = report.to == "onnx" || report.to == "gguf";
+  if (file && std::filesystem::is_directory(output))
+    throw InvalidArgument(cat(output, ": is a directory; ", report.to, " is one file and does not replace it"));
   bool from_onnx = model.source_kind == ModelKind::kOnnx;
   if (report.to == "onnx") {
-    if (!from_onnx) throw Unsupported(cat("converting ", name_of(model.source_kind), " to onnx: a model is written as the kind it came from, here ", name_of(model.source_kind)));
+    if (!from_onnx)
+      throw Unsupported(
+          cat("converting ", name_of(model.source_kind), " to onnx: a model is written as the kind it came from, here ", name_of(model.source_kind)));
     write_onnx(graph, output, progress);
   } else if (report.to == "huggingface") {
     if (from_onnx) throw Unsupported("converting onnx to huggingface: a model is written as the kind it came from, here onnx");
     write_huggingface(graph, model.path, output, progress, options.force);
   } else if (report.to == "gguf") {
     if (from_onnx) throw Unsupported("converting onnx to gguf: a model is written as the kind it came from, here onnx");
-    write_gguf(graph, model.path, output, options.encoding.empty() ? "q8_0" : options.encoding, progress, options.force);
+    write_gguf(graph, model.path, output, options.encoding, progress, options.force);
   } else if (report.to == "lacuna") {
     save_lacuna(model, output, options.force, progress);
   } else {
     throw InvalidArgument(cat("--to '", report.to, "' is unknown; known: onnx, huggingface, gguf, lacuna"));
   }
-  report.bytes = bytes_of(output);
+  bool rounds = std::any_of(graph.nodes().begin(), graph.nodes().end(), [](auto& node) { return node.attributes.has("activations"); });
+  if (rounds && (report.to == "huggingface" || report.to == "gguf"))
+    report.needs_attention.push_back(
+        cat("linear layers round their activations to s8, which ", report.to, " cannot say: the output runs with unrounded ones"));
+  if (rounds && report.to == "onnx")
+    report.needs_attention.push_back(
+        "linear layers round their activations per token; the output rounds them with one scale per tensor (DynamicQuantizeLinear)");
+  report.bytes = bytes_on_disk(output);
   for (auto& weight : graph.weights) {
     report.weights++;
     if (weight.layout == MatrixLayout::kNone) continue;

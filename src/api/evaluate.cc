@@ -17,15 +17,15 @@ namespace {
 
 void evaluate_accuracy(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
   ImagePreprocessing how = image_preprocessing(*model.graph, options.resize, options.crop, options.mean, options.deviation);
-  ImageDataset data = read_images(options.dataset, options.limit);
+  ImageDataset data(options.dataset, options.limit);
   int64_t batch = options.batch ? options.batch : 100;
   AccuracyResult r = accuracy(session, data, how, batch, progress);
   report.metrics = {{"top1", r.top1}, {"top5", r.top5}};
   report.metric = "top1";
   report.items = r.images;
-  report.settings["dataset_hash"] = data.hash;
+  report.settings["dataset_hash"] = r.dataset_hash;
   report.settings["preprocessing"] = how.describe();
-  report.settings["classes"] = cat(data.classes.size());
+  report.settings["classes"] = cat(data.classes().size());
 }
 
 void evaluate_perplexity(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
@@ -74,7 +74,8 @@ std::vector<std::vector<float>> embed(Session& session, const std::vector<std::v
       out[b].assign(row.begin(), row.end());
     } else {
       for (size_t t = 0; t < batch[b].size(); t++)
-        for (int64_t i = 0; i < width; i++) out[b][size_t(i)] += hidden.data<float>()[(b * longest + t) * size_t(width) + size_t(i)] / float(batch[b].size());
+        for (int64_t i = 0; i < width; i++)
+          out[b][size_t(i)] += hidden.data<float>()[(b * longest + t) * size_t(width) + size_t(i)] / float(batch[b].size());
     }
   }
   return out;
@@ -88,7 +89,8 @@ void evaluate_similarity(const Model& model, Session& session, const EvaluateOpt
   std::vector<double> scores;
   size_t limit = size_t(max_tokens_of(*model.graph));
   for (size_t i = 0; i < rows.size(); i++) {
-    if (rows[i].size() != 3) throw InvalidData(cat(options.dataset, ": row ", i + 1, " has ", rows[i].size(), " fields, wanted sentence, sentence, score"));
+    if (rows[i].size() != 3)
+      throw InvalidData(cat(options.dataset, ": row ", i + 1, " has ", rows[i].size(), " fields, wanted sentence, sentence, score"));
     char* end = nullptr;
     double score = std::strtod(rows[i][2].c_str(), &end);
     if (end == rows[i][2].c_str() || *end) {

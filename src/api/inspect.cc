@@ -3,6 +3,7 @@
 #include <cmath>
 #include <set>
 
+#include "api/sample_inputs.h"
 #include "base/cat.h"
 #include "graph/infer.h"
 #include "io/model.h"
@@ -16,25 +17,40 @@ namespace {
 int64_t code_bits(const Encoding& encoding, int64_t rows, int64_t cols) {
   int64_t bits = rows * cols * bits_of(encoding.values);
   using enum Encoding::Granularity;
-  int64_t scales = encoding.granularity == kNone ? 0 : encoding.granularity == kTensor ? 1 : encoding.granularity == kRow ? rows : rows * ((cols + encoding.group - 1) / encoding.group);
+  int64_t scales = encoding.granularity == kNone     ? 0
+                   : encoding.granularity == kTensor ? 1
+                   : encoding.granularity == kRow    ? rows
+                                                     : rows * ((cols + encoding.group - 1) / encoding.group);
   bits += scales * bits_of(encoding.scales) * (1 + encoding.has_minima);
   return bits + scales * (encoding.has_zero_points ? bits_of(encoding.values) : 0);
 }
 
-// Sparsity from which a format is smaller than dense, from bits per weight b: a bitmask stores 1 + b d, CSR (b + index) d and
-// a row offset per row.
-std::map<std::string, double> break_even(const Encoding& encoding, int64_t cols) {
-  double b = bits_of(encoding.values), index = cols <= 256 ? 8 : cols <= 65536 ? 16 : 32;
-  return {{"bitmask", 1 / b}, {"csr", (index + 32.0 / double(cols)) / (b + index)}};
+// For the formats whose size follows from a count: the smallest sparsity at which it is less than that of dense codes.
+std::map<std::string, double> break_even(DType type, int64_t rows, int64_t cols) {
+  std::map<std::string, double> out;
+  int64_t dense = rows * ((cols * bits_of(type) + 7) / 8);
+  for (const Format& format : formats()) {
+    if (format.interchange_only || !format.bytes_of_count || format.bytes_of_count(rows, cols, type, 0) >= dense) continue;
+    int64_t smaller = 0, not_smaller = rows * cols + 1;  // kept weights
+    while (not_smaller - smaller > 1) {
+      int64_t kept = smaller + (not_smaller - smaller) / 2;
+      (format.bytes_of_count(rows, cols, type, kept) < dense ? smaller : not_smaller) = kept;
+    }
+    out[std::string(format.name)] = 1 - double(smaller) / double(rows * cols);
+  }
+  return out;
 }
 
-// Multiply-adds times two for one item, by node.
+// Multiply-adds times two for one item (a token, an image), by node. None are counted if the sizes we guess do not suit the model.
 std::vector<double> operations_by_node(const Graph& graph, const Bindings& wanted) {
-  Bindings bindings;
-  for (auto& symbol : symbols_of(graph)) bindings[symbol] = wanted.contains(symbol) ? wanted.at(symbol) : 1;
-  for (auto& [name, value] : wanted)
-    if (!bindings.contains(name)) throw InvalidArgument(cat("the model has no dimension '", name, "'; it has: ", join(symbols_of(graph))));
-  std::vector<Fact> facts = infer_facts(graph, bindings);
+  Bindings bindings = bind_symbols(graph, wanted, 1, 1);
+  std::vector<Fact> facts;
+  try {
+    facts = infer_facts(graph, bindings);
+  } catch (const InvalidData&) {
+    if (!wanted.empty()) throw;
+    return std::vector<double>(graph.nodes().size());
+  }
   std::vector<double> out(graph.nodes().size());
   auto elements = [&](ValueId id) {
     if (id == kNoValue || !facts[size_t(id)].shape) return 0.0;
@@ -53,7 +69,8 @@ std::vector<double> operations_by_node(const Graph& graph, const Bindings& wante
     } else if (node.op == Op::matmul) {
       auto& shape = facts[size_t(node.inputs[0])].shape;
       auto a = shape ? constant_shape(*shape) : std::nullopt;
-      if (a && !a->empty()) out[i] = 2 * elements(node.outputs[0]) * double(node.attributes.integer("transpose_a", 0) && a->size() > 1 ? (*a)[a->size() - 2] : a->back());
+      if (a && !a->empty())
+        out[i] = 2 * elements(node.outputs[0]) * double(node.attributes.integer("transpose_a", 0) && a->size() > 1 ? (*a)[a->size() - 2] : a->back());
     } else if (node.op == Op::attention) {
       auto& q = facts[size_t(node.inputs[0])].shape;
       auto& k = facts[size_t(node.inputs[1])].shape;
@@ -62,14 +79,6 @@ std::vector<double> operations_by_node(const Graph& graph, const Bindings& wante
     }
   }
   return out;
-}
-
-int64_t bytes_on_disk(const std::filesystem::path& path) {
-  if (!std::filesystem::is_directory(path)) return int64_t(std::filesystem::file_size(path));
-  int64_t total = 0;
-  for (auto& entry : std::filesystem::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) total += int64_t(entry.file_size());
-  return total;
 }
 
 void scan(const Weight& weight, WeightSummary& out) {
@@ -115,7 +124,8 @@ ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& op
   for (double o : operations) out.operations += o;
   std::map<WeightId, double> weight_operations;
   for (size_t i = 0; i < graph.nodes().size(); i++)
-    if (graph.nodes()[i].inputs.size() > 1 && graph.weight_of(graph.nodes()[i].inputs[1])) weight_operations[graph.value(graph.nodes()[i].inputs[1]).weight] += operations[i];
+    if (graph.nodes()[i].inputs.size() > 1 && graph.weight_of(graph.nodes()[i].inputs[1]))
+      weight_operations[graph.value(graph.nodes()[i].inputs[1]).weight] += operations[i];
 
   std::map<WeightId, WeightUse> uses;
   for (auto& use : weight_uses(graph)) uses.emplace(use.weight, use);
@@ -124,7 +134,11 @@ ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& op
   for (WeightId id = 0; id < WeightId(graph.weights.size()); id++) {
     const Weight& weight = graph.weights[id];
     if (progress && options.weights) progress->update("reading weights", id, graph.weights.size());
-    WeightSummary w{.name = weight.name, .shape = weight.shape, .encoding = to_string(weight.encoding), .pattern = weight.pattern, .format = weight.source->stored_format()};
+    WeightSummary w{.name = weight.name,
+                    .shape = weight.shape,
+                    .encoding = to_string(weight.encoding),
+                    .pattern = weight.pattern,
+                    .format = weight.source->stored_format()};
     w.parameters = weight.size();
     w.stored_bytes = weight.source->stored_bytes();
     if (auto it = uses.find(id); it != uses.end()) {
@@ -138,7 +152,7 @@ ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& op
       w.rows = view.rows;
       w.cols = view.cols;
       w.dense_bytes = (code_bits(weight.encoding, view.rows, view.cols) + 7) / 8;
-      if (view.cols > 0) w.break_even = break_even(weight.encoding, view.cols);
+      w.break_even = break_even(weight.encoding.values, view.rows, view.cols);
       w.operations = weight_operations.contains(id) ? weight_operations[id] : 0;
       if (options.weights && weight.size()) scan(weight, w);
     } else {

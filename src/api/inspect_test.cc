@@ -34,5 +34,22 @@ TEST(Inspect, AZeroWhoseCodeIsNotZeroCountsAsRemoved) {
   EXPECT_EQ(weight.format_bytes.at("bitmask"), 2 + 6);
 }
 
+TEST(Inspect, BreakEvenIsTheSmallestSparsityThatSavesAByte) {
+  TemporaryDirectory directory;
+  auto break_even = [&](Shape shape, DType type) {
+    auto path = one_layer(directory, shape, {.values = type}, {.values = Tensor(type, shape)});
+    auto found = inspect(path).weights.at(0).break_even;
+    std::filesystem::remove_all(path);
+    return found;
+  };
+  using Shares = std::map<std::string, double>;
+  // Dense 1024 bytes. A mask of 32: 32 + 4 kept < 1024 up to 247. Five row offsets of a byte while at most 255 are kept: 5 + 5 kept < 1024 up to 203.
+  EXPECT_EQ(break_even({4, 64}, DType::kF32), (Shares{{"bitmask", 1 - 247.0 / 256}, {"csr", 1 - 203.0 / 256}}));
+  // Dense 48 bytes. Three columns still take a byte of mask per row: 4 + 4 kept < 48 up to 10; 5 + 5 kept < 48 up to 8.
+  EXPECT_EQ(break_even({4, 3}, DType::kF32), (Shares{{"bitmask", 1 - 10.0 / 12}, {"csr", 1 - 8.0 / 12}}));
+  // Dense 100 bytes of one column: the mask alone is as large, the row offsets are larger.
+  EXPECT_EQ(break_even({100, 1}, DType::kU8), Shares{});
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -97,7 +97,7 @@ RunArraysResult run_arrays(const std::filesystem::path& path, const RunArraysOpt
   Model model = load_model(path);
   TensorMap inputs;
   for (auto& [name, file] : options.inputs) inputs[name] = read_npy(file);
-  std::vector<std::string> missing, unknown, known;
+  std::vector<std::string> unknown, known;
   for (ValueId id : model.graph->inputs()) known.push_back(model.graph->value(id).name);
   for (auto& [name, tensor] : inputs)
     if (std::find(known.begin(), known.end(), name) == known.end()) unknown.push_back(name);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <set>
 
 #include "base/cat.h"
 #include "base/rng.h"
@@ -10,6 +11,8 @@
 
 namespace lacuna {
 namespace {
+
+constexpr int64_t kPixels = 224;  // what image models are made for
 
 bool contains(std::string text, std::string_view part) {
   std::transform(text.begin(), text.end(), text.begin(), [](unsigned char c) { return std::tolower(c); });
@@ -34,31 +37,73 @@ int64_t vocabulary_of(const Graph& graph, ValueId ids) {
 
 }  // namespace
 
-Bindings bind_symbols(const Graph& graph, const Bindings& wanted, int64_t batch, int64_t tokens) {
-  Bindings out;
-  std::vector<std::string> symbols = symbols_of(graph);
-  for (auto& name : symbols) {
-    if (auto it = wanted.find(name); it != wanted.end()) out[name] = it->second;
-    else if (contains(name, "batch") || name == "N" || name.ends_with("_dim0")) out[name] = batch;
-    else if (contains(name, "seq") || contains(name, "token") || contains(name, "len")) out[name] = tokens;
-    else if (contains(name, "height") || contains(name, "width") || name.ends_with("_dim2") || name.ends_with("_dim3")) out[name] = 224;
-    else if (name.ends_with("_dim1")) out[name] = tokens;
-    else out[name] = batch;
+namespace {
+
+enum class Role { kUnknown, kBatch, kTokens, kPixels };
+
+Role role_by_name(const std::string& name) {
+  if (contains(name, "batch") || name == "N") return Role::kBatch;
+  if (contains(name, "seq") || contains(name, "token") || contains(name, "len")) return Role::kTokens;
+  if (contains(name, "height") || contains(name, "width")) return Role::kPixels;
+  return Role::kUnknown;
+}
+
+// Exporters name dimensions "s77" or not at all: where they stand says what they are.
+Role role_by_place(const SymShape& shape, size_t axis) {
+  if (axis == 0) return Role::kBatch;
+  if (shape.size() == 2) return Role::kTokens;
+  bool channels_last = shape.back().is_constant() && shape.back().value() <= 4;
+  if (shape.size() >= 4) return axis >= (channels_last ? 1 : 2) ? Role::kPixels : Role::kUnknown;
+  return axis == 1 ? Role::kTokens : Role::kUnknown;
+}
+
+std::map<std::string, Role> roles_of(const Graph& graph) {
+  std::map<std::string, Role> roles;
+  for (ValueId id : graph.inputs()) {
+    auto& shape = graph.value(id).shape;
+    for (size_t axis = 0; shape && axis < shape->size(); axis++) {
+      std::set<std::string> symbols;
+      (*shape)[axis].collect_symbols(symbols);
+      for (auto& name : symbols) {
+        Role role = role_by_name(name);
+        roles.try_emplace(name, role != Role::kUnknown ? role : role_by_place(*shape, axis));
+      }
+    }
   }
+  return roles;
+}
+
+}  // namespace
+
+Bindings bind_symbols(const Graph& graph, const Bindings& wanted, int64_t batch, int64_t tokens) {
+  auto roles = roles_of(graph);
   for (auto& [name, value] : wanted)
-    if (!out.contains(name)) throw InvalidArgument(cat("the model has no dimension '", name, "'; it has: ", join(symbols)));
+    if (!roles.contains(name)) throw InvalidArgument(cat("the model has no dimension '", name, "'; it has: ", join(symbols_of(graph))));
+  Bindings out;
+  for (auto& [name, role] : roles) {
+    auto it = wanted.find(name);
+    out[name] = it != wanted.end() ? it->second : role == Role::kTokens ? tokens : role == Role::kPixels ? kPixels : batch;
+  }
   return out;
+}
+
+bool counts_items(const Graph& graph, const std::string& symbol) {
+  auto roles = roles_of(graph);
+  auto it = roles.find(symbol);
+  return it != roles.end() && it->second != Role::kTokens && it->second != Role::kPixels;
 }
 
 TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t seed) {
   TensorMap inputs;
   for (ValueId id : graph.inputs()) {
     const Value& value = graph.value(id);
+    if (graph.metadata.contains(cat("optional:", value.name))) continue;
     if (!value.shape) throw Unsupported(cat("input '", value.name, "' has no known rank: give it with --inputs to `lacuna run`"));
     Shape shape;
     for (auto& d : *value.shape) {
       Dim bound = d.bind(bindings);
-      if (!bound.is_constant()) throw InvalidArgument(cat("input '", value.name, "' ", to_string(*value.shape), ": give its dimensions with --dim NAME=N"));
+      if (!bound.is_constant())
+        throw InvalidArgument(cat("input '", value.name, "' ", to_string(*value.shape), ": give its dimensions with --dim NAME=N"));
       shape.push_back(bound.value());
     }
     Rng rng(seed + uint64_t(id) * 1000003);

@@ -11,6 +11,7 @@
 
 #include "base/assert.h"
 #include "base/cat.h"
+#include "base/memory.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -47,7 +48,8 @@ Bytes Bytes::slice(size_t offset, size_t count) const {
 std::shared_ptr<std::byte[]> allocate(size_t size, bool zeroed) {
   constexpr size_t kHuge = size_t(2) << 20;
   size_t alignment = size >= 2 * kHuge ? kHuge : 64;
-  if (size > SIZE_MAX - 2 * kHuge) throw ResourceExhausted(cat("cannot allocate ", size, " bytes"));
+  // The kernel would promise more than there is and kill the process when it is touched.
+  if (size > size_t(memory_limit_bytes())) throw ResourceExhausted(cat("cannot allocate ", size, " bytes, there are ", memory_limit_bytes()));
   size_t padded = (size + 64 + alignment - 1) / alignment * alignment;
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, padded));
   if (!memory) throw ResourceExhausted(cat("cannot allocate ", size, " bytes"));

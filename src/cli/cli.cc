@@ -40,7 +40,7 @@ class Bar : public Progress {
 
 std::string scaled(double value, double base, const std::vector<const char*>& units) {
   size_t unit = 0;
-  while (value >= base && unit + 1 < units.size()) value /= base, unit++;
+  while (value >= base - 0.5 && unit + 1 < units.size()) value /= base, unit++;
   char out[40];
   std::snprintf(out, sizeof out, unit == 0 || value >= 100 ? "%.0f%s" : value >= 10 ? "%.1f%s" : "%.2f%s", value, units[unit]);
   return out;

@@ -34,7 +34,13 @@ int main(int argc, char** argv) {
   }
   try {
     app.parse(argc, argv);
-    return std::fflush(stdout) == 0 ? 0 : 1;
+    if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw lacuna::IoError("cannot write to the standard output");
+    return 0;
+  } catch (const CLI::RequiredError& e) {
+    app.exit(e);
+    if (std::string(e.what()).starts_with("model"))
+      std::fputs("An option that takes a list, such as --ignore, takes all words after it: name the model first.\n", stderr);
+    return 2;
   } catch (const CLI::ParseError& e) {
     return app.exit(e) == 0 ? 0 : 2;
   } catch (const lacuna::cli::AnswerIsNo&) {

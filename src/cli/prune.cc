@@ -17,27 +17,32 @@ struct Options {
   RecipeRun run;
   std::string recipe;
   PruneLine line;
-  double sparsity = -1;
+  double sparsity = 0;
 };
 
 }  // namespace
 
 void add_prune(CLI::App& app) {
-  Verb verb(app, "prune", "Make weights zero, by one criterion, pattern and allocation", "lacuna prune resnet20.onnx -o small/ --sparsity 0.6 --criterion magnitude --allocation global");
+  Verb verb(app, "prune", "Make weights zero, by one criterion, pattern and allocation",
+            "lacuna prune resnet20.onnx -o small/ --sparsity 0.6 --criterion magnitude --allocation global");
   auto o = std::make_shared<Options>();
   CLI::App* c = verb.command;
   add_recipe_run(*c, o->run);
-  c->add_option("--sparsity,--sparsity-ratio,--amount,--pruning-ratio", o->sparsity, "Share of zeros in [0, 1] among the claimed weights (N:M fixes it)");
-  c->add_option("--pattern,--mask-structure,--sparsity-type", o->line.pattern, "Where zeros may fall:" + choices(pattern_choices()))->capture_default_str();
+  auto* sparsity =
+      c->add_option("--sparsity,--sparsity-ratio,--sparsity_ratio,--final-sparsity,--final_sparsity,--amount,--pruning-ratio,--pruning_ratio",
+                    o->sparsity, "Share of zeros in [0, 1] among the claimed weights (N:M fixes it)");
+  c->add_option("--pattern,--mask-structure,--sparsity-type", o->line.pattern, "Where zeros may fall:" + choices(pattern_choices()))
+      ->capture_default_str();
   c->add_option("--criterion", o->line.criterion, "What ranks weights:" + choices(criteria_choices()))->capture_default_str();
-  c->add_option("--allocation", o->line.allocation, "How the sparsity is shared out among layers:" + choices(allocation_choices()))->capture_default_str();
+  c->add_option("--allocation", o->line.allocation, "How the sparsity is shared out among layers:" + choices(allocation_choices()))
+      ->capture_default_str();
   c->add_option("--norm", o->line.norm, "How the scores of a block combine: l1 or l2")->capture_default_str();
   c->add_option("--targets", o->line.targets, "Weights to prune: names, op types (Linear, Conv2d), re:REGEX (default: everything prunable)");
   c->add_option("--ignore", o->line.ignore, "Weights to leave alone, same spelling");
   c->add_option("--include", o->line.include, "Weights to prune although they are not by default (embeddings, output heads, depthwise)");
   c->add_option("--seed", o->line.seed, "Seed of the random criterion")->capture_default_str();
-  c->callback([o, json = verb.json] {
-    if (o->sparsity != -1) {
+  c->callback([o, sparsity, json = verb.json] {
+    if (sparsity->count()) {
       if (!(o->sparsity >= 0 && o->sparsity <= 1)) throw InvalidArgument("--sparsity must be in [0, 1], found " + fixed(o->sparsity, 4));
       o->line.sparsity = o->sparsity;
     }

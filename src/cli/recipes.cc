@@ -1,6 +1,9 @@
 #include "cli/recipes.h"
 
+#include <unistd.h>
+
 #include <algorithm>
+#include <csignal>
 
 namespace lacuna::cli {
 namespace {
@@ -11,23 +14,38 @@ void print(const PruneReport& r) {
   if (codes) header.insert(header.end(), {"<encoding", "rounding error"});
   Table table(header);
   for (auto& w : r.weights) {
-    std::vector<std::string> row = {w.name, w.op, w.line, shape_text(w.shape), r.dry_run ? "" : percent(w.sparsity), r.dry_run ? "" : std::to_string(w.zeros), w.pattern, w.format, bytes_text(w.bytes_before),
+    std::vector<std::string> row = {w.name,
+                                    w.op,
+                                    w.line,
+                                    shape_text(w.shape),
+                                    r.dry_run ? "" : percent(w.sparsity),
+                                    r.dry_run ? "" : std::to_string(w.zeros),
+                                    w.pattern,
+                                    w.format,
+                                    bytes_text(w.bytes_before),
                                     r.dry_run ? "" : bytes_text(w.bytes_after)};
-    if (codes) row.insert(row.end(), {w.encoding_before == w.encoding ? w.encoding : w.encoding_before + " -> " + w.encoding, w.rounding_error > 0 ? percent(w.rounding_error) : ""});
+    if (codes)
+      row.insert(row.end(), {w.encoding_before == w.encoding ? w.encoding : w.encoding_before + " -> " + w.encoding,
+                             w.rounding_error > 0 ? percent(w.rounding_error) : ""});
     table.add(std::move(row));
   }
   table.print();
   if (r.dry_run) {
-    std::printf("\ndry run: %zu weights, %s parameters claimed; nothing was written\n", r.weights.size(), count_text(double(r.claimed_parameters)).c_str());
+    std::printf("\ndry run: %zu weights, %s parameters claimed; nothing was written\n", r.weights.size(),
+                count_text(double(r.claimed_parameters)).c_str());
   } else {
-    std::printf("\n%lld of %lld claimed weights are zero (%s); %s of all %s parameters\n", static_cast<long long>(r.claimed_zeros), static_cast<long long>(r.claimed_parameters),
-                percent(r.sparsity()).c_str(), percent(double(r.total_zeros) / double(std::max<int64_t>(1, r.total_parameters))).c_str(), count_text(double(r.total_parameters)).c_str());
+    std::printf("\n%lld of %lld claimed weights are zero (%s); %s of all %s parameters\n", static_cast<long long>(r.claimed_zeros),
+                static_cast<long long>(r.claimed_parameters), percent(r.sparsity()).c_str(),
+                percent(double(r.total_zeros) / double(std::max<int64_t>(1, r.total_parameters))).c_str(),
+                count_text(double(r.total_parameters)).c_str());
     std::printf("weights %s -> %s (%s of before) in %s; %s s\n", bytes_text(r.bytes_before).c_str(), bytes_text(r.bytes_after).c_str(),
-                percent(double(r.bytes_after) / double(std::max<int64_t>(1, r.bytes_before)), 1).c_str(), r.output.c_str(), fixed(r.seconds, 1).c_str());
+                percent(double(r.bytes_after) / double(std::max<int64_t>(1, r.bytes_before)), 1).c_str(), r.output.c_str(),
+                fixed(r.seconds, 1).c_str());
   }
   if (!r.activations.empty()) {
     size_t fixed_scales = size_t(std::count_if(r.activations.begin(), r.activations.end(), [](auto& a) { return a.kind == "static"; }));
-    std::printf("activations: %zu tensors rounded with calibrated scales, %zu linear layers round per token\n", fixed_scales, r.activations.size() - fixed_scales);
+    std::printf("activations: %zu tensors rounded with calibrated scales, %zu linear layers round per token\n", fixed_scales,
+                r.activations.size() - fixed_scales);
     for (auto& [key, value] : r.calibration) std::printf("  %s: %s\n", key.c_str(), value.c_str());
   }
   if (!r.needs_attention.empty()) {
@@ -45,13 +63,23 @@ void add_recipe_run(CLI::App& command, RecipeRun& run) {
   command.add_flag("--dry-run", run.options.dry_run, "Only print which weights each line claims");
 }
 
+// What is finished stays in OUT.partial.
+extern "C" void say_interrupted(int) {
+  static const char text[] = "\ninterrupted; the same command goes on where this one stopped\n";
+  [[maybe_unused]] ssize_t n = ::write(STDERR_FILENO, text, sizeof text - 1);
+  ::_exit(130);
+}
+
 void run_recipe(const RecipeRun& run, const Recipe& recipe, bool json) {
+  if (!run.options.dry_run) std::signal(SIGINT, say_interrupted);
   if (run.output.empty() && !run.options.dry_run) throw InvalidArgument("-o DIRECTORY is missing (or give --dry-run)");
   auto bar = progress_bar();
   PruneReport report = sparsify(run.model, recipe, run.output, run.options, bar.get());
   bar.reset();
-  if (json) std::printf("%s\n", to_json(report).c_str());
-  else print(report);
+  if (json)
+    std::printf("%s\n", to_json(report).c_str());
+  else
+    print(report);
 }
 
 }  // namespace lacuna::cli

@@ -5,7 +5,8 @@
 namespace lacuna::cli {
 
 void add_verify(CLI::App& app) {
-  Verb verb(app, "verify", "Prove what was done: sparsity, pattern, untouched weights, output difference; exit status 1 if not", "lacuna verify resnet20.onnx small/");
+  Verb verb(app, "verify", "Prove what was done: sparsity, pattern, untouched weights, output difference; exit status 1 if not",
+            "lacuna verify resnet20.onnx small/");
   struct Options {
     std::vector<std::string> models;
     VerifyOptions verify;
@@ -23,22 +24,29 @@ void add_verify(CLI::App& app) {
     if (*json) {
       std::printf("%s\n", to_json(r).c_str());
     } else {
-      std::vector<std::string> header = {"<weight", "<pattern", "sparsity", "zeros", "violations", "under mask", "changed"};
+      std::vector<std::string> header = {"<weight", "<pattern", "sparsity", "zeros", "violations", "changed"};
       if (r.quantized) header.insert(header.end(), {"<encoding", "largest rounding"});
       Table table(header);
       for (auto& w : r.weights) {
-        if (!(w.zeros || w.violations || w.nonzero_under_mask || w.changed_kept || w.quantized)) continue;
-        std::vector<std::string> row = {w.name, w.pattern, percent(w.sparsity), std::to_string(w.zeros), std::to_string(w.violations), std::to_string(w.nonzero_under_mask), std::to_string(w.changed_kept)};
+        if (!(w.zeros || w.violations || w.changed_kept || w.quantized)) continue;
+        std::vector<std::string> row = {
+            w.name, w.pattern, percent(w.sparsity), std::to_string(w.zeros), std::to_string(w.violations), std::to_string(w.changed_kept)};
         if (r.quantized) row.insert(row.end(), {w.encoding, w.quantized ? fixed(w.largest_rounding, 3) + " steps" : ""});
         table.add(std::move(row));
       }
       table.print();
-      std::printf("\n%lld of %lld weights are zero (%s); pattern violations %lld; weights changed outside the mask %lld\n", static_cast<long long>(r.zeros), static_cast<long long>(r.parameters),
-                  percent(double(r.zeros) / double(std::max<int64_t>(1, r.parameters))).c_str(), static_cast<long long>(r.pattern_violations), static_cast<long long>(r.changed_outside_mask));
+      std::printf("\n%lld of %lld weights are zero (%s); pattern violations %lld; weights changed outside the mask %lld\n",
+                  static_cast<long long>(r.zeros), static_cast<long long>(r.parameters),
+                  percent(double(r.zeros) / double(std::max<int64_t>(1, r.parameters))).c_str(), static_cast<long long>(r.pattern_violations),
+                  static_cast<long long>(r.changed_outside_mask));
       if (r.quantized) std::printf("%lld weights quantized\n", static_cast<long long>(r.quantized));
-      if (r.masks) std::printf("masks of the original unchanged: %lld of %lld\n", static_cast<long long>(r.masks_unchanged), static_cast<long long>(r.masks));
-      if (r.max_output_difference) std::printf("largest output difference %.6g (relative %.4g)\n", *r.max_output_difference, *r.relative_output_difference);
-      for (auto& p : r.problems) std::printf("problem: %s\n", p.c_str());
+      if (r.masks)
+        std::printf("masks of the original unchanged: %lld of %lld\n", static_cast<long long>(r.masks_unchanged), static_cast<long long>(r.masks));
+      if (r.max_output_difference)
+        std::printf("largest output difference %.6g (relative %.4g)\n", *r.max_output_difference, *r.relative_output_difference);
+      constexpr size_t kShown = 20;
+      for (size_t i = 0; i < std::min(r.problems.size(), kShown); i++) std::printf("problem: %s\n", r.problems[i].c_str());
+      if (r.problems.size() > kShown) std::printf("and %zu more problems; --json lists them all\n", r.problems.size() - kShown);
       std::printf("%s\n", r.ok() ? "verified" : "NOT verified");
     }
     if (!r.ok()) throw AnswerIsNo{};

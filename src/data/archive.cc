@@ -15,7 +15,8 @@ namespace {
 
 constexpr int64_t kLargestFile = int64_t(256) << 20;
 
-void read_folder(const std::filesystem::path& folder, const std::function<bool(const std::string&)>& wanted, const std::function<void(FileEntry)>& visit) {
+void read_folder(const std::filesystem::path& folder, const std::function<bool(const std::string&)>& wanted,
+                 const std::function<void(FileEntry)>& visit) {
   std::vector<std::string> paths;
   for (auto& entry : std::filesystem::recursive_directory_iterator(folder, std::filesystem::directory_options::skip_permission_denied))
     if (entry.is_regular_file()) paths.push_back(std::filesystem::relative(entry.path(), folder).generic_string());
@@ -27,9 +28,19 @@ void read_folder(const std::filesystem::path& folder, const std::function<bool(c
   }
 }
 
+// A tar ends in blocks of zeros. libarchive takes the end of the file for the end of the archive as well, so one that was cut off between two files
+// would pass for a smaller one.
+void check_end(archive* reader, const std::filesystem::path& source) {
+  constexpr int64_t kBlock = 512;
+  bool tar = (archive_format(reader) & ARCHIVE_FORMAT_BASE_MASK) == ARCHIVE_FORMAT_TAR;
+  if (tar && archive_filter_bytes(reader, 0) - archive_read_header_position(reader) < kBlock)
+    throw InvalidData(cat(source, ": the archive is cut off: it ends without the end-of-archive blocks of a tar"));
+}
+
 }  // namespace
 
-void for_each_file(const std::filesystem::path& source, const std::function<bool(const std::string& path)>& wanted, const std::function<void(FileEntry)>& visit) {
+void for_each_file(const std::filesystem::path& source, const std::function<bool(const std::string& path)>& wanted,
+                   const std::function<void(FileEntry)>& visit) {
   if (!std::filesystem::exists(source)) throw NotFound(cat(source, ": no such file or folder"));
   if (std::filesystem::is_directory(source)) return read_folder(source, wanted, visit);
   std::unique_ptr<archive, int (*)(archive*)> reader(archive_read_new(), archive_read_free);
@@ -43,7 +54,7 @@ void for_each_file(const std::filesystem::path& source, const std::function<bool
   archive_entry* entry = nullptr;
   for (;;) {
     int status = archive_read_next_header(reader.get(), &entry);
-    if (status == ARCHIVE_EOF) return;
+    if (status == ARCHIVE_EOF) return check_end(reader.get(), source);
     if (status != ARCHIVE_OK && status != ARCHIVE_WARN) fail();
     if (archive_entry_filetype(entry) != AE_IFREG) continue;
     const char* name = archive_entry_pathname(entry);

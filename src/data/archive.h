@@ -1,4 +1,4 @@
-// Files inside a .tar, .tar.gz, .zip ... (libarchive) or a folder, in one order: sorted by path.
+// Files inside a folder, sorted by path, or inside a .tar, .tar.gz, .zip ... (libarchive), in the order of the archive.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,9 @@ struct FileEntry {
   std::vector<std::byte> bytes;
 };
 
-// Calls `visit` for every regular file, in archive order (folders: sorted). `wanted(path)` says whether to read the bytes.
-// A single file may hold at most 256 MiB. Throws NotFound, InvalidData (damaged archive, file and libarchive's reason named).
-void for_each_file(const std::filesystem::path& source, const std::function<bool(const std::string& path)>& wanted, const std::function<void(FileEntry)>& visit);
+// Calls `wanted(path)` for every regular file, and `visit` with its bytes where that says yes. A single file may hold at most 256 MiB.
+// Throws NotFound, InvalidData (a damaged archive, or a tar without its end: file and reason named).
+void for_each_file(const std::filesystem::path& source, const std::function<bool(const std::string& path)>& wanted,
+                   const std::function<void(FileEntry)>& visit);
 
 }  // namespace lacuna

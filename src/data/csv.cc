@@ -26,9 +26,12 @@ std::vector<std::vector<std::string>> parse_csv(std::string_view text, std::stri
     char c = text[i];
     if (c == '\n') line++;
     if (quoted) {
-      if (c != '"') field += c;
-      else if (i + 1 < text.size() && text[i + 1] == '"') field += text[++i];
-      else quoted = false;
+      if (c != '"')
+        field += c;
+      else if (i + 1 < text.size() && text[i + 1] == '"')
+        field += text[++i];
+      else
+        quoted = false;
     } else if (c == '"' && field.empty()) {
       quoted = was_quoted = true;
       quote_line = line;

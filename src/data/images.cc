@@ -1,7 +1,10 @@
 #include "data/images.h"
 
+// clang-format off
 #include <cstdio>  // before jpeglib.h, which needs FILE
 #include <jpeglib.h>
+#include <jerror.h>
+// clang-format on
 #include <png.h>
 
 #include <algorithm>
@@ -31,6 +34,11 @@ struct JpegError {
   char message[JMSG_LENGTH_MAX];
 };
 
+// What libjpeg only warns of and leaves every pixel as it was written; all else it warns of, it makes up pixels for.
+bool is_harmless(int warning) {
+  return warning == JWRN_EXTRANEOUS_DATA || warning == JWRN_ADOBE_XFORM || warning == JWRN_JFIF_MAJOR || warning == JWRN_BOGUS_ICC;
+}
+
 // libjpeg reports by longjmp, so nothing with a destructor may live between setjmp and the calls that can jump.
 bool decode_jpeg_into(std::span<const std::byte> bytes, Image& image, JpegError& error) {
   jpeg_decompress_struct jpeg{};
@@ -40,7 +48,9 @@ bool decode_jpeg_into(std::span<const std::byte> bytes, Image& image, JpegError&
     info->err->format_message(info, e->message);
     std::longjmp(e->jump, 1);
   };
-  error.base.output_message = [](j_common_ptr) {};
+  error.base.emit_message = [](j_common_ptr info, int level) {
+    if (level < 0 && !is_harmless(info->err->msg_code)) info->err->error_exit(info);
+  };
   if (setjmp(error.jump)) {
     jpeg_destroy_decompress(&jpeg);
     return false;
@@ -77,7 +87,8 @@ Image decode_jpeg(std::span<const std::byte> bytes, std::string_view name) {
 Image decode_png(std::span<const std::byte> bytes, std::string_view name) {
   png_image png{};
   png.version = PNG_IMAGE_VERSION;
-  if (!png_image_begin_read_from_memory(&png, bytes.data(), bytes.size())) throw InvalidData(cat(name, ": damaged PNG: ", static_cast<const char*>(png.message)));
+  if (!png_image_begin_read_from_memory(&png, bytes.data(), bytes.size()))
+    throw InvalidData(cat(name, ": damaged PNG: ", static_cast<const char*>(png.message)));
   png.format = PNG_FORMAT_RGB;
   Image image{png.height, png.width, {}};
   try {
@@ -88,7 +99,8 @@ Image decode_png(std::span<const std::byte> bytes, std::string_view name) {
   }
   image.pixels.resize(PNG_IMAGE_SIZE(png));
   png_color black{};
-  if (!png_image_finish_read(&png, &black, image.pixels.data(), 0, nullptr)) throw InvalidData(cat(name, ": damaged PNG: ", static_cast<const char*>(png.message)));
+  if (!png_image_finish_read(&png, &black, image.pixels.data(), 0, nullptr))
+    throw InvalidData(cat(name, ": damaged PNG: ", static_cast<const char*>(png.message)));
   return image;
 }
 
@@ -107,51 +119,74 @@ Image decode_image(std::span<const std::byte> bytes, std::string_view name) {
   throw InvalidData(cat(name, ": neither a JPEG nor a PNG"));
 }
 
-ImageDataset read_images(const std::filesystem::path& source, int64_t limit) {
-  std::vector<FileEntry> files;
-  for_each_file(source, is_image, [&](FileEntry f) { files.push_back(std::move(f)); });
-  std::sort(files.begin(), files.end(), [](auto& a, auto& b) { return a.path < b.path; });
-  if (files.empty()) throw InvalidData(cat(source, ": holds no .jpg or .png image"));
-  std::map<std::string, int64_t> labels;
+ImageDataset::ImageDataset(std::filesystem::path source, int64_t limit) : source_(std::move(source)) {
+  std::vector<std::string> paths;
+  auto note = [&](const std::string& path) {
+    if (is_image(path)) paths.push_back(path);
+    return false;
+  };
+  for_each_file(source_, note, [](FileEntry) {});
+  if (paths.empty()) throw InvalidData(cat(source_, ": holds no .jpg or .png image"));
+  std::sort(paths.begin(), paths.end());
+  if (auto twice = std::adjacent_find(paths.begin(), paths.end()); twice != paths.end())
+    throw InvalidData(cat(source_, ": holds '", *twice, "' twice"));
   auto class_of = [&](const std::string& path) {
     std::string folder = std::filesystem::path(path).parent_path().filename().string();
-    if (folder.empty()) throw InvalidData(cat(source, ": '", path, "' is in no class folder; wanted CLASS/", path));
+    if (folder.empty()) throw InvalidData(cat(source_, ": '", path, "' is in no class folder; wanted CLASS/", path));
     return folder;
   };
-  for (auto& f : files) labels[class_of(f.path)] = 0;
-  ImageDataset data;
-  for (auto& [name, label] : labels) {
-    label = int64_t(data.classes.size());
-    data.classes.push_back(name);
+  std::map<std::string, int64_t> class_labels;
+  for (auto& path : paths) class_labels[class_of(path)] = 0;
+  for (auto& [name, label] : class_labels) {
+    label = int64_t(classes_.size());
+    classes_.push_back(name);
   }
-  // A limit takes every k-th image, so that every class is represented.
-  size_t count = limit > 0 ? std::min(size_t(limit), files.size()) : files.size();
-  Hasher hasher;
+  found_ = int64_t(paths.size());
+  size_t count = limit > 0 ? std::min(size_t(limit), paths.size()) : paths.size();
   for (size_t i = 0; i < count; i++) {
-    FileEntry& f = files[i * files.size() / count];
-    hasher.update(f.path);
-    hasher.update(std::span<const std::byte>(f.bytes));
-    data.images.push_back({f.path, labels[class_of(f.path)], decode_image(f.bytes, cat(source, ": ", f.path))});
-    f.bytes = {};
+    const std::string& path = paths[i * paths.size() / count];
+    labels_[path] = class_labels[class_of(path)];
   }
-  data.hash = hasher.hex();
-  return data;
+}
+
+std::string ImageDataset::visit(int64_t batch, const std::function<void(std::span<const File>)>& visit) const {
+  std::map<std::string, std::string> hashes;  // by path
+  std::vector<File> files;
+  auto wanted = [&](const std::string& path) { return labels_.contains(path); };
+  for_each_file(source_, wanted, [&](FileEntry file) {
+    hashes[file.path] = hash_hex(file.bytes);
+    files.push_back({cat(source_, ": ", file.path), labels_.at(file.path), std::move(file.bytes)});
+    if (int64_t(files.size()) < batch) return;
+    visit(files);
+    files.clear();
+  });
+  if (hashes.size() != labels_.size())
+    throw InvalidData(cat(source_, ": holds ", hashes.size(), " of the ", labels_.size(), " images that it held a moment ago"));
+  if (!files.empty()) visit(files);
+  Hasher hasher;
+  for (auto& [path, hash] : hashes) hasher.update(cat(path, "\n", hash, "\n"));
+  return hasher.hex();
 }
 
 std::string ImagePreprocessing::describe() const {
-  return cat("resize ", resize ? resize : std::min(height, width), ", crop ", height, "x", width, ", mean ", std::span<const float>(mean), ", std ", std::span<const float>(deviation));
+  return cat("resize ", resize ? resize : std::min(height, width), ", crop ", height, "x", width, ", mean ", std::span<const float>(mean), ", std ",
+             std::span<const float>(deviation));
 }
 
 void preprocess(const Image& image, const ImagePreprocessing& how, std::span<float> out) {
   LACUNA_ASSERT(int64_t(out.size()) == 3 * how.height * how.width);
   int64_t shorter = std::min(image.height, image.width);
   bool exact = !how.resize && image.height == how.height && image.width == how.width;
-  double wanted = how.resize ? double(how.resize) : std::max(double(how.height) * double(shorter) / double(image.height), double(how.width) * double(shorter) / double(image.width));
+  double wanted =
+      how.resize ? double(how.resize)
+                 : std::max(double(how.height) * double(shorter) / double(image.height), double(how.width) * double(shorter) / double(image.width));
   double scale = exact ? 1.0 : wanted / double(shorter);
   int64_t full_h = std::max(how.height, int64_t(std::lround(double(image.height) * scale)));
   int64_t full_w = std::max(how.width, int64_t(std::lround(double(image.width) * scale)));
   int64_t top = (full_h - how.height) / 2, left = (full_w - how.width) / 2;
-  auto source = [](int64_t i, int64_t full, int64_t size) { return std::clamp((double(i) + 0.5) * double(size) / double(full) - 0.5, 0.0, double(size - 1)); };
+  auto source = [](int64_t i, int64_t full, int64_t size) {
+    return std::clamp((double(i) + 0.5) * double(size) / double(full) - 0.5, 0.0, double(size - 1));
+  };
   for (int64_t y = 0; y < how.height; y++) {
     double sy = source(y + top, full_h, image.height);
     int64_t y0 = int64_t(sy), y1 = std::min(y0 + 1, image.height - 1);

@@ -1,7 +1,7 @@
 #include "evaluate/accuracy.h"
 
 #include <algorithm>
-#include <numeric>
+#include <cmath>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -15,17 +15,23 @@ std::string image_input(const Graph& graph) {
   return "";
 }
 
-ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean, const std::vector<float>& deviation) {
+ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean,
+                                       const std::vector<float>& deviation) {
   ImagePreprocessing how;
-  auto port = std::find_if(graph.inputs().begin(), graph.inputs().end(), [&](ValueId id) { return graph.value(id).shape && graph.value(id).shape->size() == 4; });
+  auto port = std::find_if(graph.inputs().begin(), graph.inputs().end(),
+                           [&](ValueId id) { return graph.value(id).shape && graph.value(id).shape->size() == 4; });
   if (port == graph.inputs().end()) throw Unsupported("the model has no input [batch, 3, height, width] that takes images");
   const SymShape& shape = *graph.value(*port).shape;
   auto height = shape[2].constant(), width = shape[3].constant();
-  if (crop) how.height = how.width = crop;
-  else if (height && width) how.height = *height, how.width = *width;
-  else throw InvalidArgument(cat("the model takes images of any size ", to_string(shape), "; say which with --crop"));
+  if (crop)
+    how.height = how.width = crop;
+  else if (height && width)
+    how.height = *height, how.width = *width;
+  else
+    throw InvalidArgument(cat("the model takes images of any size ", to_string(shape), "; say which with --crop"));
   how.resize = resize;
-  if (how.resize && how.resize < std::min(how.height, how.width)) throw InvalidArgument(cat("--resize ", how.resize, " is smaller than the crop of ", how.height, "x", how.width));
+  if (how.resize && how.resize < std::min(how.height, how.width))
+    throw InvalidArgument(cat("--resize ", how.resize, " is smaller than the crop of ", how.height, "x", how.width));
   auto three = [](const std::vector<float>& values, std::array<float, 3>& into, const char* what) {
     if (values.empty()) return;
     if (values.size() != 3) throw InvalidArgument(cat(what, ": wanted three channel values, got ", values.size()));
@@ -38,11 +44,14 @@ ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64
   return how;
 }
 
-Tensor image_batch(const ImageDataset& data, std::span<const int64_t> indices, const ImagePreprocessing& how) {
-  int64_t n = int64_t(indices.size()), plane = 3 * how.height * how.width;
+Tensor image_batch(std::span<const ImageDataset::File> files, const ImagePreprocessing& how) {
+  int64_t n = int64_t(files.size()), plane = 3 * how.height * how.width;
   Tensor x(DType::kF32, {n, 3, how.height, how.width}, false);
   auto pixels = x.mutable_data<float>();
-  parallel_for(n, [&](int64_t i) { preprocess(data.images[size_t(indices[size_t(i)])].image, how, pixels.subspan(size_t(i * plane), size_t(plane))); });
+  parallel_for(n, [&](int64_t i) {
+    const ImageDataset::File& file = files[size_t(i)];
+    preprocess(decode_image(file.bytes, file.name), how, pixels.subspan(size_t(i * plane), size_t(plane)));
+  });
   return x;
 }
 
@@ -52,27 +61,29 @@ AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImageP
   if (input.empty()) throw Unsupported("accuracy needs an image classifier: the model has no input [batch, 3, height, width]");
   std::string output = graph.outputs()[0].name;
   AccuracyResult result;
-  int64_t count = int64_t(data.images.size()), hits1 = 0, hits5 = 0;
-  for (int64_t first = 0; first < count; first += batch) {
-    if (progress) progress->update("evaluating", first, count);
-    int64_t n = std::min(batch, count - first);
-    std::vector<int64_t> indices(static_cast<size_t>(n));
-    std::iota(indices.begin(), indices.end(), first);
-    Tensor scores = session.run({{input, image_batch(data, indices, how)}}).at(output).to(DType::kF32);
+  int64_t hits1 = 0, hits5 = 0;
+  result.dataset_hash = data.visit(batch, [&](std::span<const ImageDataset::File> files) {
+    if (progress) progress->update("evaluating", result.images, data.size());
+    int64_t n = int64_t(files.size());
+    Tensor scores = session.run({{input, image_batch(files, how)}}).at(output).to(DType::kF32);
     int64_t classes = scores.size() / n;
+    if (classes != int64_t(data.classes().size()))
+      throw InvalidArgument(cat("the data has ", data.classes().size(), " classes (", join(data.classes(), ", ", 5), "), the model tells ", classes,
+                                " apart; classes are folders, numbered in the order of their names"));
     for (int64_t i = 0; i < n; i++) {
-      int64_t label = data.images[size_t(first + i)].label;
-      if (label >= classes) throw InvalidArgument(cat("'", data.classes[size_t(label)], "' is class ", label, ", the model has ", classes));
+      int64_t label = files[size_t(i)].label;
       auto row = scores.data<float>().subspan(size_t(i * classes), size_t(classes));
+      if (!std::ranges::all_of(row, [](float score) { return std::isfinite(score); }))
+        throw InvalidData(cat("the model's scores for ", files[size_t(i)].name, " are not finite"));
       int64_t better = 0;
       for (int64_t c = 0; c < classes; c++) better += row[size_t(c)] > row[size_t(label)] || (row[size_t(c)] == row[size_t(label)] && c < label);
       hits1 += better < 1;
       hits5 += better < 5;
     }
-  }
-  result.images = count;
-  result.top1 = double(hits1) / double(std::max<int64_t>(1, count));
-  result.top5 = double(hits5) / double(std::max<int64_t>(1, count));
+    result.images += n;
+  });
+  result.top1 = double(hits1) / double(std::max<int64_t>(1, result.images));
+  result.top5 = double(hits5) / double(std::max<int64_t>(1, result.images));
   return result;
 }
 

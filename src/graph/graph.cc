@@ -104,6 +104,11 @@ void Graph::replace_uses(ValueId from, ValueId to) {
     if (output.value == from) output.value = to;
 }
 
+void Graph::remove_input(ValueId input) {
+  LACUNA_ASSERT(std::erase(inputs_, input) == 1);
+  replace_uses(input, kNoValue);
+}
+
 std::vector<NodeId> Graph::users(ValueId value) const {
   std::vector<NodeId> out;
   for (size_t i = 0; i < nodes_.size(); i++)
@@ -153,6 +158,43 @@ void Graph::sort_topologically() {
   for (size_t i = 0; i < nodes_.size(); i++)
     if (!placed[i]) throw InvalidData(cat("node '", nodes_[i].name, "' is part of a cycle or reads a value that nothing produces"));
   set_nodes(std::move(sorted));
+}
+
+void Graph::forget_unread() {
+  std::vector<bool> read(values_.size());
+  for (auto& node : nodes_) {
+    for (ValueId v : node.inputs)
+      if (v != kNoValue) read[size_t(v)] = true;
+    for (ValueId v : node.outputs)
+      if (v != kNoValue) read[size_t(v)] = true;
+  }
+  for (auto& output : outputs_) read[size_t(output.value)] = true;
+  std::vector<ValueId> renamed(values_.size(), kNoValue);
+  std::vector<Value> values;
+  WeightTable kept;
+  weight_values_.clear();
+  for (size_t i = 0; i < values_.size(); i++) {
+    Value& value = values_[i];
+    if (!read[i] && (value.kind == ValueKind::kWeight || value.kind == ValueKind::kResult)) continue;
+    renamed[i] = ValueId(values.size());
+    if (value.kind == ValueKind::kWeight) {
+      value.weight = kept.add(weights[value.weight]);
+      weight_values_[value.weight] = renamed[i];
+    }
+    values.push_back(std::move(value));
+  }
+  auto rename = [&](ValueId& v) {
+    if (v != kNoValue) v = renamed[size_t(v)];
+  };
+  for (auto& node : nodes_) {
+    std::for_each(node.inputs.begin(), node.inputs.end(), rename);
+    std::for_each(node.outputs.begin(), node.outputs.end(), rename);
+  }
+  std::for_each(inputs_.begin(), inputs_.end(), rename);
+  std::for_each(states_.begin(), states_.end(), rename);
+  for (auto& output : outputs_) rename(output.value);
+  values_ = std::move(values);
+  weights = std::move(kept);
 }
 
 const Weight* Graph::weight_of(ValueId id) const {

@@ -98,11 +98,14 @@ class Graph {
 
   // Node order is execution order (topological). For passes:
   void replace_uses(ValueId from, ValueId to);         // in nodes and outputs
+  void remove_input(ValueId input);                    // its uses become kNoValue: nodes that can do without it only
   std::vector<NodeId> users(ValueId value) const;      // O(nodes)
   std::vector<std::vector<NodeId>> all_users() const;  // by value, O(nodes)
   // Replaces the whole node list (in topological order); values keep their ids, producers are renewed.
   void set_nodes(std::vector<Node> nodes);
   void sort_topologically();  // throws InvalidData on a cycle, naming a node
+  // Forgets weights and results that no node and no output reads. Ids of values and weights change.
+  void forget_unread();
 
   // The weight a value refers to, or nullptr.
   const Weight* weight_of(ValueId value) const;

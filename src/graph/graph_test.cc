@@ -4,6 +4,7 @@
 
 #include "base/buffer.h"
 #include "base/cat.h"
+#include "graph/infer.h"
 #include "graph/passes/passes.h"
 #include "graph/testing.h"
 
@@ -35,6 +36,24 @@ TEST(Graph, NamesANodeOfACycle) {
   ValueId a = g.add(Op::add, {x, x}, {}, "first"), b = g.add(Op::relu, {a}, {}, "second");
   g.edit_node(0).inputs[1] = b;
   EXPECT_TRUE(contains(message_of([&] { g.sort_topologically(); }), "'first' is part of a cycle"));
+}
+
+TEST(Graph, ForgetsWeightsAndResultsThatNothingReads) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {4}), unused = g.add_input("unused", DType::kF32, {4});
+  weight(g, "dead", {4});
+  ValueId dropped = g.add(Op::relu, {x}, {}, "dropped"), live = weight(g, "live", {4});
+  g.add_output("y", g.add(Op::add, {x, live}, {}, "sum"));
+  g.replace_uses(dropped, x);
+  g.set_nodes({g.node(1)});
+  g.forget_unread();
+  verify(g);
+  EXPECT_EQ(g.weights.size(), 1);
+  EXPECT_EQ(g.values().size(), 4u);
+  EXPECT_EQ(g.inputs()[1], unused);
+  EXPECT_EQ(g.weight_of(g.node(0).inputs[1])->name, "live");
+  EXPECT_EQ(g.value(g.outputs()[0].value).producer, 0);
+  EXPECT_EQ(g.add_weight(0), g.node(0).inputs[1]);
 }
 
 TEST(Verify, ListsAllProblems) {
@@ -127,6 +146,40 @@ TEST(WeightUses, OfAClassifier) {
   auto uses = weight_uses(g);
   EXPECT_EQ(uses[0].op_type, "Conv2d");
   EXPECT_EQ(uses[1].op_type, "Bias");
+}
+
+TEST(WeightUses, OfADetectorWithPointwiseHeads) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {Dim::symbol("batch"), 16, Dim::symbol("h"), Dim::symbol("w")});
+  auto conv = [&](ValueId from, const char* name, int64_t out, int64_t k) {
+    return g.add(Op::conv, {from, weight(g, name, {out, 16, k, k}, MatrixLayout::kConv)});
+  };
+  x = g.add(Op::add, {x, conv(x, "square residual", 16, 1)});
+  x = g.add(Op::relu, {conv(x, "inner", 16, 1)});
+  ValueId boxes = g.add(Op::sigmoid, {conv(x, "boxes", 4, 1)}), size = g.add(Op::shape_of, {boxes});
+  ValueId grid = g.add(Op::range, {weight(g, "zero", {}), g.add(Op::gather, {size, weight(g, "three", {})}), weight(g, "one", {})});
+  boxes = g.add(Op::concat, {g.add(Op::add, {boxes, grid}), g.add(Op::mul, {boxes, boxes}), boxes}, attributes({{"axis", int64_t(1)}}));
+  g.add_output("boxes", boxes);
+  g.add_output("coarse", g.add(Op::resize, {conv(x, "segments", 5, 1), kNoValue, weight(g, "scales", {4})}));
+  g.add_output("picture", conv(x, "pixels", 3, 3));
+  auto found = reasons(g);
+  EXPECT_EQ(found["square residual"], "prunable");
+  EXPECT_EQ(found["inner"], "prunable");
+  EXPECT_EQ(found["boxes"], "output head");
+  EXPECT_EQ(found["segments"], "output head");
+  EXPECT_EQ(found["pixels"], "prunable");
+}
+
+TEST(WeightUses, OfADynamicallyQuantizedClassifier) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {Dim::symbol("batch"), 16});
+  NodeId codes = g.add_node(Op::dynamic_quantize, {x}, 3);
+  ValueId product = g.add(Op::linear, {g.add(Op::cast, {g.node(codes).outputs[0]}, attributes({{"to", std::string("f32")}})),
+                                       weight(g, "fc", {10, 16}, MatrixLayout::kOutIn)});
+  ValueId scale = g.add(Op::mul, {g.node(codes).outputs[1], weight(g, "scale", {})});
+  g.add_output("y", g.add(Op::mul, {product, scale}));
+  infer_shapes(g);
+  EXPECT_EQ(reasons(g)["fc"], "output head");
 }
 
 TEST(WeightUses, OfADecoderWithTiedEmbeddings) {

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cat.h"
+#include "base/json_depth.h"
 #include "graph/infer.h"
 #include "lacuna/error.h"
 
@@ -109,12 +110,9 @@ Attribute attribute_from_json(const std::string& name, const Json& json, const s
 }
 
 Json parse(std::string_view json) {
-  auto limit_depth = [](int depth, Json::parse_event_t, Json&) {
-    if (depth > kMaxDepth) throw InvalidData(cat("graph: is nested deeper than ", kMaxDepth, " levels"));
-    return true;
-  };
+  if (json_depth(json) > kMaxDepth) throw InvalidData(cat("graph: is nested deeper than ", kMaxDepth, " levels"));
   try {
-    return Json::parse(json.begin(), json.end(), limit_depth);
+    return Json::parse(json);
   } catch (const Json::exception& e) {
     throw InvalidData(cat("graph: ", e.what()));
   }

@@ -1,6 +1,7 @@
 // Where each weight is used, and whether it may be pruned by default.
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 
 #include "base/cat.h"
@@ -72,15 +73,17 @@ class Uses {
     }
     if (!multiplied) return why_not_multiplied(node, value);
     const Weight& weight = *graph_.weight_of(value);
+    int64_t out = weight.shape[0], in = weight.shape[1];
     if (node.op == Op::conv) {
-      int64_t groups = node.attributes.integer("groups", 1);
-      return groups > 1 && weight.shape[1] == 1 ? "depthwise convolution" : "";
+      if (node.attributes.integer("groups", 1) > 1 && in == 1) return "depthwise convolution";
+      bool pointwise = element_count(std::span(weight.shape).subspan(2)) == 1;
+      if (!pointwise) return "";
+    } else {
+      if (weight.shape.size() != 2) return "not a matrix";
+      if (linear_is_in_out(graph_, node)) std::swap(out, in);
     }
-    if (weight.shape.size() != 2) return "not a matrix";
-    bool in_out = linear_is_in_out(graph_, node);
-    int64_t out = weight.shape[in_out ? 1 : 0], in = weight.shape[in_out ? 0 : 1];
-    std::set<NodeId> visited;
-    End end = follow(node.outputs[0], visited);
+    Ways ways{.descendants = descendants_of(node.outputs[0])};
+    End end = follow(node.outputs[0], ways);
     if (end == End::kRouter) return "router";
     if (end == End::kHead && (out != in || vocabularies_.contains(out))) return "output head";
     return "";
@@ -97,34 +100,99 @@ class Uses {
     }
   }
 
-  // May the way from a head to an output lead through this op? What keeps or narrows class scores, one position at a time.
-  bool keeps_scores(const Node& node) const {
-    static constexpr auto kOps = std::to_array<Op>(
-        {Op::softmax, Op::log_softmax, Op::sigmoid,   Op::hard_sigmoid, Op::tanh,       Op::relu,   Op::exp,      Op::log,     Op::neg,
-         Op::abs,     Op::clip,        Op::cast,      Op::identity,     Op::slice,      Op::gather, Op::split,    Op::squeeze, Op::unsqueeze,
-         Op::reshape, Op::flatten,     Op::transpose, Op::arg_max,      Op::arg_min,    Op::top_k,  Op::shape_of, Op::add,     Op::sub,
-         Op::mul,     Op::div,         Op::softplus,  Op::quantize,     Op::dequantize, Op::concat});
-    if (std::find(kOps.begin(), kOps.end(), node.op) == kOps.end()) return false;
-    bool binary = node.op == Op::add || node.op == Op::sub || node.op == Op::mul || node.op == Op::div;
-    if (!binary) return true;
-    return graph_.weight_of(node.inputs[0]) || graph_.weight_of(node.inputs[1]);  // not a residual
+  // What is computed from a value, itself included.
+  std::set<ValueId> descendants_of(ValueId value) const {
+    std::set<ValueId> out = {value};
+    for (NodeId id = graph_.value(value).producer + 1; id < NodeId(graph_.nodes().size()); id++) {
+      const Node& node = graph_.node(id);
+      if (std::any_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return out.contains(v); }))
+        out.insert(node.outputs.begin(), node.outputs.end());
+    }
+    return out;
   }
 
+  // Is a value made of constants and sizes only (a grid of boxes), or a single number (a scale)?
+  bool is_scale_or_grid(ValueId value, int depth = 32) const {
+    const Value& v = graph_.value(value);
+    if (v.kind == ValueKind::kWeight) return true;
+    if (v.shape && std::all_of(v.shape->begin(), v.shape->end(), [](const Dim& d) { return d == Dim(1); })) return true;
+    if (v.kind != ValueKind::kResult || depth == 0) return false;
+    const Node& node = graph_.node(v.producer);
+    if (node.op == Op::shape_of || node.op == Op::size_of) return true;
+    return std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId i) { return i == kNoValue || is_scale_or_grid(i, depth - 1); });
+  }
+
+  // May the way from a head to an output lead through this op? What keeps or narrows class scores, one position at a time, or
+  // brings them to another resolution.
+  bool keeps_scores(const Node& node, const std::set<ValueId>& descendants) const {
+    static constexpr auto kOps = std::to_array<Op>({Op::softmax,
+                                                    Op::log_softmax,
+                                                    Op::sigmoid,
+                                                    Op::hard_sigmoid,
+                                                    Op::tanh,
+                                                    Op::relu,
+                                                    Op::exp,
+                                                    Op::log,
+                                                    Op::neg,
+                                                    Op::abs,
+                                                    Op::clip,
+                                                    Op::cast,
+                                                    Op::identity,
+                                                    Op::slice,
+                                                    Op::gather,
+                                                    Op::split,
+                                                    Op::squeeze,
+                                                    Op::unsqueeze,
+                                                    Op::reshape,
+                                                    Op::flatten,
+                                                    Op::transpose,
+                                                    Op::arg_max,
+                                                    Op::arg_min,
+                                                    Op::top_k,
+                                                    Op::shape_of,
+                                                    Op::add,
+                                                    Op::sub,
+                                                    Op::mul,
+                                                    Op::div,
+                                                    Op::pow,
+                                                    Op::softplus,
+                                                    Op::quantize,
+                                                    Op::dequantize,
+                                                    Op::concat,
+                                                    Op::resize,
+                                                    Op::global_average_pool,
+                                                    Op::global_max_pool});
+    if (std::find(kOps.begin(), kOps.end(), node.op) == kOps.end()) return false;
+    bool binary = node.op == Op::add || node.op == Op::sub || node.op == Op::mul || node.op == Op::div || node.op == Op::pow;
+    return !binary || std::all_of(node.inputs.begin(), node.inputs.end(), [&](ValueId v) { return descendants.contains(v) || is_scale_or_grid(v); });
+  }
+
+  // What follow() has found out about the ways from one head.
+  struct Ways {
+    std::set<ValueId> descendants;
+    std::map<NodeId, End> ends;
+  };
+
   // Where the scores in a value end: kHead if in outputs only; kRouter if they are ranked and then used.
-  End follow(ValueId value, std::set<NodeId>& visited) const {
-    bool output = std::any_of(graph_.outputs().begin(), graph_.outputs().end(), [&](auto& o) { return o.value == value; });
-    End end = output ? End::kHead : End::kNone;
+  End follow(ValueId value, Ways& ways) const {
+    End end = is_output(value) ? End::kHead : End::kNone;
     for (NodeId id : users_[size_t(value)]) {
-      if (!visited.insert(id).second) continue;
-      const Node& node = graph_.node(id);
-      if (!keeps_scores(node)) return End::kNone;
-      for (ValueId result : node.outputs) {
-        if (result == kNoValue || (users_[size_t(result)].empty() && !is_output(result))) continue;
-        End next = follow(result, visited);
-        if (node.op == Op::top_k && next != End::kHead) return End::kRouter;
-        if (next != End::kHead) return next;
-        end = next;
-      }
+      if (graph_.node(id).op == Op::shape_of || graph_.node(id).op == Op::size_of) continue;  // sizes are no scores
+      auto [it, fresh] = ways.ends.try_emplace(id, End::kNone);
+      if (fresh) it->second = follow_node(graph_.node(id), ways);
+      end = it->second;
+      if (end != End::kHead) break;
+    }
+    return end;
+  }
+
+  End follow_node(const Node& node, Ways& ways) const {
+    End end = End::kNone;
+    if (!keeps_scores(node, ways.descendants)) return end;
+    for (ValueId result : node.outputs) {
+      if (result == kNoValue || (users_[size_t(result)].empty() && !is_output(result))) continue;
+      end = follow(result, ways);
+      if (end != End::kHead) return node.op == Op::top_k ? End::kRouter : end;
     }
     return end;
   }

@@ -64,7 +64,7 @@ class GgufFile {
   std::map<std::string, size_t, std::less<>> keys_, tensor_index_;
 };
 
-// A weight of layout kNone in its own encoding (docs/formats/gguf.md): floats are views into the mapping, blocks become codes, scales
+// A weight of layout kNone in its own encoding (gguf_blocks.h): floats are views into the mapping, blocks become codes, scales
 // and minima of groups when loaded.
 Weight gguf_weight(std::shared_ptr<const GgufFile> file, const GgufTensor& tensor);
 

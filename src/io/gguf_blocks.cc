@@ -114,9 +114,9 @@ Encoding grouped(DType codes, int64_t group, DType scales, bool minima) {
 const GgufType kTypes[] = {
     {kGgufF32, "F32", 1, 4, plain(DType::kF32), nullptr},
     {kGgufF16, "F16", 1, 2, plain(DType::kF16), nullptr},
-    {30, "BF16", 1, 2, plain(DType::kBF16), nullptr},
+    {kGgufBf16, "BF16", 1, 2, plain(DType::kBF16), nullptr},
     {kGgufQ4_0, "Q4_0", 32, 18, grouped(DType::kS4, 32, DType::kF16, false), decode_q4_0},
-    {3, "Q4_1", 32, 20, grouped(DType::kU4, 32, DType::kF16, true), decode_q4_1},
+    {kGgufQ4_1, "Q4_1", 32, 20, grouped(DType::kU4, 32, DType::kF16, true), decode_q4_1},
     {6, "Q5_0", 32, 22, grouped(DType::kS8, 32, DType::kF16, false), decode_q5_0},
     {7, "Q5_1", 32, 24, grouped(DType::kU8, 32, DType::kF16, true), decode_q5_1},
     {kGgufQ8_0, "Q8_0", 32, 34, grouped(DType::kS8, 32, DType::kF16, false), decode_q8_0},

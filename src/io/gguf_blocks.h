@@ -28,7 +28,7 @@ struct GgufType {
 std::span<const GgufType> gguf_types();
 const GgufType* gguf_type(uint32_t id);  // nullptr if unknown
 
-inline constexpr uint32_t kGgufF32 = 0, kGgufF16 = 1, kGgufQ4_0 = 2, kGgufQ8_0 = 8;
+inline constexpr uint32_t kGgufF32 = 0, kGgufF16 = 1, kGgufQ4_0 = 2, kGgufQ4_1 = 3, kGgufQ8_0 = 8, kGgufBf16 = 30;
 
 // Rounds 32 values into a block, as ggml's reference does; zero stays exactly zero.
 void encode_q8_0(const float* x, std::byte* block);  // 34 bytes

@@ -86,7 +86,51 @@ TEST(Gguf, ALacunaDirectoryKeepsTheTokenizerAndGoesBackToGguf) {
     EXPECT_EQ(absolute_error(gguf_weight(after, *found).load().values, gguf_weight(before, tensor).load().values), 0) << tensor.name;
   }
   EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_gguf(*saved.graph, dir / "out", dir / "back.gguf", "f16"); }), "exists already"));
-  EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_gguf(*saved.graph, dir / "out", dir / "b.gguf", "q9"); }), "known are f16, q8_0, q4_0"));
+  EXPECT_TRUE(
+      contains(message_of<InvalidArgument>([&] { write_gguf(*saved.graph, dir / "out", dir / "b.gguf", "q9"); }), "known are f16, q8_0, q4_0"));
+}
+
+TEST(Gguf, WithoutAChoiceWeightsKeepTheirBits) {
+  TemporaryDirectory dir;
+  for (const char* name : {"llama.gguf", "llama-f32.gguf", "llama-bf16.gguf", "llama-q8_0.gguf", "llama-q4_0.gguf", "llama-q4_1.gguf"}) {
+    save_lacuna(load_model(kFixtures / name), dir / name / "saved", false);
+    write_gguf(*load_model(dir / name / "saved").graph, dir / name / "saved", dir / name / "back.gguf", "");
+    auto before = GgufFile::open(kFixtures / name), after = GgufFile::open(dir / name / "back.gguf");
+    ASSERT_EQ(after->tensors().size(), before->tensors().size());
+    for (auto& tensor : before->tensors()) {
+      const GgufTensor* found = after->find(tensor.name);
+      ASSERT_TRUE(found) << tensor.name;
+      EXPECT_EQ(found->type, tensor.type);
+      Bytes a = before->bytes_of(tensor), b = after->bytes_of(*found);
+      EXPECT_TRUE(std::equal(a.data, a.data + a.size, b.data, b.data + b.size)) << name << " " << tensor.name;
+    }
+  }
+}
+
+TEST(Gguf, PrunedCodesKeepTheirScalesAndRemovedOnesBecomeZero) {
+  TemporaryDirectory dir;
+  for (auto [name, type] : {std::pair("llama-q8_0.gguf", 8u), {"llama-q4_0.gguf", 2u}, {"llama-q4_1.gguf", 1u}}) {
+    Model model = load_model(kFixtures / name);
+    Weight& w = model.graph->weights.edit(model.graph->weights.find("blk.0.ffn_up.weight"));
+    WeightData data = w.load();
+    data.mask = Mask(64, 32, true);
+    for (int64_t r = 0; r < 64; r++)
+      for (int64_t c = r % 3; c < 32; c += 3) data.mask->set(r, c, false);
+    w.pattern = "unstructured";
+    Tensor wanted = decode_f32(w, data);
+    w.source = in_memory(data);
+    write_gguf(*model.graph, model.path, dir / name, "");
+    auto file = GgufFile::open(dir / name);
+    const GgufTensor* found = file->find(w.name);
+    EXPECT_EQ(found->type, type);
+    Weight back = gguf_weight(file, *found);
+    back.layout = MatrixLayout::kOutIn;
+    double error = absolute_error(decode_f32(back, back.load()), wanted);
+    if (std::string_view(name) == "llama-q4_1.gguf")
+      EXPECT_LT(error, 0.0005);
+    else
+      EXPECT_EQ(error, 0) << name;
+  }
 }
 
 TEST(Gguf, NamesWhatIsWrong) {

@@ -51,12 +51,41 @@ std::string read_pooling(const fs::path& folder) {
   return modes.front();
 }
 
+// The activation of a Dense module in the words of configurations.
+std::string dense_activation(const Config& config) {
+  std::string name = config.text("activation_function", "torch.nn.modules.activation.Tanh");
+  constexpr std::pair<std::string_view, std::string_view> kKnown[] = {{"Identity", ""}, {"Tanh", "tanh"},       {"ReLU", "relu"}, {"GELU", "gelu"},
+                                                                      {"SiLU", "silu"}, {"Sigmoid", "sigmoid"}, {"Mish", "mish"}};
+  std::string_view last = std::string_view(name).substr(name.rfind('.') + 1);
+  std::vector<std::string> known;
+  for (auto [torch_name, ours] : kKnown) {
+    if (torch_name == last) return std::string(ours);
+    known.emplace_back(torch_name);
+  }
+  throw Unsupported(cat(config.source(), ": activation_function is '", name, "', known are ", join(known)));
+}
+
+SentenceHead::Dense read_dense(const fs::path& directory, const fs::path& folder, std::vector<Weight>& tensors) {
+  Config config = read_json(folder / "config.json");
+  SentenceHead::Dense dense{.name = folder.lexically_relative(directory).generic_string(),
+                            .in = config.integer("in_features"),
+                            .out = config.integer("out_features"),
+                            .bias = config.flag("bias", true),
+                            .activation = dense_activation(config)};
+  for (Weight& tensor : read_safetensors_directory(folder)) {
+    tensor.name = cat(dense.name, ".", tensor.name);
+    tensors.push_back(std::move(tensor));
+  }
+  return dense;
+}
+
 struct SentenceTransformer {
   fs::path encoder;  // folder of config.json
   std::optional<SentenceHead> head;
+  std::vector<Weight> tensors;  // of Dense modules, FOLDER.linear.weight
 };
 
-// modules.json: Transformer, Pooling, Normalize, in this order.
+// modules.json: Transformer, Pooling, then any Dense, then Normalize or not.
 SentenceTransformer read_modules(const fs::path& directory) {
   SentenceTransformer out{.encoder = directory};
   fs::path path = directory / "modules.json";
@@ -69,13 +98,16 @@ SentenceTransformer read_modules(const fs::path& directory) {
       out.encoder = module_folder(directory, module);
     else if (type == "Pooling")
       out.head = SentenceHead{.pooling = read_pooling(module_folder(directory, module))};
+    else if (type == "Dense" && out.head && !out.head->normalize)
+      out.head->dense.push_back(read_dense(directory, module_folder(directory, module), out.tensors));
     else if (type == "Normalize" && out.head)
       out.head->normalize = true;
     else
       unknown.push_back(type);
   }
   if (!unknown.empty())
-    throw Unsupported(cat(path, ": has modules that Lacuna does not run: ", join(unknown), "; known are Transformer, Pooling, Normalize"));
+    throw Unsupported(
+        cat(path, ": has modules that Lacuna does not run: ", join(unknown), "; known are Transformer, Pooling, Dense, Normalize, in this order"));
   return out;
 }
 
@@ -98,6 +130,7 @@ std::shared_ptr<Graph> read_huggingface(const fs::path& directory) {
   if (std::find(types.begin(), types.end(), checkpoint.config.text("model_type", "")) != types.end())
     checkpoint.tensors = read_safetensors_directory(parts.encoder);
   checkpoint = decompress(std::move(checkpoint));
+  std::move(parts.tensors.begin(), parts.tensors.end(), std::back_inserter(checkpoint.tensors));
   auto graph = build_model(std::move(checkpoint), parts.head);
   graph->metadata["config.json"] = text;
   add_generation_config(*graph, parts.encoder);
@@ -152,53 +185,99 @@ struct Shard {
   std::vector<WeightId> weights;
 };
 
-}  // namespace
+// The folder of a sentence-transformers module that a tensor belongs to, with its name there: "2_Dense.linear.weight" is linear.weight
+// of 2_Dense. The encoder's own tensors are in the folder that modules.json states.
+std::pair<fs::path, std::string> place_of(const std::string& tensor, const fs::path& source_directory, const fs::path& encoder) {
+  size_t dot = tensor.find('.');
+  if (dot != tensor.npos && std::isdigit(static_cast<unsigned char>(tensor[0])) &&
+      fs::exists(source_directory / tensor.substr(0, dot) / "config.json"))
+    return {tensor.substr(0, dot), tensor.substr(dot + 1)};
+  return {encoder, tensor};
+}
 
-void write_huggingface(const Graph& graph, const fs::path& source_directory, const fs::path& out, Progress* progress, bool force) {
-  auto config = graph.metadata.find("config.json");
-  if (config == graph.metadata.end())
-    throw Unsupported(cat(out, ": this ", graph.family, " model did not come from a Hugging Face directory and has no config.json"));
-  DType coded = stated_type(graph);
-  auto type_of = [&](const Weight& w) { return w.encoding.granularity == Encoding::Granularity::kNone ? w.encoding.values : coded; };
-  std::vector<Shard> shards(1);
-  int64_t bytes = 0, total = 0;
-  for (WeightId id = 0; id < graph.weights.size(); id++) {
-    const Weight& w = graph.weights[id];
-    if (w.name.starts_with(kConstantPrefix)) continue;
-    int64_t size = w.size() * bits_of(type_of(w)) / 8;
-    if (bytes > 0 && bytes + size > kShardBytes) shards.emplace_back(), bytes = 0;
-    shards.back().weights.push_back(id);
-    bytes += size, total += size;
+fs::path encoder_folder(const fs::path& directory) {
+  if (!fs::exists(directory / "modules.json")) return {};
+  for (auto& module : Config::parse_array(read_text_file(directory / "modules.json", kMaxJson), (directory / "modules.json").string()))
+    if (module.text("type").ends_with("Transformer")) return module_folder(directory, module).lexically_relative(directory).lexically_normal();
+  return {};
+}
+
+class DirectoryWriter {
+ public:
+  DirectoryWriter(const Graph& graph, const fs::path& source_directory, const fs::path& out, Progress* progress, bool force)
+      : graph_(graph), source_(source_directory), coded_(stated_type(graph)), progress_(progress), directory_(out, force, "") {}
+
+  void write() {
+    fs::path encoder = encoder_folder(source_);
+    std::map<fs::path, std::vector<WeightId>> folders;
+    for (WeightId id = 0; id < graph_.weights.size(); id++) {
+      const std::string& name = graph_.weights[id].name;
+      if (!name.starts_with(kConstantPrefix)) folders[place_of(name, source_, encoder).first].push_back(id), total_++;
+    }
+    for (auto& asset : model_assets(source_)) {
+      fs::create_directories((directory_.partial() / asset).parent_path());
+      copy_file_synced(source_ / asset, directory_.partial() / asset);
+    }
+    for (auto& [folder, weights] : folders) write_folder(folder, weights);
+    write_file(directory_.partial() / encoder / "config.json", plain_config(graph_.metadata.at("config.json")));
+    directory_.commit();
   }
-  OutputDirectory directory(out, force, "");
-  nlohmann::ordered_json map = nlohmann::ordered_json::object();
-  int64_t done = 0;
-  for (size_t s = 0; s < shards.size(); s++) {
-    char name[64];
-    std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", s + 1, shards.size());
-    std::string file = shards.size() == 1 ? "model.safetensors" : name;
+
+ private:
+  DType type_of(const Weight& w) const { return w.encoding.granularity == Encoding::Granularity::kNone ? w.encoding.values : coded_; }
+  std::string name_of_tensor(WeightId id) const { return place_of(graph_.weights[id].name, source_, {}).second; }
+
+  void write_folder(const fs::path& folder, const std::vector<WeightId>& weights) {
+    std::vector<Shard> shards(1);
+    int64_t bytes = 0, total = 0;
+    for (WeightId id : weights) {
+      const Weight& w = graph_.weights[id];
+      int64_t size = w.size() * bits_of(type_of(w)) / 8;
+      if (bytes > 0 && bytes + size > kShardBytes) shards.emplace_back(), bytes = 0;
+      shards.back().weights.push_back(id);
+      bytes += size, total += size;
+    }
+    fs::create_directories(directory_.partial() / folder);
+    nlohmann::ordered_json map = nlohmann::ordered_json::object();
+    for (size_t s = 0; s < shards.size(); s++) {
+      char name[64];
+      std::snprintf(name, sizeof name, "model-%05zu-of-%05zu.safetensors", s + 1, shards.size());
+      shards[s].file = shards.size() == 1 ? "model.safetensors" : name;
+      write_shard(folder, shards[s]);
+      for (WeightId id : shards[s].weights) map[name_of_tensor(id)] = shards[s].file;
+    }
+    if (shards.size() == 1) return;
+    nlohmann::ordered_json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
+    write_file(directory_.partial() / folder / "model.safetensors.index.json", index.dump(2) + "\n");
+  }
+
+  void write_shard(const fs::path& folder, const Shard& shard) {
     std::vector<SafetensorsWriter::Declaration> declarations;
-    for (WeightId id : shards[s].weights) declarations.push_back({graph.weights[id].name, type_of(graph.weights[id]), graph.weights[id].shape});
-    SafetensorsWriter writer(directory.partial() / file, declarations, {{"format", "pt"}});
-    for (WeightId id : shards[s].weights) {
-      const Weight& w = graph.weights[id];
-      writer.write(w.name, dense_values(w, w.load()).to(type_of(w)).bytes().span());
+    for (WeightId id : shard.weights) declarations.push_back({name_of_tensor(id), type_of(graph_.weights[id]), graph_.weights[id].shape});
+    SafetensorsWriter writer(directory_.partial() / folder / shard.file, declarations, {{"format", "pt"}});
+    for (WeightId id : shard.weights) {
+      const Weight& w = graph_.weights[id];
+      writer.write(name_of_tensor(id), dense_values(w, w.load()).to(type_of(w)).bytes().span());
       w.source->drop();
-      map[w.name] = file;
-      if (progress) progress->update("writing", ++done, graph.weights.size());
+      if (progress_) progress_->update("writing", ++done_, total_);
     }
     writer.commit();
   }
-  if (shards.size() > 1) {
-    nlohmann::ordered_json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
-    write_file(directory.partial() / "model.safetensors.index.json", index.dump(2) + "\n");
-  }
-  for (auto& asset : model_assets(source_directory)) {
-    fs::create_directories((directory.partial() / asset).parent_path());
-    copy_file_synced(source_directory / asset, directory.partial() / asset);
-  }
-  write_file(directory.partial() / "config.json", plain_config(config->second));
-  directory.commit();
+
+  const Graph& graph_;
+  const fs::path& source_;
+  DType coded_;
+  Progress* progress_;
+  OutputDirectory directory_;
+  int64_t done_ = 0, total_ = 0;
+};
+
+}  // namespace
+
+void write_huggingface(const Graph& graph, const fs::path& source_directory, const fs::path& out, Progress* progress, bool force) {
+  if (!graph.metadata.contains("config.json"))
+    throw Unsupported(cat(out, ": this ", graph.family, " model did not come from a Hugging Face directory and has no config.json"));
+  DirectoryWriter(graph, source_directory, out, progress, force).write();
 }
 
 }  // namespace lacuna

@@ -38,6 +38,8 @@ class LacunaWriter {
   struct Stored {
     std::string format;  // "dense", "bitmask", ...
     int64_t bytes;       // of all its parts, scales included
+    int64_t removed;     // weights that its mask removes
+    std::string pattern;
   };
   // `data` in the encoding that the Graph states for the weight. A mask is kept exactly, kept zeros too. Throws IoError (the disk is
   // full: finished shards stay for a resume).

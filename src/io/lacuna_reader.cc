@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <atomic>
+#include <mutex>
 
 #include "base/buffer.h"
 #include "base/cat.h"
@@ -7,6 +8,7 @@
 #include "io/lacuna_directory.h"
 #include "io/lacuna_record.h"
 #include "io/safetensors.h"
+#include "io/source.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -16,12 +18,30 @@ namespace {
 constexpr size_t kMaxJson = size_t(1) << 30;
 
 // A weight in its parts; decoded on load.
+// A file of weights whose bytes are compared with its hash when the first of them is loaded: damage must not pass for a model.
+class Shard : public SafetensorsFile {
+ public:
+  Shard(const fs::path& path, std::string hash) : SafetensorsFile(path), path_(path), hash_(std::move(hash)) {}
+  void check() const {
+    std::call_once(checked_, [&] {
+      if (std::string found = hash_file(path_); found != hash_)
+        throw InvalidData(cat(path_, ": its bytes have changed since it was written: hash ", found, ", ", hash_, " wanted"));
+    });
+  }
+
+ private:
+  fs::path path_;
+  std::string hash_;
+  mutable std::once_flag checked_;
+};
+
 class StoredSource : public WeightSource {
  public:
-  StoredSource(std::shared_ptr<const SafetensorsFile> file, WeightRecord record, std::string where)
+  StoredSource(std::shared_ptr<const Shard> file, WeightRecord record, std::string where)
       : file_(std::move(file)), record_(std::move(record)), where_(std::move(where)) {}
 
   WeightData load() const override {
+    file_->check();
     WeightData data;
     data.scales = part_or_empty("scales");
     data.zero_points = part_or_empty("zero_points");
@@ -41,21 +61,21 @@ class StoredSource : public WeightSource {
         format.validate(encoded);
       } catch (const InvalidData& error) {
         throw InvalidData(cat(where_, ": ", error.what()));
+      } catch (const ResourceExhausted& error) {
+        throw ResourceExhausted(cat(where_, ": ", error.what()));
       }
       valid_.store(true);
     }
     MaskedMatrix matrix = format.decode(encoded);
+    if (int64_t kept = matrix.mask.count_kept(); kept != record_.kept)
+      throw InvalidData(cat(where_, ": keeps ", kept, " weights, lacuna.json says ", record_.kept));
     Weight shaped{.name = record_.name, .shape = record_.shape, .layout = record_.layout};
     data.values = source_order(shaped, matrix.codes);
     data.mask = std::move(matrix.mask);
     return data;
   }
 
-  int64_t stored_bytes() const override {
-    int64_t total = 0;
-    for (auto& [name, p] : record_.parts) total += part_bytes(p);
-    return total;
-  }
+  int64_t stored_bytes() const override { return weight_bytes(record_); }
   std::string stored_format() const override { return record_.format; }
   void drop() const override {
     for (auto& [name, p] : record_.parts) file_->drop(entry(name));
@@ -72,15 +92,11 @@ class StoredSource : public WeightSource {
   }
   Tensor part_or_empty(const std::string& name) const { return record_.parts.contains(name) ? part(name) : Tensor(); }
 
-  std::shared_ptr<const SafetensorsFile> file_;
+  std::shared_ptr<const Shard> file_;
   WeightRecord record_;
   std::string where_;
   mutable std::atomic<bool> valid_ = false;
 };
-
-bool is_plain_name(const std::string& name) {
-  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != "..";
-}
 
 // Does the part that carries scales or the like have the shape that the encoding asks for?
 void check_scales(const WeightRecord& w, const std::string& where) {
@@ -146,13 +162,17 @@ std::optional<fs::path> listed_path(const fs::path& directory, const fs::path& n
 Model read_lacuna(const fs::path& directory) {
   fs::path path = directory / "lacuna.json";
   LacunaJson json = lacuna_from_text(read_text_file(path, kMaxJson), path.string());
-  std::map<std::string, std::shared_ptr<const SafetensorsFile>> files;
+  std::map<std::string, std::shared_ptr<const Shard>> files;
   WeightTable weights;
   for (auto& record : json.weights) {
     std::string where = cat(path, ": weight '", record.name, "'");
     if (!is_plain_name(record.file)) throw InvalidData(cat(where, ": is in the file '", record.file, "', a name without folders wanted"));
     auto& file = files[record.file];
-    if (!file) file = std::make_shared<const SafetensorsFile>(directory / record.file);
+    if (!file) {
+      auto listed = json.files.find(record.file);
+      if (listed == json.files.end()) throw InvalidData(cat(where, ": is in the file '", record.file, "', which is not among the files"));
+      file = std::make_shared<const Shard>(directory / record.file, listed->second.hash);
+    }
     check_parts(record, *file, where);
     Weight weight{.name = record.name, .shape = record.shape, .layout = record.layout, .encoding = record.encoding, .pattern = record.pattern};
     weight.source = std::make_shared<StoredSource>(file, std::move(record), std::move(where));
@@ -186,7 +206,8 @@ std::vector<std::string> verify_hashes(const fs::path& directory) {
   }
   for (auto& entry : fs::recursive_directory_iterator(directory)) {
     std::string name = entry.path().lexically_relative(directory).generic_string();
-    if (!entry.is_directory() && name != "lacuna.json" && !name.starts_with(".lacuna-") && !json.files.contains(name)) problems.push_back(cat(name, ": is not listed in lacuna.json"));
+    if (!entry.is_directory() && name != "lacuna.json" && !name.starts_with(".lacuna-") && !json.files.contains(name))
+      problems.push_back(cat(name, ": is not listed in lacuna.json"));
   }
   return problems;
 }

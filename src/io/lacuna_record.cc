@@ -1,7 +1,7 @@
 // lacuna.json:
 //   {"format": "lacuna", "version": 1, "source_kind": "huggingface", "graph": {...},
 //    "weights": [{"name", "shape", "layout", "encoding": {"values", "granularity"?, "group"?, "scales"?, "zero_points"?, "minima"?},
-//                 "pattern"?, "file", "masked", "format"?, "parameters"?: {"n", "m", "inner", "block_rows", "block_cols"},
+//                 "pattern"?, "file", "masked", "format"?, "parameters"?: {"n", "m", "inner", "block_rows", "block_cols"}, "kept"?,
 //                 "parts": {"values": {"dtype", "shape"}, ...}}, ...],
 //    "files": {"model-00001.safetensors": {"bytes", "xxh3_128"}, ...},
 //    "checksum": XXH3-128 of every byte before this member's name}
@@ -12,11 +12,14 @@
 
 #include "base/cat.h"
 #include "base/hash.h"
+#include "base/json_depth.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
 
 using Json = nlohmann::ordered_json;
+// What is read: looks members up by a tree, where the ordered kind would take the square of their number.
+using Parsed = nlohmann::json;
 
 namespace {
 
@@ -27,34 +30,34 @@ constexpr int kMaxDepth = 12;
 // Reads members with types checked; messages name the file, the place and the member.
 class Object {
  public:
-  Object(const Json& json, std::string where) : json_(json), where_(std::move(where)) {
+  Object(const Parsed& json, std::string where) : json_(json), where_(std::move(where)) {
     if (!json.is_object()) fail(cat("is ", json.type_name(), ", an object wanted"));
   }
   [[noreturn]] void fail(const std::string& what) const { throw InvalidData(cat(where_, ": ", what)); }
   const std::string& where() const { return where_; }
-  const Json* find(const char* name) const {
+  const Parsed* find(const char* name) const {
     auto it = json_.find(name);
     return it == json_.end() ? nullptr : &*it;
   }
-  const Json& at(const char* name) const {
-    if (const Json* value = find(name)) return *value;
+  const Parsed& at(const char* name) const {
+    if (const Parsed* value = find(name)) return *value;
     fail(cat("'", name, "' is missing"));
   }
   std::string text(const char* name) const {
-    const Json& value = at(name);
+    const Parsed& value = at(name);
     if (!value.is_string()) fail(cat("'", name, "' is ", value.type_name(), ", text wanted"));
     return value.get<std::string>();
   }
   std::string text_or(const char* name, const char* fallback) const { return find(name) ? text(name) : fallback; }
   bool flag(const char* name) const {
-    const Json* value = find(name);
+    const Parsed* value = find(name);
     if (value && !value->is_boolean()) fail(cat("'", name, "' is ", value->type_name(), ", true or false wanted"));
     return value && value->get<bool>();
   }
   int64_t integer(const char* name, int64_t low) const { return integer(at(name), name, low); }
   int64_t integer_or(const char* name, int64_t fallback) const { return find(name) ? integer(name, 0) : fallback; }
   Shape shape(const char* name) const {
-    const Json& value = at(name);
+    const Parsed& value = at(name);
     if (!value.is_array() || value.size() > 32) fail(cat("'", name, "' is no list of dimensions"));
     Shape out;
     for (auto& d : value) out.push_back(integer(d, name, 0));
@@ -75,24 +78,21 @@ class Object {
   }
 
  private:
-  int64_t integer(const Json& value, const char* name, int64_t low) const {
+  int64_t integer(const Parsed& value, const char* name, int64_t low) const {
     constexpr int64_t kHigh = int64_t(1) << 48;
     if (!value.is_number_integer() || value.get<double>() < double(low) || value.get<double>() > double(kHigh))
       fail(cat("'", name, "' is ", value.dump().substr(0, 40), ", an integer from ", low, " wanted"));
     return value.get<int64_t>();
   }
-  const Json& json_;
+  const Parsed& json_;
   std::string where_;
 };
 
-Json parse(std::string_view text, const std::string& name) {
-  auto bounded = [&](int depth, Json::parse_event_t, Json&) {
-    if (depth > kMaxDepth) throw InvalidData(cat(name, ": is nested more than ", kMaxDepth, " deep"));
-    return true;
-  };
+Parsed parse(std::string_view text, const std::string& name) {
+  if (json_depth(text) > kMaxDepth) throw InvalidData(cat(name, ": is nested more than ", kMaxDepth, " deep"));
   try {
-    return Json::parse(text, bounded);
-  } catch (const Json::exception& error) {
+    return Parsed::parse(text);
+  } catch (const Parsed::exception& error) {
     throw InvalidData(cat(name, ": is not JSON: ", error.what()));
   }
 }
@@ -136,6 +136,7 @@ Json to_json(const WeightRecord& w) {
   if (w.masked) {
     out["format"] = w.format;
     out["parameters"] = to_json(w.parameters);
+    out["kept"] = w.kept;
   }
   Json parts = Json::object();
   for (auto& [name, part] : w.parts) parts[name] = {{"dtype", name_of(part.dtype)}, {"shape", part.shape}};
@@ -154,7 +155,7 @@ void check_shape(const Object& o, const WeightRecord& w) {
   if (w.masked && element_count(w.shape) == 0) o.fail("is masked, but empty");
 }
 
-WeightRecord weight_from(const Json& json, const std::string& place) {
+WeightRecord weight_from(const Parsed& json, const std::string& place) {
   Object o(json, place);
   WeightRecord w{.name = o.text("name")};
   Object named(json, cat(place, " '", w.name.substr(0, 200), "'"));
@@ -172,11 +173,12 @@ WeightRecord weight_from(const Json& json, const std::string& place) {
                     .inner = p.integer_or("inner", 0),
                     .block_rows = p.integer_or("block_rows", 0),
                     .block_cols = p.integer_or("block_cols", 0)};
+    w.kept = named.integer("kept", 0);
     bool known = std::any_of(formats().begin(), formats().end(), [&](const Format& f) { return f.name == w.format; });
     if (!known) throw Unsupported(cat(named.where(), ": storage format '", w.format, "' is unknown to this version"));
   }
   check_shape(named, w);
-  const Json& parts = named.at("parts");
+  const Parsed& parts = named.at("parts");
   if (!parts.is_object() || parts.size() > 16) named.fail("'parts' is no object of parts");
   for (auto& [name, part] : parts.items()) {
     Object p(part, cat(named.where(), " part '", name, "'"));
@@ -189,7 +191,7 @@ WeightRecord weight_from(const Json& json, const std::string& place) {
 
 Json to_json(const FileRecord& f) { return {{"bytes", f.bytes}, {"xxh3_128", f.hash}}; }
 
-FileRecord file_from(const Json& json, const std::string& where) {
+FileRecord file_from(const Parsed& json, const std::string& where) {
   Object o(json, where);
   return {o.integer("bytes", 0), o.text("xxh3_128")};
 }
@@ -217,6 +219,12 @@ int64_t part_bytes(const PartRecord& part) {
   return row == 0 ? 0 : count / row * ((row + 1) / 2);
 }
 
+int64_t weight_bytes(const WeightRecord& weight) {
+  int64_t total = 0;
+  for (auto& [name, part] : weight.parts) total += part_bytes(part);
+  return total;
+}
+
 std::string json_text(const std::string& text) { return Json(text).dump(); }
 
 std::string to_text(const LacunaJson& json) {
@@ -235,16 +243,16 @@ std::string to_text(const LacunaJson& json) {
 
 LacunaJson lacuna_from_text(std::string_view text, const std::string& name) {
   checked_body(text, name);
-  Json json = parse(text, name);
+  Parsed json = parse(text, name);
   Object o(json, name);
   if (o.text("format") != "lacuna") o.fail(cat("'format' is '", o.text("format"), "', 'lacuna' wanted"));
   int64_t version = o.integer("version", 1);
   if (version > kLacunaVersion) throw Unsupported(cat(name, ": is of version ", version, ", this program reads up to ", kLacunaVersion));
   LacunaJson out{.source_kind = o.text("source_kind"), .graph = o.at("graph").dump()};
-  const Json& weights = o.at("weights");
+  const Parsed& weights = o.at("weights");
   if (!weights.is_array()) o.fail("'weights' is no list");
   for (size_t i = 0; i < weights.size(); i++) out.weights.push_back(weight_from(weights[i], cat(name, ": weight ", i)));
-  const Json& files = o.at("files");
+  const Parsed& files = o.at("files");
   if (!files.is_object()) o.fail("'files' is no object");
   for (auto& [file, record] : files.items()) out.files[file] = file_from(record, cat(name, ": file '", file, "'"));
   return out;
@@ -262,7 +270,7 @@ std::string to_text(const std::map<std::string, ShardRecord>& shards) {
 
 std::map<std::string, ShardRecord> shards_from_text(std::string_view text, const std::string& name) {
   std::map<std::string, ShardRecord> out;
-  Json json = parse(text, name);
+  Parsed json = parse(text, name);
   Object o(json, name);
   for (auto& [file, shard] : json.items()) {
     Object s(shard, cat(name, ": ", file));

@@ -30,6 +30,7 @@ struct WeightRecord {
   bool masked = false;  // false: part "values" in source order; true: the parts of `format`, in matrix order
   std::string format = "dense";
   FormatParameters parameters;
+  int64_t kept = 0;  // weights that the mask keeps; of masked ones only
   std::map<std::string, PartRecord> parts;
 };
 
@@ -40,6 +41,8 @@ struct FileRecord {
 
 // The bytes of a part as they lie in a shard.
 int64_t part_bytes(const PartRecord& part);
+// Of all parts, scales included.
+int64_t weight_bytes(const WeightRecord& weight);
 // The type under which a part stands in a shard: u8 for 4-bit codes.
 inline DType part_file_dtype(DType dtype) { return bits_of(dtype) < 8 ? DType::kU8 : dtype; }
 Shape part_file_shape(const PartRecord& part);

@@ -3,7 +3,6 @@
 //   weights are taken block by block ("layers.3") in node order; small neighbouring blocks share a shard, large ones are cut.
 #include <algorithm>
 #include <cctype>
-#include <set>
 
 #include "base/buffer.h"
 #include "base/cat.h"
@@ -19,8 +18,8 @@ namespace lacuna {
 namespace fs = std::filesystem;
 namespace {
 
-constexpr int64_t kSmallShard = int64_t(8) << 20;  // blocks share a shard up to this many dense bytes
-constexpr int64_t kLargeShard = int64_t(1) << 30;  // a block is cut into shards of at most this many, unless one weight is larger
+constexpr int64_t kSmallShard = int64_t(8) << 20;   // blocks share a shard up to this many dense bytes
+constexpr int64_t kLargeShard = int64_t(1) << 30;   // a block is cut into shards of at most this many, unless one weight is larger
 constexpr const char* kJobFile = ".lacuna-shards";  // finished shards of an unfinished job
 
 // "layers.3.mlp" -> "layers.3": up to the first number.
@@ -82,11 +81,6 @@ std::string shard_name(size_t index) {
 struct EncodedWeight {
   WeightRecord record;
   std::map<std::string, Tensor> parts;
-  int64_t bytes() const {
-    int64_t total = 0;
-    for (auto& [name, part] : record.parts) total += part_bytes(part);
-    return total;
-  }
 };
 
 EncodedWeight encode_weight(const Weight& weight, const WeightData& data, std::string_view pattern, const std::string& file) {
@@ -106,6 +100,7 @@ EncodedWeight encode_weight(const Weight& weight, const WeightData& data, std::s
     EncodedMatrix encoded = choice.format->encode(matrix, choice.parameters);
     record.format = encoded.format;
     record.parameters = encoded.parameters;
+    record.kept = data.mask->count_kept();
     out.parts = std::move(encoded.parts);
   } else {
     out.parts["values"] = data.values;
@@ -127,7 +122,7 @@ struct LacunaWriter::Impl {
   OutputDirectory directory;
   bool resumable;
   std::map<std::string, ShardRecord> finished;
-  std::set<std::string> finished_weights;
+  std::map<std::string, Stored, std::less<>> stored;            // weights of finished shards
   std::map<size_t, std::map<WeightId, EncodedWeight>> pending;  // by shard
   std::map<std::string, FileRecord> files;
 
@@ -165,12 +160,17 @@ struct LacunaWriter::Impl {
     std::erase_if(finished, [&](auto& item) {
       return !fs::exists(directory.partial() / item.first) || hash_file(directory.partial() / item.first) != item.second.file.hash;
     });
-    for (auto& [name, shard] : finished)
-      for (auto& w : shard.weights) finished_weights.insert(w.name);
+    for (auto& [name, shard] : finished) remember(shard);
     for (auto& entry : fs::directory_iterator(directory.partial())) {
       std::string name = entry.path().filename().string();
       if (!finished.contains(name) && !name.starts_with(".lacuna-")) fs::remove_all(entry.path());
     }
+  }
+
+  static Stored stored_of(const WeightRecord& w) { return {w.format, weight_bytes(w), w.masked ? element_count(w.shape) - w.kept : 0, w.pattern}; }
+
+  void remember(const ShardRecord& shard) {
+    for (auto& w : shard.weights) stored[w.name] = stored_of(w);
   }
 
   void write_shard(size_t index) {
@@ -193,7 +193,7 @@ struct LacunaWriter::Impl {
     writer.commit();
     pending.erase(index);
     shard.file = record_of(name);
-    for (auto& w : shard.weights) finished_weights.insert(w.name);
+    remember(shard);
     finished[name] = std::move(shard);
     if (resumable) write_file(directory.partial() / kJobFile, to_text(finished));
   }
@@ -204,7 +204,7 @@ struct LacunaWriter::Impl {
   }
 
   bool is_added(WeightId id) const {
-    if (finished_weights.contains(graph.weights[id].name)) return true;
+    if (stored.contains(graph.weights[id].name)) return true;
     auto it = pending.find(shard_of[size_t(id)]);
     return it != pending.end() && it->second.contains(id);
   }
@@ -226,7 +226,7 @@ LacunaWriter::LacunaWriter(const fs::path& out, const Graph& graph, ModelKind so
     : impl_(std::make_unique<Impl>(out, graph, source_kind, force, job_key)) {}
 LacunaWriter::~LacunaWriter() = default;
 
-bool LacunaWriter::has_weight(WeightId id) const { return impl_->finished_weights.contains(impl_->graph.weights[id].name); }
+bool LacunaWriter::has_weight(WeightId id) const { return impl_->stored.contains(impl_->graph.weights[id].name); }
 
 std::vector<WeightId> LacunaWriter::order() const {
   std::vector<WeightId> out;
@@ -238,7 +238,7 @@ LacunaWriter::Stored LacunaWriter::add_weight(WeightId id, const WeightData& dat
   LACUNA_ASSERT(!impl_->is_added(id));
   size_t shard = impl_->shard_of[size_t(id)];
   EncodedWeight encoded = encode_weight(impl_->graph.weights[id], data, pattern, shard_name(shard));
-  Stored stored{encoded.record.format, encoded.bytes()};
+  Stored stored = Impl::stored_of(encoded.record);
   auto& pending = impl_->pending[shard];
   pending.emplace(id, std::move(encoded));
   if (pending.size() == impl_->plan[shard].size()) impl_->write_shard(shard);
@@ -246,15 +246,9 @@ LacunaWriter::Stored LacunaWriter::add_weight(WeightId id, const WeightData& dat
 }
 
 LacunaWriter::Stored LacunaWriter::stored(WeightId id) const {
-  const std::string& name = impl_->graph.weights[id].name;
-  for (auto& [file, shard] : impl_->finished)
-    for (auto& w : shard.weights)
-      if (w.name == name) {
-        Stored stored{w.format, 0};
-        for (auto& [part, record] : w.parts) stored.bytes += part_bytes(record);
-        return stored;
-      }
-  throw NotFound(cat("weight '", name, "' is in no finished shard"));
+  auto it = impl_->stored.find(impl_->graph.weights[id].name);
+  LACUNA_ASSERT(it != impl_->stored.end());
+  return it->second;
 }
 
 void LacunaWriter::add_rest(Progress* progress) {

@@ -26,6 +26,9 @@ ModelKind detect_model(const std::filesystem::path& path);
 // Reads headers and maps weights; no weight is touched. Throws one Unsupported that lists everything unsupported.
 Model load_model(const std::filesystem::path& path);
 
+// Bytes of a file, or of all files below a directory.
+int64_t bytes_on_disk(const std::filesystem::path& path);
+
 // Readers of each kind (load_model calls them).
 std::shared_ptr<Graph> read_onnx(const std::filesystem::path& path);
 std::shared_ptr<Graph> read_huggingface(const std::filesystem::path& directory);
@@ -38,7 +41,8 @@ void write_onnx(const Graph& graph, const std::filesystem::path& path, Progress*
 void write_huggingface(const Graph& graph, const std::filesystem::path& source_directory, const std::filesystem::path& out,
                        Progress* progress = nullptr, bool force = false);
 // The key-value pairs of the GGUF file (or of the Lacuna directory made from one) at `source`, matrices as `encoding`: "f16", "q8_0" or
-// "q4_0", which represent zero exactly; vectors as f32.
+// "q4_0", which represent zero exactly; "" keeps each in the encoding it has where that can be written (a pruned Q4_1 cannot: it has no
+// code for zero), else f16; vectors as f32.
 void write_gguf(const Graph& graph, const std::filesystem::path& source, const std::filesystem::path& out, std::string_view encoding,
                 Progress* progress = nullptr, bool force = false);
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +14,18 @@
 #include "lacuna/error.h"
 
 namespace lacuna {
+namespace {
+
+// "No space left on device: 4096 bytes are needed, 0 are free"
+std::string reason_text(int reason, int fd, int64_t needed) {
+  std::string text = std::strerror(reason);
+  struct statvfs disk {};
+  if ((reason == ENOSPC || reason == EDQUOT) && ::fstatvfs(fd, &disk) == 0)
+    text += cat(": ", needed, " bytes are needed, ", int64_t(disk.f_bavail) * int64_t(disk.f_frsize), " are free");
+  return text;
+}
+
+}  // namespace
 
 OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
   std::string name = path_.string() + ".XXXXXX.partial";
@@ -30,14 +43,26 @@ OutputFile::~OutputFile() {
   ::unlink(temporary_.c_str());
 }
 
+void OutputFile::reserve(int64_t size_bytes) {
+  if (size_bytes <= end_) return;
+  int status;
+  do status = ::fallocate(fd_, FALLOC_FL_KEEP_SIZE, end_, size_bytes - end_);
+  while (status != 0 && errno == EINTR);
+  if (status == 0) return;
+  int reason = errno;
+  if (reason == ENOSPC || reason == EDQUOT || reason == EFBIG)
+    throw IoError(cat(path_, ": cannot write: ", reason_text(reason, fd_, size_bytes - end_)));
+}
+
 void OutputFile::write_at(int64_t offset, std::span<const std::byte> bytes) {
   size_t done = 0;
   while (done < bytes.size()) {
     ssize_t n = ::pwrite(fd_, bytes.data() + done, bytes.size() - done, offset + int64_t(done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) {
+      int reason = n < 0 ? errno : EIO;
       throw IoError(cat(path_, ": cannot write ", bytes.size(), " bytes at byte ", offset, " (", done,
-                        " were written): ", n < 0 ? std::strerror(errno) : "no progress"));
+                        " were written): ", reason_text(reason, fd_, int64_t(bytes.size() - done))));
     }
     done += size_t(n);
   }
@@ -48,7 +73,7 @@ void OutputFile::append(std::span<const std::byte> bytes) { write_at(end_, bytes
 void OutputFile::append(std::string_view text) { append(std::as_bytes(std::span(text.data(), text.size()))); }
 
 void OutputFile::commit() {
-  if (::fsync(fd_) != 0) throw IoError(cat(path_, ": cannot sync ", end_, " bytes: ", std::strerror(errno)));
+  if (::fsync(fd_) != 0) throw IoError(cat(path_, ": cannot sync: ", reason_text(errno, fd_, end_)));
   if (::rename(temporary_.c_str(), path_.c_str()) != 0) throw IoError(cat(temporary_, ": cannot rename to ", path_, ": ", std::strerror(errno)));
   ::close(fd_);
   fd_ = -1;
@@ -64,6 +89,7 @@ void write_file(const std::filesystem::path& path, std::string_view text) {
 void copy_file_synced(const std::filesystem::path& from, const std::filesystem::path& to) {
   Bytes bytes = map_file(from);
   OutputFile file(to);
+  file.reserve(int64_t(bytes.size));
   constexpr size_t kChunk = size_t(16) << 20;
   for (size_t at = 0; at < bytes.size; at += kChunk) {
     Bytes chunk = bytes.slice(at, std::min(kChunk, bytes.size - at));

@@ -16,7 +16,10 @@ class OutputFile {
   OutputFile(const OutputFile&) = delete;
   OutputFile& operator=(const OutputFile&) = delete;
 
-  // Throws IoError naming the file, the byte position and how much was to be written (disk full).
+  // Claims room on the disk for a file of that size, where the file system can: a disk too full is found before any work is done.
+  // Throws IoError naming the file, the bytes needed and the bytes free.
+  void reserve(int64_t size_bytes);
+  // Throws IoError naming the file, the byte position and how much was to be written, and on a full disk what is free.
   void write_at(int64_t offset, std::span<const std::byte> bytes);
   void append(std::span<const std::byte> bytes);
   void append(std::string_view text);

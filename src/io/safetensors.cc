@@ -201,19 +201,24 @@ SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, std::vec
     : file_(path) {
   // Wide types first, so that every tensor is aligned without gaps.
   std::stable_sort(declarations.begin(), declarations.end(), [](auto& a, auto& b) { return bits_of(a.dtype) > bits_of(b.dtype); });
-  nlohmann::ordered_json header = nlohmann::ordered_json::object();
-  if (!metadata.empty()) header["__metadata__"] = metadata;
+  // Members are put behind each other as text: looking each name up in a document would cost the square of their number.
+  std::string text = "{";
+  auto member = [&](const std::string& name, const nlohmann::ordered_json& value) {
+    text += cat(text.size() > 1 ? "," : "", nlohmann::ordered_json(name).dump(), ":", value.dump());
+  };
+  if (!metadata.empty()) member("__metadata__", metadata);
   int64_t at = 0;
   for (auto& d : declarations) {
     int64_t size = element_count(d.shape) * (bits_of(d.dtype) / 8);
-    header[d.name] = {{"dtype", type_name(d.dtype)}, {"shape", d.shape}, {"data_offsets", {at, at + size}}};
+    member(d.name, {{"dtype", type_name(d.dtype)}, {"shape", d.shape}, {"data_offsets", {at, at + size}}});
     bool fresh = slots_.emplace(d.name, Slot{at, size, size == 0}).second;
     LACUNA_ASSERT(fresh);
     at += size;
   }
-  std::string text = header.dump();
+  text += "}";
   text.resize((8 + text.size() + 63) / 64 * 64 - 8, ' ');
   uint64_t length = text.size();
+  file_.reserve(int64_t(8 + text.size()) + at);
   file_.append(std::as_bytes(std::span(&length, 1)));
   file_.append(text);
   for (auto& [name, slot] : slots_) slot.offset += 8 + int64_t(length);

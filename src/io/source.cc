@@ -24,10 +24,6 @@ class SafetensorsSource : public WeightSource {
   SafetensorsEntry entry_;
 };
 
-bool is_plain_name(const std::string& name) {
-  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != "..";
-}
-
 std::vector<Weight> read_shards(const fs::path& directory, const fs::path& index_path) {
   Config index = Config::parse(read_text_file(index_path, size_t(256) << 20), index_path.string());
   auto map = index.object("weight_map");
@@ -76,6 +72,10 @@ std::vector<Weight> read_shards(const fs::path& directory, const fs::path& index
 }
 
 }  // namespace
+
+bool is_plain_name(const std::string& name) {
+  return !name.empty() && name.find('/') == name.npos && name.find('\0') == name.npos && name != "." && name != "..";
+}
 
 Weight safetensors_weight(std::shared_ptr<const SafetensorsFile> file, const SafetensorsEntry& entry) {
   return {.name = entry.name,

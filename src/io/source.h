@@ -11,6 +11,9 @@
 
 namespace lacuna {
 
+// A file name without folders, as an index may put next to itself.
+bool is_plain_name(const std::string& name);
+
 // A dense weight that is one entry of a mapped safetensors file; name, shape and encoding as stored.
 Weight safetensors_weight(std::shared_ptr<const SafetensorsFile> file, const SafetensorsEntry& entry);
 

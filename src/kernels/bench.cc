@@ -111,9 +111,11 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
     mask = parse_smtx(read_text_file(c.mask_file), c.mask_file);
     problem.rows = mask.rows(), problem.cols = mask.cols(), problem.sparsity = mask.sparsity();
   }
-  field.problem = problem.to_string(c.tokens);
   WeightCase weight;
   fill_weight(weight, problem, options.seed, c.mask_file.empty() ? nullptr : &mask);
+  if (problem.pattern.find(':') != std::string::npos && !problem.pattern.starts_with("block"))
+    problem.sparsity = weight.mask.sparsity();  // N:M fixes it
+  field.problem = cat(problem.to_string(c.tokens), c.mask_file.empty() ? "" : " pattern=" + std::filesystem::path(c.mask_file).filename().string());
   int64_t kept = weight.dense ? problem.rows * problem.cols : weight.mask.count_kept();
   field.sparsity = weight.dense ? 0 : weight.mask.sparsity();
   problem.sparsity = field.sparsity;

@@ -19,6 +19,34 @@ struct ConvProblem {
   std::string to_string(int64_t batch, int64_t in_h, int64_t in_w) const;
 };
 
+// Int8 activations between convolutions: signed codes with the channels of a pixel together, [batch, h, w, channels], each standing for
+// scale * (code - zero).
+struct CodesConv {
+  const int8_t* x = nullptr;        // of the problem's input_scale; kCodesSpare readable bytes follow
+  int8_t x_zero = 0;                // also what padding holds
+  const int32_t* excess = nullptr;  // [out_channels]: x_zero * sum of the row's codes, or nullptr if x_zero is 0
+  const float* bias = nullptr;      // [out_channels]
+  // Either codes, after an activation of none, relu, relu6 or clip:
+  int8_t* y = nullptr;
+  float y_scale = 0;
+  int32_t y_zero = 0;
+  const int8_t* residual = nullptr;  // in the order of y
+  float residual_scale = 0;
+  int32_t residual_zero = 0;
+  Activation activation = Activation::kNone;
+  float alpha = 0, beta = 0;
+  // Roundings on the way, as a chain of quantize and dequantize nodes asks for: of product + bias, and of that + residual.
+  struct Rounding {
+    float scale = 0;  // 0: none
+    int32_t zero = 0;
+  };
+  Rounding product = {}, sum = {};
+  // or floats, [batch, out_channels, h, w], with the whole epilogue (its bias in place of the one above).
+  float* y_floats = nullptr;
+  Epilogue epilogue = {};
+};
+constexpr int64_t kCodesSpare = 1 << 17;
+
 class PackedConv {
  public:
   virtual ~PackedConv() = default;
@@ -32,6 +60,9 @@ class PackedConv {
   // Lanes beyond the channels are zero in y and not read as anything else in x.
   virtual int64_t input_block() const { return 0; }
   virtual int64_t output_block() const { return 0; }
+  // For kernels with `codes`.
+  virtual void run_codes(const CodesConv&, int64_t /*batch*/, int64_t /*in_h*/, int64_t /*in_w*/) const {}
+
   // As run, with x, y and the residual (as y) in those layouts.
   virtual void run_blocked(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const {
     run(x, batch, in_h, in_w, y, epilogue);
@@ -49,6 +80,7 @@ struct ConvKernel {
   double break_even;  // as in LinearKernel
   std::optional<std::string> (*accepts)(const ConvProblem& problem, const CpuFeatures& cpu);
   std::unique_ptr<PackedConv> (*pack)(const ConvProblem& problem, const WeightMatrix& weight);
+  bool codes = false;  // has run_codes
 };
 
 std::span<const ConvKernel> conv_kernels();

@@ -50,12 +50,14 @@ struct Bert {
     x = b.activation(b.linear(x, head + ".dense", s.width, s.width, true), roberta ? "gelu" : s.activation, head + ".activation");
     x = b.layer_norm(x, head + (roberta ? ".layer_norm" : ".LayerNorm"), s.width, s.epsilon);
     std::string decoder = roberta ? "lm_head.decoder" : "cls.predictions.decoder";
-    std::string bias = roberta ? "lm_head.bias" : "cls.predictions.bias";
+    std::string shared_bias = roberta ? "lm_head.bias" : "cls.predictions.bias", own_bias = decoder + ".bias";
     bool tied = b.config().flag("tie_word_embeddings", true);
     ValueId table = b.weight((tied ? root + "embeddings.word_embeddings" : decoder) + ".weight", {vocab, s.width}, MatrixLayout::kOutIn);
-    if (!b.has(bias)) bias = decoder + ".bias";
-    b.ignore_prefix(decoder);
-    b.graph().add_output("logits", b.add(Op::linear, {x, table, b.weight(bias, {vocab})}, decoder));
+    // An untied decoder has a bias of its own; the other one is then stored, but not used.
+    bool shared = tied ? b.has(shared_bias) : !b.has(own_bias);
+    if (tied) b.ignore_prefix(decoder);  // copies of the table and the shared bias
+    b.keep_prefix(shared_bias);
+    b.graph().add_output("logits", b.add(Op::linear, {x, table, b.weight(shared ? shared_bias : own_bias, {vocab})}, decoder));
   }
 
   ValueId pooler(ValueId hidden) {
@@ -95,16 +97,17 @@ void build(Builder& b, bool roberta, const std::string& prefix) {
   b.set_block("head");
   std::string architecture = b.architecture("Model");
   if (architecture.ends_with("ForMaskedLM") || architecture.ends_with("ForPreTraining")) {
-    b.ignore_prefix(bert.root + "pooler.");
-    b.ignore_prefix("cls.seq_relationship.");
+    b.keep_prefix(bert.root + "pooler.");
+    b.keep_prefix("cls.seq_relationship.");
     bert.masked_language_head(x);
   } else if (architecture.ends_with("ForSequenceClassification")) {
     bert.sequence_head(x);
   } else if (architecture.ends_with("ForTokenClassification")) {
+    b.keep_prefix(bert.root + "pooler.");
     b.graph().add_output("logits", b.classifier(x, "classifier", s.width));
   } else if (architecture.ends_with("Model")) {
     // A bare encoder is often saved out of a larger model: its head is left over.
-    for (const char* head : {"cls.", "lm_head.", "classifier."}) b.ignore_prefix(head);
+    for (const char* head : {"cls.", "lm_head.", "classifier."}) b.keep_prefix(head);
     b.encoder_outputs(x, mask);
     if (b.has(bert.root + "pooler.dense.weight")) {
       b.set_block("head");

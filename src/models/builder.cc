@@ -125,10 +125,10 @@ std::vector<ValueId> Builder::split(ValueId x, const std::vector<int64_t>& sizes
 }
 
 namespace {
-ValueId named_input(Graph& graph, const char* name) {
+ValueId named_input(Graph& graph, const char* name, const char* length = "tokens") {
   for (ValueId v : graph.inputs())
     if (graph.value(v).name == name) return v;
-  return graph.add_input(name, DType::kS64, {Dim::symbol("batch"), Dim::symbol("tokens")});
+  return graph.add_input(name, DType::kS64, {Dim::symbol("batch"), Dim::symbol(length)});
 }
 }  // namespace
 
@@ -137,6 +137,11 @@ ValueId Builder::input_ids() { return named_input(*graph_, "input_ids"); }
 ValueId Builder::attention_mask() {
   graph_->metadata.insert_or_assign("default:attention_mask", std::string("1"));
   return named_input(*graph_, "attention_mask");
+}
+
+ValueId Builder::decoder_mask() {
+  graph_->metadata.insert_or_assign("optional:attention_mask", std::string());
+  return named_input(*graph_, "attention_mask", "context");
 }
 
 ValueId Builder::token_type_ids() {
@@ -212,7 +217,7 @@ ValueId Builder::rope(ValueId x, ValueId positions, const Rope& rope, int64_t he
 ValueId Builder::attention(ValueId q, ValueId k, ValueId v, ValueId mask, const AttentionShape& shape, int64_t layer, const std::string& name) {
   std::vector<ValueId> inputs = {q, k, v};
   if (layer >= 0) {
-    inputs.push_back(mask);
+    inputs.push_back(mask);  // over past and new tokens
     for (const char* which : {"k", "v"})
       inputs.push_back(graph_->add_state(cat("layers.", layer, ".", which), DType::kF32,
                                          {Dim::symbol("batch"), Dim(shape.kv_heads), Dim::symbol("capacity"), Dim(shape.head_dim)}));
@@ -232,7 +237,7 @@ ValueId Builder::attention(ValueId q, ValueId k, ValueId v, ValueId mask, const 
 
 void Builder::language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied,
                                      bool bias) {
-  if (is_headless()) return encoder_outputs(hidden, kNoValue);
+  if (is_headless()) return encoder_outputs(hidden, decoder_mask());
   std::vector<ValueId> inputs = {hidden, weight((tied ? embedding : head) + ".weight", {vocab, width}, MatrixLayout::kOutIn)};
   if (bias) inputs.push_back(weight(head + ".bias", {vocab}));
   if (tied) ignore_prefix(head + ".weight");
@@ -245,9 +250,11 @@ void Builder::encoder_outputs(ValueId hidden, ValueId mask) {
   set_block("sentence");
   Attributes a;
   a.set("mode", sentence_->pooling);
-  std::vector<ValueId> inputs = {hidden};
-  if (mask != kNoValue) inputs.push_back(mask);
-  ValueId pooled = add(Op::token_pool, std::move(inputs), "pooling", std::move(a));
+  ValueId pooled = add(Op::token_pool, {hidden, mask}, "pooling", std::move(a));
+  for (auto& dense : sentence_->dense) {
+    pooled = linear(pooled, dense.name + ".linear", dense.in, dense.out, dense.bias);
+    if (!dense.activation.empty()) pooled = activation(pooled, dense.activation, dense.name + ".activation");
+  }
   if (sentence_->normalize) {
     Attributes n;
     n.set("axis", int64_t(-1));
@@ -277,9 +284,13 @@ std::shared_ptr<Graph> Builder::finish() {
   for (auto& entry : tensors_) {
     const std::string& name = entry.first;  // clang 14 captures no structured binding
     if (used_.contains(name)) continue;
-    bool ignored = std::any_of(ignored_prefixes_.begin(), ignored_prefixes_.end(), [&](auto& p) { return name.starts_with(p); }) ||
-                   std::any_of(ignored_suffixes_.begin(), ignored_suffixes_.end(), [&](auto& s) { return name.ends_with(s); });
-    if (!ignored) left_over.push_back(cat("'", name, "'"));
+    auto starts = [&](const std::string& prefix) { return name.starts_with(prefix); };
+    auto ends = [&](const std::string& suffix) { return name.ends_with(suffix); };
+    if (std::any_of(kept_prefixes_.begin(), kept_prefixes_.end(), starts))
+      graph_->weights.add(checkpoint_.tensors[entry.second]);
+    else if (std::none_of(ignored_prefixes_.begin(), ignored_prefixes_.end(), starts) &&
+             std::none_of(ignored_suffixes_.begin(), ignored_suffixes_.end(), ends))
+      left_over.push_back(cat("'", name, "'"));
   }
   std::string problems;
   if (!missing_.empty()) problems += cat("; missing: ", join(missing_, ", ", 50));

@@ -49,9 +49,11 @@ class Builder {
 
   bool has(std::string_view name) const;
   const Shape* shape_of(std::string_view name) const;  // nullptr if absent
-  // Tensors that may be there and are not read: buffers, duplicates of tied weights, heads that are not built.
+  // Tensors that may be there and are left out: buffers, duplicates of tied weights.
   void ignore_prefix(std::string prefix) { ignored_prefixes_.push_back(std::move(prefix)); }
   void ignore_suffix(std::string suffix) { ignored_suffixes_.push_back(std::move(suffix)); }
+  // Tensors that may be there, of heads that are not built: they stay in the WeightTable, used by no node.
+  void keep_prefix(std::string prefix) { kept_prefixes_.push_back(std::move(prefix)); }
 
   // A weight by its Hugging Face name; asked for twice, it is tied. A wanted dimension of -1 takes any. What is missing or has
   // another shape is remembered for finish() and gives kNoValue.
@@ -65,6 +67,7 @@ class Builder {
 
   ValueId input_ids();       // [batch, tokens] s64
   ValueId attention_mask();  // [batch, tokens] s64, 1 where not left out
+  ValueId decoder_mask();    // [batch, past and new tokens] s64, optional: 0 at padding
   ValueId token_type_ids();  // [batch, tokens] s64, 0 where left out
   ValueId embedding(ValueId ids, const std::string& name, int64_t rows, int64_t width);
   // weight [out, in], and bias [out] if stated; kInOut: [in, out] (Conv1D of GPT-2).
@@ -101,7 +104,7 @@ class Builder {
   std::shared_ptr<Graph> graph_ = std::make_shared<Graph>();
   std::map<std::string, size_t, std::less<>> tensors_;  // by source name
   std::map<std::string, ValueId, std::less<>> used_;    // by source name
-  std::vector<std::string> missing_, misshapen_, ignored_prefixes_, ignored_suffixes_;
+  std::vector<std::string> missing_, misshapen_, ignored_prefixes_, ignored_suffixes_, kept_prefixes_;
   std::string block_;
 };
 

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cat.h"
+#include "base/json_depth.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -19,15 +20,10 @@ struct Config::Json {
 
 namespace {
 
-using Callback = nlohmann::json::parser_callback_t;
-
 nlohmann::json parse_bounded(std::string_view text, const std::string& source) {
-  Callback bounded = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
-    if (depth > 64) throw InvalidData(cat(source, ": is nested more than 64 deep"));
-    return true;
-  };
+  if (json_depth(text) > 64) throw InvalidData(cat(source, ": is nested more than 64 deep"));
   try {
-    return nlohmann::json::parse(text, bounded);
+    return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& error) {
     throw InvalidData(cat(source, ": is not JSON: ", error.what()));
   }

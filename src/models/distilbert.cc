@@ -47,7 +47,7 @@ void build_distilbert(Builder& b) {
   } else if (architecture == "DistilBertForTokenClassification") {
     b.graph().add_output("logits", b.classifier(x, "classifier", s.width));
   } else if (architecture == "DistilBertModel") {
-    for (const char* head : {"vocab_", "pre_classifier.", "classifier."}) b.ignore_prefix(head);
+    for (const char* head : {"vocab_", "pre_classifier.", "classifier."}) b.keep_prefix(head);
     b.encoder_outputs(x, mask);
   } else {
     b.unknown_architecture({"DistilBertModel", "DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertForTokenClassification"});

@@ -35,7 +35,7 @@ void build_gpt2(Builder& b) {
     double scale = c.flag("scale_attn_weights", true) ? 1 / std::sqrt(double(head_dim)) : 1;
     if (c.flag("scale_attn_by_inverse_layer_idx", false)) scale /= double(i + 1);
     AttentionShape shape{.heads = heads, .kv_heads = heads, .head_dim = head_dim, .scale = scale, .causal = true};
-    ValueId a = b.attention(qkv[0], qkv[1], qkv[2], kNoValue, shape, i, name);
+    ValueId a = b.attention(qkv[0], qkv[1], qkv[2], b.decoder_mask(), shape, i, name);
     x = b.residual(x, b.linear(a, name + ".c_proj", width, width, true, MatrixLayout::kInOut), name);
 
     b.set_block(cat("layers.", i, ".mlp"));

@@ -110,7 +110,7 @@ ValueId self_attention(Builder& b, const Shapes& s, ValueId x, ValueId positions
                        .scale = 1 / std::sqrt(double(s.head_dim)),
                        .causal = true,
                        .window = s.windows[size_t(i)]};
-  ValueId a = b.attention(q, k, v, kNoValue, shape, i, name);
+  ValueId a = b.attention(q, k, v, b.decoder_mask(), shape, i, name);
   return b.residual(x, b.linear(a, name + ".o_proj", s.heads * s.head_dim, s.width, s.output_bias), name);
 }
 

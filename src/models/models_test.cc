@@ -60,8 +60,10 @@ std::vector<int64_t> windows(const Graph& graph) {
 
 TEST(Llama, HasTheInputsOutputsStatesAndBlocksThatOthersRelyOn) {
   auto graph = build(cat(kLlama, R"(, "eos_token_id": [2, 3], "bos_token_id": 1)"), llama_tensors());
-  ASSERT_EQ(graph->inputs().size(), 1u);
+  ASSERT_EQ(graph->inputs().size(), 2u);
   EXPECT_EQ(graph->value(graph->inputs()[0]).name, "input_ids");
+  EXPECT_EQ(graph->value(graph->inputs()[1]).name, "attention_mask");
+  EXPECT_TRUE(graph->metadata.contains("optional:attention_mask"));
   ASSERT_EQ(graph->outputs().size(), 1u);
   EXPECT_EQ(graph->outputs()[0].name, "logits");
   EXPECT_EQ(to_string(*graph->value(graph->outputs()[0].value).shape), "[batch, tokens, 10]");

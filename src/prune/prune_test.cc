@@ -174,9 +174,14 @@ TEST(Pruning, ZeroesCodesWhereNotKeptAndLeavesTheRest) {
     Mask mask = choose_mask(weight, before, settings, view.rows * view.cols / 2);
     WeightData after = prune_weight(weight, before, mask);
     EXPECT_EQ(after.values.shape(), weight.shape);
+    // [16, 8, 3, 3] as 16 rows of (kh, kw, in), input channel fastest; [33, 40]; [64, 24] as 24 rows of 64.
+    auto position = [&](int64_t r, int64_t c) {
+      if (weight.name == "conv") return ((r * 8 + c % 8) * 3 + c / 24) * 3 + c / 8 % 3;
+      return weight.name == "up" ? r * 40 + c : c * 24 + r;
+    };
     for (int64_t r = 0; r < view.rows; r++)
       for (int64_t c = 0; c < view.cols; c++) {
-        auto at = size_t(view.offset(r, c));
+        auto at = size_t(position(r, c));
         EXPECT_EQ(after.values.data<float>()[at], mask.kept(r, c) ? before.values.data<float>()[at] : 0.0f);
       }
   }

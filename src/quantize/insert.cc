@@ -14,7 +14,8 @@ std::string free_weight_name(const Graph& graph, const std::string& wanted) {
 }
 
 ValueId add_constant(Graph& graph, const std::string& name, Tensor value) {
-  Weight weight{.name = free_weight_name(graph, name), .shape = value.shape(), .encoding = {.values = value.dtype()}, .source = in_memory({.values = value})};
+  Weight weight{
+      .name = free_weight_name(graph, name), .shape = value.shape(), .encoding = {.values = value.dtype()}, .source = in_memory({.values = value})};
   return graph.add_weight(graph.weights.add(std::move(weight)));
 }
 
@@ -49,6 +50,8 @@ RoundingPlan plan_rounding(const Graph& graph, const std::set<NodeId>& products)
   auto users = graph.all_users();
   std::set<NodeId> additions;
   for (NodeId id : products) {
+    NodeId maker = graph.value(graph.node(id).inputs[0]).producer;
+    if (maker >= 0 && graph.node(maker).op == Op::dequantize) continue;  // rounded already
     plan.readers[graph.node(id).inputs[0]].push_back(id);
     NodeId sum = residual_addition(graph, users, graph.node(id).outputs[0]);
     if (sum < 0 || !additions.insert(sum).second) continue;
@@ -76,8 +79,10 @@ void insert_rounding(Graph& graph, const RoundingPlan& plan, const std::map<Valu
     graph.edit_value(rounded).name = name + "_rounded";
     for (NodeId reader : readers) {
       auto& inputs = graph.edit_node(reader).inputs;
-      if (graph.node(reader).op == Op::add) std::replace(inputs.begin(), inputs.end(), value, rounded);
-      else inputs[0] = rounded;
+      if (graph.node(reader).op == Op::add)
+        std::replace(inputs.begin(), inputs.end(), value, rounded);
+      else
+        inputs[0] = rounded;
     }
   }
   graph.sort_topologically();

@@ -20,12 +20,15 @@ RangeMethod range_method_named(const std::string& name);
 // Sums are counts, so the result depends neither on threads nor on how inputs are cut into batches.
 class Ranges {
  public:
-  explicit Ranges(std::set<ValueId> values) { for (ValueId v : values) values_[v]; }
+  explicit Ranges(std::set<ValueId> values) {
+    for (ValueId v : values) values_[v];
+  }
   void observe_largest(ValueId value, const Tensor& tensor);  // f32; values that are not watched are passed over
   void observe_counts(ValueId value, const Tensor& tensor);
 
   // The scale of s8 codes: 127 codes cover the largest magnitude (minmax), the magnitude that `percentile` of the values stay within, or
-  // the one whose rounding and clipping together have the smallest squared error (mse). Throws InvalidData if a value was never seen or is not finite.
+  // the one whose rounding and clipping together have the smallest squared error (mse). Throws InvalidData if a value was never seen or is not
+  // finite.
   float scale_of(ValueId value, RangeMethod method, double percentile, const std::string& name) const;
 
  private:

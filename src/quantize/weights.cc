@@ -109,7 +109,8 @@ struct Coder {
 
 Encoding encoding_of(const WeightScheme& scheme) {
   using enum Encoding::Granularity;
-  return {.values = scheme.type, .granularity = scheme.group ? kGroup : kRow, .group = scheme.group, .scales = scheme.group ? DType::kF16 : DType::kF32};
+  return {
+      .values = scheme.type, .granularity = scheme.group ? kGroup : kRow, .group = scheme.group, .scales = scheme.group ? DType::kF16 : DType::kF32};
 }
 
 QuantizedWeight quantize_weight(const Weight& weight, const WeightData& data, const WeightScheme& scheme) {

@@ -48,7 +48,7 @@ struct Form {
   MatrixLayout layout;
   Shape shape;
 };
-const Form kForms[] = {{MatrixLayout::kOutIn, {7, 129}}, {MatrixLayout::kInOut, {65, 5}}, {MatrixLayout::kConv, {6, 5, 3, 3}},
+const Form kForms[] = {{MatrixLayout::kOutIn, {7, 129}}, {MatrixLayout::kInOut, {65, 5}},  {MatrixLayout::kConv, {6, 5, 3, 3}},
                        {MatrixLayout::kOutIn, {1, 1}},   {MatrixLayout::kOutIn, {3, 256}}, {MatrixLayout::kConv, {4, 3, 7, 7}}};
 
 TEST(QuantizeWeight, ZerosStayZeroAndTheMaskIsTheSameBitForBit) {

@@ -1,8 +1,6 @@
 #include "recipe/calibrate.h"
 
-#include <algorithm>
 #include <set>
-#include <vector>
 
 #include "base/cat.h"
 #include "evaluate/accuracy.h"
@@ -15,22 +13,13 @@ namespace {
 
 constexpr int64_t kBatch = 16;
 
-// Evenly over the dataset, which is sorted by class.
-std::vector<int64_t> spread(int64_t count, int64_t wanted) {
-  int64_t n = std::min(count, wanted);
-  std::vector<int64_t> out;
-  for (int64_t i = 0; i < n; i++) out.push_back(i * count / n);
-  return out;
-}
-
 }  // namespace
 
 std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, const RoundingPlan& plan, const QuantizeLine& line,
                                    std::map<std::string, std::string>& settings, Progress* progress) {
   ImagePreprocessing how = image_preprocessing(*graph, line.resize, line.crop, line.mean, line.deviation);
   std::string input = image_input(*graph);
-  ImageDataset data = read_images(line.dataset);
-  std::vector<int64_t> samples = spread(int64_t(data.images.size()), line.num_calibration_samples);
+  ImageDataset data(line.dataset, line.num_calibration_samples);
   RangeMethod method = range_method_named(line.method);
 
   std::set<ValueId> watched;
@@ -42,23 +31,28 @@ std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, co
   session.set_observer([&](const Node& node, std::span<const Tensor> inputs, std::span<const Tensor>) {
     for (size_t i = 0; i < node.inputs.size(); i++) {
       if (!watched.contains(node.inputs[i]) || !seen.insert(node.inputs[i]).second) continue;
-      if (counting) ranges.observe_counts(node.inputs[i], inputs[i]);
-      else ranges.observe_largest(node.inputs[i], inputs[i]);
+      if (counting)
+        ranges.observe_counts(node.inputs[i], inputs[i]);
+      else
+        ranges.observe_largest(node.inputs[i], inputs[i]);
     }
   });
-  int64_t passes = method == RangeMethod::kMinMax ? 1 : 2;
+  int64_t passes = method == RangeMethod::kMinMax ? 1 : 2, done = 0;
+  std::string hash;
   for (int64_t pass = 0; pass < passes; pass++) {
     counting = pass == 1;
-    for (size_t first = 0; first < samples.size(); first += kBatch) {
-      if (progress) progress->update("calibrating", pass * int64_t(samples.size()) + int64_t(first), passes * int64_t(samples.size()));
-      size_t n = std::min(size_t(kBatch), samples.size() - first);
+    hash = data.visit(kBatch, [&](std::span<const ImageDataset::File> files) {
+      if (progress) progress->update("calibrating", done, passes * data.size());
       seen.clear();
-      session.run({{input, image_batch(data, std::span(samples).subspan(first, n), how)}});
-    }
+      session.run({{input, image_batch(files, how)}});
+      done += int64_t(files.size());
+    });
   }
   std::map<ValueId, float> scales;
   for (ValueId value : watched) scales[value] = ranges.scale_of(value, method, line.percentile, graph->value(value).name);
-  settings = {{"dataset_hash", data.hash}, {"samples", cat(samples.size(), " of ", data.images.size())}, {"method", method == RangeMethod::kPercentile ? cat("percentile ", line.percentile) : line.method},
+  settings = {{"dataset_hash", hash},
+              {"samples", cat(data.size(), " of ", data.found())},
+              {"method", method == RangeMethod::kPercentile ? cat("percentile ", line.percentile) : line.method},
               {"preprocessing", how.describe()}};
   return scales;
 }

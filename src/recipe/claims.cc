@@ -17,12 +17,13 @@ namespace {
 using Code = std::unique_ptr<pcre2_code, void (*)(pcre2_code*)>;
 
 bool regex_matches(const std::string& pattern, const std::string& subject) {
-  static std::map<std::string, Code> cache;  // recipes are read by one thread
+  thread_local std::map<std::string, Code> cache;
   auto it = cache.find(pattern);
   if (it == cache.end()) {
     int error = 0;
     size_t at = 0;
-    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.c_str()), pattern.size(), PCRE2_ANCHORED, &error, &at, nullptr), [](pcre2_code* c) { pcre2_code_free(c); });
+    Code code(pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern.c_str()), pattern.size(), PCRE2_ANCHORED, &error, &at, nullptr),
+              [](pcre2_code* c) { pcre2_code_free(c); });
     if (!code) {
       char message[120];
       pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
@@ -30,8 +31,15 @@ bool regex_matches(const std::string& pattern, const std::string& subject) {
     }
     it = cache.emplace(pattern, std::move(code)).first;
   }
-  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr), [](pcre2_match_data* d) { pcre2_match_data_free(d); });
-  return pcre2_match(it->second.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), nullptr) >= 0;
+  std::unique_ptr<pcre2_match_data, void (*)(pcre2_match_data*)> data(pcre2_match_data_create(1, nullptr),
+                                                                      [](pcre2_match_data* d) { pcre2_match_data_free(d); });
+  int status = pcre2_match(it->second.get(), reinterpret_cast<PCRE2_SPTR>(subject.data()), subject.size(), 0, 0, data.get(), nullptr);
+  if (status < 0 && status != PCRE2_ERROR_NOMATCH) {
+    char message[120];
+    pcre2_get_error_message(status, reinterpret_cast<PCRE2_UCHAR*>(message), sizeof message);
+    throw InvalidArgument(cat("re:", pattern, ": matching '", subject, "' failed: ", static_cast<const char*>(message)));
+  }
+  return status >= 0;
 }
 
 std::string module_name(const std::string& weight) { return weight.ends_with(".weight") ? weight.substr(0, weight.size() - 7) : weight; }
@@ -40,13 +48,17 @@ bool is_regex(const std::string& selector) { return selector.starts_with("re:");
 
 bool is_op_type(const std::string& selector, const WeightUse& use, const Node& node) {
   static const std::set<std::string> kAll = {"__ALL__", "__ALL_PRUNABLE__", "*"};
-  return kAll.contains(selector) || selector == use.op_type || selector == name_of(node.op) || (selector == "Conv" && use.op_type.starts_with("Conv"));
+  return kAll.contains(selector) || selector == use.op_type || selector == name_of(node.op) ||
+         (selector == "Conv" && use.op_type.starts_with("Conv"));
 }
 
 std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses, ReasonAgainst reason_against) {
   std::vector<std::string> names;
   for (auto& use : uses)
-    if (reason_against(use, graph.node(use.node)).empty()) names.push_back(graph.weights[use.weight].name);
+    if (const Node& node = graph.node(use.node); reason_against(use, node).empty()) {
+      const std::string& name = graph.weights[use.weight].name;
+      names.push_back(node.name.empty() || name.starts_with(node.name) ? name : cat(name, " (", node.name, ")"));
+    }
   return names;
 }
 
@@ -57,7 +69,8 @@ bool selects(const std::string& selector, const Weight& weight, const WeightUse&
     std::string pattern = selector.substr(3);
     return regex_matches(pattern, weight.name) || regex_matches(pattern, module_name(weight.name)) || regex_matches(pattern, node.name);
   }
-  return selector == weight.name || selector == module_name(weight.name) || selector == node.name || (!node.block.empty() && selector == node.block) || is_op_type(selector, use, node);
+  return selector == weight.name || selector == module_name(weight.name) || selector == node.name ||
+         (!node.block.empty() && selector == node.block) || is_op_type(selector, use, node);
 }
 
 std::string reason_against_pruning(const WeightUse& use, const Node&) { return use.prunable ? "" : use.reason; }
@@ -77,7 +90,8 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
     const Selection& line = lines[l];
     const std::string& where = line.where;
     auto matches = [&](const std::vector<std::string>& selectors, const WeightUse& use) {
-      return std::any_of(selectors.begin(), selectors.end(), [&](auto& s) { return selects(s, graph.weights[use.weight], use, graph.node(use.node)); });
+      return std::any_of(selectors.begin(), selectors.end(),
+                         [&](auto& s) { return selects(s, graph.weights[use.weight], use, graph.node(use.node)); });
     };
     std::vector<Claim> mine;
     for (auto& use : uses) {
@@ -89,9 +103,14 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
       bool claimed = included || (matrix && reason_against(use, node).empty() && targeted);
       if (!claimed || matches(line.ignore, use)) continue;
       Claim claim{.use = use};
-      for (auto& s : line.targets) claim.by_name |= !is_regex(s) && !is_op_type(s, use, node) && selects(s, weight, use, node);
+      for (auto& s : included ? line.include : line.targets)
+        claim.by_name |= !is_regex(s) && !is_op_type(s, use, node) && selects(s, weight, use, node);
       for (auto& o : line.overrides)
-        if (matches(o.targets, use)) claim.override_sparsity = o.sparsity;
+        if (matches(o.targets, use)) {
+          if (claim.override_sparsity)
+            problems.push_back(cat(where, ": two overrides touch '", weight.name, "': sparsity ", *claim.override_sparsity, " and ", o.sparsity));
+          claim.override_sparsity = o.sparsity;
+        }
       claimed_by[use.weight].push_back(l);
       mine.push_back(std::move(claim));
     }
@@ -102,13 +121,16 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
         bool any = std::any_of(uses.begin(), uses.end(), [&](auto& use) {
           if (!selects(s, graph.weights[use.weight], use, graph.node(use.node))) return false;
           std::string reason = reason_against(use, graph.node(use.node));
-          if (!default_only || reason.empty()) return true;
+          if (!default_only || reason.empty() || matches(line.include, use)) return true;
           refused = cat("'", graph.weights[use.weight].name, "', which is not claimed by default: ", reason, " (add it with include)");
           return false;
         });
         if (any) continue;
-        if (!refused.empty()) problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
-        else problems.push_back(cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses, reason_against), ", ", 12)));
+        if (!refused.empty())
+          problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
+        else
+          problems.push_back(
+              cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses, reason_against), ", ", 12)));
       }
     };
     check(line.targets, "targets", true);

@@ -16,7 +16,7 @@ bool selects(const std::string& selector, const Weight& weight, const WeightUse&
 
 struct Claim {
   WeightUse use;
-  bool by_name = false;                 // a target names it alone, so that a misfit is an error rather than a remark
+  bool by_name = false;  // a target names it alone, so that a misfit is an error rather than a remark
   std::optional<double> override_sparsity;
 };
 

@@ -3,19 +3,20 @@
 // near the largest weight however large the model is.
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <set>
 
 #include "base/cat.h"
 #include "base/hash.h"
+#include "evaluate/accuracy.h"
+#include "graph/infer.h"
 #include "io/lacuna_directory.h"
 #include "io/model.h"
 #include "io/output_directory.h"
 #include "lacuna/error.h"
 #include "lacuna/prune.h"
-#include "evaluate/accuracy.h"
-#include "graph/infer.h"
 #include "quantize/insert.h"
 #include "recipe/calibrate.h"
 #include "recipe/claims.h"
@@ -28,10 +29,16 @@ using Plan = std::map<WeightId, std::vector<Step>>;
 
 class Driver {
  public:
-  // Edits the encodings of the graph's weights to what the recipe makes of them.
+  // Edits the encodings of the graph's weights to what the recipe makes of them. A dry run ranks nothing.
   Driver(Graph& graph, const Recipe& recipe, PruneReport& report, Progress* progress)
       : graph_(graph), sources_(graph.weights.begin(), graph.weights.end()), report_(report), progress_(progress) {
-    for (auto& stage : recipe.stages) plan_stage(stage);
+    // What is wrong with any stage is said before the first is ranked, which may take minutes.
+    std::vector<StageClaims> stages;
+    for (auto& stage : recipe.stages) stages.push_back({prune_claims(stage), quantize_claims(stage)});
+    for (auto& stage : stages) {
+      for (auto& [line, claims] : stage.prune) plan_pruning(*line, claims);
+      for (auto& [line, claims] : stage.quantize) plan_quantization(*line, claims);
+    }
     remark();
     apply_encodings(graph_);
     round_tokens();
@@ -50,6 +57,9 @@ class Driver {
     sources_.insert(sources_.end(), graph_.weights.begin() + long(sources_.size()), graph_.weights.end());
   }
 
+  // Of the calibration data; "" if none was read.
+  std::string calibration_hash() const { return report_.calibration.empty() ? "" : report_.calibration.at("dataset_hash"); }
+
   // Says what would be done, without doing it.
   void list_claims() {
     for (auto& [id, steps] : plan_) report_.weights.push_back(describe(id, steps));
@@ -64,33 +74,59 @@ class Driver {
       if (progress_) progress_->update("writing", done, total);
       auto it = plan_.find(id);
       std::span<const Step> steps = it == plan_.end() ? std::span<const Step>() : it->second;
-      StagedWeight result = after_steps(weight, weight.load(), steps);
-      int64_t zeros = result.data.mask ? weight.size() - result.data.mask->count_kept() : 0;
-      // A weight that an interrupted run has stored is only counted again.
+      // Of a weight that an interrupted run has stored, only the rounding error must be found again.
+      bool rounded = std::any_of(steps.begin(), steps.end(), [](const Step& step) { return step.line->quantize; });
+      StagedWeight result{weight, {}};
+      if (rounded || !writer.has_weight(id)) result = after_steps(weight, weight.load(), steps);
       LacunaWriter::Stored stored = writer.has_weight(id) ? writer.stored(id) : writer.add_weight(id, result.data, result.weight.pattern);
       weight.source->drop();
       report_.total_parameters += weight.size();
-      report_.total_zeros += zeros;
+      report_.total_zeros += stored.removed;
       report_.bytes_before += weight.source->stored_bytes();
       report_.bytes_after += stored.bytes;
       if (it != plan_.end()) {
         PrunedWeight w = describe(id, it->second);
-        w.zeros = zeros;
-        w.sparsity = double(zeros) / double(std::max<int64_t>(1, w.parameters));
+        w.pattern = stored.pattern;
+        w.zeros = stored.removed;
+        w.sparsity = double(w.zeros) / double(std::max<int64_t>(1, w.parameters));
         w.format = stored.format;
         w.bytes_after = stored.bytes;
         w.rounding_error = result.rounding_error;
         report_.claimed_parameters += w.parameters;
         report_.claimed_zeros += w.zeros;
-        if (w.zeros == w.parameters) report_.needs_attention.push_back(cat("'", w.name, "' has lost every weight"));
-        else if (w.sparsity > 0.99) report_.needs_attention.push_back(cat("'", w.name, "' has lost ", w.sparsity * 100, " % of its weights"));
+        if (w.zeros == w.parameters)
+          report_.needs_attention.push_back(cat("'", w.name, "' has lost every weight"));
+        else if (w.sparsity > 0.99)
+          report_.needs_attention.push_back(cat("'", w.name, "' has lost ", w.sparsity * 100, " % of its weights"));
+        compare_with_request(id, w);
         report_.weights.push_back(std::move(w));
       }
+      if (stored.bytes > weight.source->stored_bytes()) grown_.push_back(cat("'", weight.name, "'"));
       done += weight.size();
     }
+    for (auto& [line, names] : missed_)
+      report_.needs_attention.push_back(
+          cat(line->where,
+              ": blocks cut off at an edge, or zeros that were there before, make the sparsity another than asked for: ", join(names, ", ", 4)));
+    if (!grown_.empty())
+      report_.needs_attention.push_back(cat("stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
+                                            join(grown_, ", ", 4)));
   }
 
  private:
+  // Notes a weight whose sparsity is off by more than one unit of its pattern.
+  void compare_with_request(WeightId id, const PrunedWeight& w) {
+    const Line* line = nullptr;
+    std::optional<double> asked;
+    for (auto& step : plan_.at(id))
+      if (step.line->prune) line = step.line, asked = step.asked;
+    if (!line || !asked || w.parameters == 0) return;
+    MatrixView view(sources_[size_t(id)].layout, w.shape);
+    double units = double(line->pattern->unit_rows(view.rows) * line->pattern->unit_cols(view.cols, view.inner));
+    if (line->pattern->fixed_sparsity() ? w.sparsity >= *asked : std::abs(w.sparsity - *asked) * units <= 1.001) return;
+    missed_[line].push_back(cat("'", w.name, "' ", std::round(w.sparsity * 1e4) / 100, " % of ", std::round(*asked * 1e4) / 100, " %"));
+  }
+
   void apply_encodings(Graph& graph) const {
     for (auto& [id, steps] : plan_) graph.weights.edit(id).encoding = staged(sources_[size_t(id)], steps).encoding;
     for (ValueId v = 0; v < ValueId(graph.values().size()); v++)  // coded weights read as f32
@@ -98,7 +134,8 @@ class Driver {
   }
 
   bool is_product_of(const Node& node, const std::set<WeightId>& weights) const {
-    return (node.op == Op::linear || node.op == Op::conv) && graph_.weight_of(node.inputs[1]) && weights.contains(graph_.value(node.inputs[1]).weight);
+    return (node.op == Op::linear || node.op == Op::conv) && graph_.weight_of(node.inputs[1]) &&
+           weights.contains(graph_.value(node.inputs[1]).weight);
   }
 
   // Linear layers that round every token as it comes.
@@ -117,19 +154,25 @@ class Driver {
     if (text.activations != "int8") return;
     bool images = !image_input(graph_).empty();
     if (!text.dataset.empty() && !images)
-      report_.needs_attention.push_back(cat(line.where, ": the model takes no images, so its linear layers round per token, which needs no calibration; ", text.dataset, " was not read"));
+      report_.needs_attention.push_back(cat(line.where,
+                                            ": the model takes no images, so its linear layers round per token, which needs no calibration; ",
+                                            text.dataset, " was not read"));
     bool fixed = !text.dataset.empty() && images;
     if (fixed && static_line_ && (static_line_->quantize->dataset != text.dataset || static_line_->quantize->method != text.method))
-      throw InvalidArgument(cat(line.where, ": calibrates on another dataset or by another method than ", static_line_->where, "; one model is calibrated once"));
+      throw InvalidArgument(
+          cat(line.where, ": calibrates on another dataset or by another method than ", static_line_->where, "; one model is calibrated once"));
     if (fixed && !static_line_) static_line_ = &line;
     std::set<WeightId> weights;
     for (auto& claim : claims) {
       const Node& node = graph_.node(claim.use.node);
       if (!fixed && node.op == Op::conv)
-        throw InvalidArgument(cat(line.where, ": convolution '", node.name, "' needs calibrated activations: give --dataset (a folder or archive of CLASS/file.jpg), or leave it out with --targets or --ignore"));
+        throw InvalidArgument(cat(
+            line.where, ": convolution '", node.name,
+            "' needs calibrated activations: give --dataset (a folder or archive of CLASS/file.jpg), or leave it out with --targets or --ignore"));
       weights.insert(claim.use.weight);
     }
-    if (!fixed) token_weights_.insert(weights.begin(), weights.end());
+    if (!fixed)
+      token_weights_.insert(weights.begin(), weights.end());
     else
       for (NodeId n = 0; n < NodeId(graph_.nodes().size()); n++)
         if (is_product_of(graph_.node(n), weights)) static_products_.insert(n);
@@ -141,36 +184,76 @@ class Driver {
     const WeightUse& use = uses_.at(id);
     std::string lines;
     for (auto& step : steps) lines += (lines.empty() ? "" : "; ") + step.line->where;
-    return {.name = weight.name, .layer = graph_.node(use.node).name, .op = use.op_type, .line = lines, .shape = weight.shape, .parameters = weight.size(),
-            .pattern = after.pattern, .format = weight.source->stored_format(), .encoding_before = to_string(weight.encoding), .encoding = to_string(after.encoding),
+    return {.name = weight.name,
+            .layer = graph_.node(use.node).name,
+            .op = use.op_type,
+            .line = lines,
+            .shape = weight.shape,
+            .parameters = weight.size(),
+            .pattern = after.pattern,
+            .format = weight.source->stored_format(),
+            .encoding_before = to_string(weight.encoding),
+            .encoding = to_string(after.encoding),
             .bytes_before = weight.source->stored_bytes()};
   }
 
-  void plan_stage(const Stage& stage) {
+  // The lines of a stage with the weights that they claim.
+  using LineClaims = std::vector<std::pair<const Line*, std::vector<Claim>>>;
+  struct StageClaims {
+    LineClaims prune, quantize;
+  };
+
+  LineClaims prune_claims(const Stage& stage) {
     std::vector<Selection> selections;
     for (size_t l = 0; l < stage.prune.size(); l++) {
       const PruneLine& line = stage.prune[l];
       lines_.push_back(std::make_unique<Line>(read_prune_line(line, cat(stage.name, ", line ", l + 1))));
       selections.push_back({lines_.back()->where, line.targets, line.ignore, line.include, line.overrides});
     }
-    std::vector<std::vector<Claim>> claims = claim_weights(graph_, selections, reason_against_pruning);
-    for (size_t l = 0; l < claims.size(); l++) plan_line(*lines_[lines_.size() - claims.size() + l], claims[l]);
-    plan_quantization(stage);
+    LineClaims out = with_lines(claim_weights(graph_, selections, reason_against_pruning));
+    for (auto& [line, claims] : out) drop_misfits(*line, claims);
+    return out;
   }
 
-  void plan_quantization(const Stage& stage) {
+  LineClaims quantize_claims(const Stage& stage) {
     std::vector<Selection> selections;
     for (size_t l = 0; l < stage.quantize.size(); l++) {
       const QuantizeLine& line = stage.quantize[l];
       lines_.push_back(std::make_unique<Line>(read_quantize_line(line, cat(stage.name, ", quantize line ", l + 1))));
       selections.push_back({lines_.back()->where, line.targets, line.ignore, line.include});
     }
-    std::vector<std::vector<Claim>> claims = claim_weights(graph_, selections, reason_against_quantizing);
-    for (size_t l = 0; l < claims.size(); l++) {
-      const Line& line = *lines_[lines_.size() - claims.size() + l];
-      for (auto& claim : claims[l]) quantize_weight_of(claim, line);
-      plan_activations(line, claims[l]);
-    }
+    return with_lines(claim_weights(graph_, selections, reason_against_quantizing));
+  }
+
+  // The claims of the lines that were read last.
+  LineClaims with_lines(std::vector<std::vector<Claim>> claims) const {
+    LineClaims out;
+    for (size_t l = 0; l < claims.size(); l++) out.emplace_back(lines_[lines_.size() - claims.size() + l].get(), std::move(claims[l]));
+    return out;
+  }
+
+  // A weight that cannot carry the pattern stays dense; one that was named is an error.
+  void drop_misfits(const Line& line, std::vector<Claim>& claims) {
+    std::vector<std::string> misfits;
+    std::erase_if(claims, [&](const Claim& claim) {
+      const Weight& weight = sources_[size_t(claim.use.weight)];
+      MatrixView view(weight.layout, weight.shape);
+      auto reason = line.pattern->refuses(view.rows, view.cols, view.inner);
+      if (!reason) return false;
+      std::string text = cat("'", weight.name, "' ", to_string(weight.shape), " cannot be ", line.pattern->name(), ": ", *reason);
+      if (claim.by_name)
+        misfits.push_back(text);
+      else
+        report_.needs_attention.push_back(text + "; it stays dense");
+      return true;
+    });
+    if (!misfits.empty()) throw InvalidArgument(cat(line.where, ": ", join(misfits, "\n")));
+    if (claims.empty()) throw InvalidArgument(cat(line.where, ": no weight that it claims can be ", line.pattern->name()));
+  }
+
+  void plan_quantization(const Line& line, const std::vector<Claim>& claims) {
+    for (auto& claim : claims) quantize_weight_of(claim, line);
+    plan_activations(line, claims);
   }
 
   void quantize_weight_of(const Claim& claim, const Line& line) {
@@ -182,38 +265,37 @@ class Driver {
     Weight before = staged(weight, steps);
     if (!is_float(before.encoding.values) && before.encoding.granularity == Encoding::Granularity::kNone)
       throw InvalidArgument(cat(line.where, ": '", weight.name, "' holds plain integers, ", name_of(before.encoding.values)));
-    if (bits_of(before.encoding.values) <= bits_of(scheme.type) && before.encoding != encoding_of(scheme)) narrower_.push_back(cat("'", weight.name, "' (", to_string(before.encoding), ")"));
     uses_[id] = claim.use;
-    if (before.encoding != encoding_of(scheme)) steps.push_back({.line = &line, .scheme = scheme});
-    else if (steps.empty()) plan_.erase(id);
+    bool coded = !is_float(before.encoding.values) && bits_of(before.encoding.values) <= bits_of(scheme.type);
+    if (before.encoding != encoding_of(scheme) && (!coded || line.quantize->requantize))
+      steps.push_back({.line = &line, .scheme = scheme});
+    else if (before.encoding != encoding_of(scheme))
+      narrow_.push_back(cat("'", weight.name, "' (", to_string(before.encoding), ")"));
+    if (steps.empty()) plan_.erase(id);
   }
 
-  void plan_line(const Line& line, const std::vector<Claim>& claims) {
+  void plan_pruning(const Line& line, const std::vector<Claim>& claims) {
     std::vector<Weight> weights;
-    std::vector<std::optional<double>> sparsities;
-    std::vector<std::string> misfits;
-    std::vector<WeightId> ids;
     for (auto& claim : claims) {
-      const Weight& weight = sources_[size_t(claim.use.weight)];
-      MatrixView view(weight.layout, weight.shape);
-      if (auto reason = line.pattern->refuses(view.rows, view.cols, view.inner)) {
-        std::string text = cat("'", weight.name, "' ", to_string(weight.shape), " cannot be ", line.pattern->name(), ": ", *reason);
-        if (claim.by_name) misfits.push_back(text);
-        else report_.needs_attention.push_back(text + "; it stays dense");
-        continue;
-      }
-      uses_[claim.use.weight] = claim.use;
-      ids.push_back(claim.use.weight);
-      sparsities.push_back(claim.override_sparsity);
-      auto it = plan_.find(claim.use.weight);
-      weights.push_back(it == plan_.end() ? weight : staged(weight, it->second));
+      WeightId id = claim.use.weight;
+      uses_[id] = claim.use;
+      auto it = plan_.find(id);
+      weights.push_back(it == plan_.end() ? sources_[size_t(id)] : staged(sources_[size_t(id)], it->second));
     }
-    if (!misfits.empty()) throw InvalidArgument(cat(line.where, ": ", join(misfits, "\n")));
-    if (ids.empty()) throw InvalidArgument(cat(line.where, ": no weight that it claims can be ", line.pattern->name()));
     std::vector<PruneTarget> targets;
-    for (size_t i = 0; i < ids.size(); i++) targets.push_back({&weights[i], sparsities[i]});
-    std::vector<int64_t> kept = plan_units(targets, line.settings, progress_);
-    for (size_t i = 0; i < ids.size(); i++) plan_[ids[i]].push_back({.line = &line, .kept_units = kept[i]});
+    for (size_t i = 0; i < claims.size(); i++) targets.push_back({&weights[i], claims[i].override_sparsity});
+    PruneSettings settings = line.settings;
+    if (report_.dry_run) settings.allocation = "uniform";  // which needs no scores: the request is checked all the same
+    std::vector<int64_t> kept = plan_units(targets, settings, progress_);
+    for (size_t i = 0; i < claims.size(); i++)
+      plan_[claims[i].use.weight].push_back({.line = &line, .kept_units = kept[i], .asked = asked(line, claims[i].override_sparsity)});
+  }
+
+  // nullopt: the allocation decides.
+  static std::optional<double> asked(const Line& line, std::optional<double> override_sparsity) {
+    if (auto fixed = line.pattern->fixed_sparsity()) return fixed;
+    if (override_sparsity) return override_sparsity;
+    return line.settings.allocation == "uniform" ? line.settings.sparsity : std::nullopt;
   }
 
   // What a user should know of the request before trusting the result.
@@ -223,22 +305,28 @@ class Driver {
       convolutions |= node.op == Op::conv;
       batch_norm |= node.op == Op::batch_norm;
     }
-    if (!narrower_.empty())
-      report_.needs_attention.push_back(cat("already coded in as few bits or fewer, so that rounding again gains no size and loses accuracy: ", join(narrower_, ", ", 4)));
+    if (!narrow_.empty())
+      report_.needs_attention.push_back(
+          cat("left as they are, because they are coded in as few bits already and rounding again would only lose accuracy (--requantize does it): ",
+              join(narrow_, ", ", 4)));
     for (auto& line : lines_) {
       if (!line->prune) continue;
       const PruneSettings& s = line->settings;
       if (convolutions && !batch_norm && s.criterion->name == "magnitude" && s.allocation == "global")
-        report_.needs_attention.push_back(cat(line->where, ": batch norm is folded into the convolutions of this export, so the scales of different layers do not compare and global "
-                                              "magnitude takes too much from some; uniform or erk allocation, criterion lamp, or an export that keeps batch norm do better"));
+        report_.needs_attention.push_back(
+            cat(line->where,
+                ": batch norm is folded into the convolutions of this export, so the scales of different layers do not compare and global "
+                "magnitude takes too much from some; uniform or erk allocation, criterion lamp, or an export that keeps batch norm do better"));
       double sparsity = s.sparsity.value_or(line->pattern->fixed_sparsity().value_or(0));
+      for (auto& o : line->prune->overrides) sparsity = std::max(sparsity, o.sparsity);
       if (sparsity > 0.7)
-        report_.needs_attention.push_back(cat(line->where, ": ", sparsity * 100, " % in one shot is beyond what ", s.criterion->name, " usually survives without retraining (50 to 70 %); measure with `lacuna eval`"));
+        report_.needs_attention.push_back(cat(line->where, ": ", sparsity * 100, " % in one shot is beyond what ", s.criterion->name,
+                                              " usually survives without retraining (50 to 70 %); measure with `lacuna eval`"));
     }
   }
 
   Graph& graph_;
-  std::vector<Weight> sources_;        // as they came, by id
+  std::vector<Weight> sources_;  // as they came, by id
   PruneReport& report_;
   Progress* progress_;
   std::vector<std::unique_ptr<Line>> lines_;
@@ -247,8 +335,38 @@ class Driver {
   std::set<WeightId> token_weights_;   // of linear layers that round every token
   std::set<NodeId> static_products_;   // linear and conv whose inputs get calibrated scales
   const Line* static_line_ = nullptr;  // that says how
-  std::vector<std::string> narrower_;  // weights that a quantize line found with as few bits
+  std::map<const Line*, std::vector<std::string>> missed_;
+  std::vector<std::string> narrow_;  // weights that a quantize line found coded in as few bits
+  std::vector<std::string> grown_;     // weights that take more bytes than before
 };
+
+// Changes when a file of the model does. Of a model in one file: that file, and those beside it whose names begin with its own or its
+// stem, where ONNX keeps large weights.
+std::string fingerprint(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  fs::path real = fs::canonical(path);
+  std::vector<std::string> lines;
+  auto add = [&](const fs::directory_entry& entry) {
+    if (entry.is_regular_file()) lines.push_back(cat(entry.path(), " ", entry.file_size(), " ", entry.last_write_time().time_since_epoch().count()));
+  };
+  if (fs::is_directory(real)) {
+    for (auto& entry : fs::recursive_directory_iterator(real, fs::directory_options::follow_directory_symlink)) add(entry);
+  } else {
+    for (auto& entry : fs::directory_iterator(real.parent_path()))
+      if (entry.path().filename().string().starts_with(real.stem().string())) add(entry);
+  }
+  std::sort(lines.begin(), lines.end());
+  return hash_hex(join(lines, "\n"));
+}
+
+// All that was done to a model: a Lacuna directory knows what was done before.
+Recipe whole_recipe(const Model& model, const Recipe& recipe) {
+  Recipe whole;
+  if (model.kind == ModelKind::kLacuna)
+    if (auto before = read_lacuna_text(model.path, "recipe.yaml")) whole = parse_recipe(*before, (model.path / "recipe.yaml").string());
+  whole.stages.insert(whole.stages.end(), recipe.stages.begin(), recipe.stages.end());
+  return whole;
+}
 
 std::vector<Choice> choices_of(auto&& table) {
   std::vector<Choice> out;
@@ -258,7 +376,8 @@ std::vector<Choice> choices_of(auto&& table) {
 
 }  // namespace
 
-PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, const std::filesystem::path& output, const SparsifyOptions& options, Progress* progress) {
+PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, const std::filesystem::path& output, const SparsifyOptions& options,
+                     Progress* progress) {
   auto start = std::chrono::steady_clock::now();
   if (recipe.stages.empty()) throw InvalidArgument("the recipe has no stage");
   if (!options.dry_run) check_replaceable(output, options.force);
@@ -271,13 +390,15 @@ PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, co
   }
   driver.calibrate_activations();
   std::string yaml = to_yaml(recipe);
-  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, cat("sparsify ", std::filesystem::absolute(path).string(), " ", hash_hex(yaml + report.calibration["dataset_hash"])));
+  std::string job = cat("sparsify ", fingerprint(path), " ", hash_hex(yaml + driver.calibration_hash()), " ", LACUNA_VERSION);
+  LacunaWriter writer(output, *model.graph, model.source_kind, options.force, job);
   driver.write(writer);
   writer.add_assets(model);
-  writer.add_file("recipe.yaml", yaml);
+  writer.add_file("recipe.yaml", to_yaml(whole_recipe(model, recipe)));
   // The same request writes the same bytes, so the file says neither where nor how long.
   PruneReport lasting = report;
   lasting.output.clear();
+  lasting.model = std::filesystem::canonical(path).filename().string();
   writer.add_file("report.json", to_json(lasting));
   writer.finish();
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

@@ -39,6 +39,7 @@ const Aliases kLineKeys = {
 const Aliases kOverrideKeys = {{"targets", "targets"}, {"sparsity", "sparsity"}, {"sparsity_ratio", "sparsity"}, {"final_sparsity", "sparsity"}};
 const Aliases kQuantizeKeys = {
     {"weights", "weights"},  {"group_size", "group_size"}, {"activations", "activations"}, {"targets", "targets"},
+    {"requantize", "requantize"},
     {"ignore", "ignore"},    {"include", "include"},       {"dataset", "dataset"},         {"method", "method"},
     {"observer", "method"},  {"percentile", "percentile"}, {"num_calibration_samples", "num_calibration_samples"},
     {"nsamples", "num_calibration_samples"},               {"resize", "resize"},           {"crop", "crop"},
@@ -117,6 +118,7 @@ class Reader {
     each_key(node, kQuantizeKeys, "a quantize line", [&](const std::string& key, const YAML::Node& value) {
       if (key == "weights") line.weights = scalar<std::string>(value, key, "int8 or int4");
       else if (key == "group_size") line.group_size = scalar<int64_t>(value, key, "a whole number");
+      else if (key == "requantize") line.requantize = scalar<bool>(value, key, "true or false");
       else if (key == "activations") line.activations = scalar<std::string>(value, key, "none or int8");
       else if (key == "targets") line.targets = names(value, key);
       else if (key == "ignore") line.ignore = names(value, key);
@@ -211,6 +213,7 @@ void emit(YAML::Emitter& out, const PruneLine& line) {
 void emit(YAML::Emitter& out, const QuantizeLine& line) {
   out << YAML::BeginMap << YAML::Key << "weights" << YAML::Value << line.weights;
   if (line.weights == "int4") out << YAML::Key << "group_size" << YAML::Value << line.group_size;
+  if (line.requantize) out << YAML::Key << "requantize" << YAML::Value << true;
   out << YAML::Key << "activations" << YAML::Value << line.activations;
   if (!line.dataset.empty()) {
     out << YAML::Key << "dataset" << YAML::Value << line.dataset << YAML::Key << "method" << YAML::Value << line.method;

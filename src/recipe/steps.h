@@ -26,8 +26,9 @@ Line read_quantize_line(const QuantizeLine& text, std::string where);
 
 struct Step {
   const Line* line;
-  int64_t kept_units = 0;  // prune
-  WeightScheme scheme;     // quantize
+  int64_t kept_units = 0;       // prune
+  std::optional<double> asked;  // prune: the sparsity that the weight was to get; nullopt where an allocation shares it out
+  WeightScheme scheme;          // quantize
 };
 
 // A weight on its way through the steps.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -35,6 +36,19 @@ struct PackStore::Matrix {
   std::string pattern = "dense";
   double sparsity = 0;
   bool pruned = false;  // the source has a mask
+
+  std::shared_ptr<const std::vector<int32_t>> row_sums() const {
+    auto sums = std::make_shared<std::vector<int32_t>>(size_t(rows), 0);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < cols; c++) (*sums)[size_t(r)] += codes->codes[size_t(r * cols + c)];
+    return sums;
+  }
+
+  std::shared_ptr<const std::vector<float>> weight_sums() const {
+    auto sums = std::make_shared<std::vector<float>>();
+    for (int64_t r = 0; r < rows; r++) sums->push_back(float(std::accumulate(values.begin() + r * cols, values.begin() + (r + 1) * cols, 0.0)));
+    return sums;
+  }
 
   WeightMatrix view(DType type) const {
     WeightMatrix m{.rows = rows, .cols = cols, .mask = pattern == "dense" ? nullptr : &mask, .inner = inner};
@@ -121,7 +135,7 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
   // Decode and batched calls may want different kernels; what batched calls want does not depend on their size in the fixed plan.
   int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens <= 8 ? 8 : 64;
   auto [choice, fresh] = chosen_.try_emplace({id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.zero_point)});
-  if (!fresh) return {linears_.at({id, choice->second.packed}), choice->second.rounds};
+  if (!fresh) return {linears_.at({id, choice->second.packed}), choice->second.rounds, {}, choice->second.weight_sums};
   std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
   LinearProblem problem{.rows = matrix->rows, .cols = matrix->cols, .pattern = matrix->pattern, .sparsity = matrix->sparsity};
   auto choose = [&](DType weights, DType activations) {
@@ -134,7 +148,7 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
   // The arithmetic asked for, then the weights as they are stored (fewer bytes), then f32; the reference kernel only if nothing else.
   const LinearKernel* reference = &kernels::linear_kernels().back();
   Choice<LinearKernel> chosen{reference, ""};
-  bool integers = matrix->codes && (rounding ? rounding.zero_point == 0 && rounding.type == DType::kS8 : options_.compute == DType::kS8);
+  bool integers = matrix->codes && (rounding || options_.compute == DType::kS8);
   if (integers) chosen = choose(matrix->codes->type, DType::kS8);
   if (chosen.kernel == reference && options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
   if (chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
@@ -151,10 +165,11 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
       problem = with_codes;
   }
   choice->second = {cat(chosen.kernel->name, " ", name_of(problem.weights), " ", problem.input_scale), problem.activations == DType::kS8};
+  if (choice->second.rounds && rounding.signed_zero() != 0) choice->second.weight_sums = matrix->weight_sums();
   auto& packed = linears_[{id, choice->second.packed}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
   add_line(node, *matrix, problem.to_string(size_class), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
-  return {packed, choice->second.rounds};
+  return {packed, choice->second.rounds, {}, choice->second.weight_sums};
 }
 
 PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
@@ -183,6 +198,26 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
   add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
   return {packed, choice->second.rounds};
+}
+
+PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProblem problem, const InputRounding& rounding) {
+  WeightId id = graph_.value(node.inputs[1]).weight;
+  problem.weights = problem.activations = DType::kS8;
+  problem.input_scale = rounding.scale;
+  std::string key = cat("codes ", problem.to_string(1, 0, 0), " x=", rounding.scale);
+  auto [choice, fresh] = chosen_.try_emplace({id, key});
+  Chosen& chosen = choice->second;
+  if (!fresh) return chosen.packed.empty() ? Pack<PackedConv>() : Pack<PackedConv>{convs_.at({id, chosen.packed}), true, chosen.row_sums};
+  auto kernels = kernels::conv_kernels();
+  auto kernel = std::find_if(kernels.begin(), kernels.end(), [&](auto& k) { return k.codes && !k.accepts(problem, cpu_features()); });
+  if (kernel == kernels.end()) return {};
+  std::shared_ptr<const Matrix> matrix = decoded(node, true);
+  if (!matrix->codes || matrix->codes->type != DType::kS8 || matrix->codes->group || !matrix->codes->minima.empty()) return {};
+  chosen = {cat(kernel->name, " ", key), true, matrix->row_sums()};
+  auto& packed = convs_[{id, chosen.packed}];
+  packed = kernel->pack(problem, matrix->view(DType::kS8));
+  add_line(node, *matrix, problem.to_string(1, 0, 0), kernel->name, kernel->sparse, packed->size_bytes(), "codes in and out");
+  return {packed, true, chosen.row_sums};
 }
 
 int64_t PackStore::packed_bytes() const {

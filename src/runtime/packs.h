@@ -20,11 +20,15 @@ class PackStore {
   struct Pack {
     std::shared_ptr<const Packed> packed;
     bool rounds = false;  // the kernel rounds its input; if not and a rounding was asked for, the caller does
+    std::shared_ptr<const std::vector<int32_t>> row_sums = {};   // conv_of_codes: of the codes
+    std::shared_ptr<const std::vector<float>> weight_sums = {};  // linear: of the weights of each row, if the rounding has a zero point
   };
   Pack<kernels::PackedLinear> linear(const Node& node, int64_t tokens, const InputRounding& rounding = {});
   // The weight of a conv node; `geometry` holds all but the weight's own properties.
   Pack<kernels::PackedConv> conv(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w,
                                  const InputRounding& rounding = {});
+  // The same for a kernel that takes codes; nothing is packed if none accepts the problem or the weight has no codes that it takes.
+  Pack<kernels::PackedConv> conv_of_codes(const Node& node, kernels::ConvProblem geometry, const InputRounding& rounding);
 
   const std::vector<PlanLine>& plan() const { return plan_; }
   int64_t packed_bytes() const;
@@ -43,6 +47,8 @@ class PackStore {
   struct Chosen {
     std::string packed;  // in linears_ or convs_
     bool rounds = false;
+    std::shared_ptr<const std::vector<int32_t>> row_sums = {};
+    std::shared_ptr<const std::vector<float>> weight_sums = {};
   };
   std::map<std::pair<WeightId, std::string>, Chosen> chosen_;  // by weight and problem
   std::vector<PlanLine> plan_;

@@ -8,11 +8,19 @@
 namespace lacuna {
 
 // Linear and conv take y = activation(product + bias + residual): the residual is input 3 of the node.
+// In place of a number of channels per block: [n, spatial..., channels].
+inline constexpr int64_t kChannelsLast = -1;
+
 struct PlanNode {
   Node node;
   kernels::Activation activation = kernels::Activation::kNone;
   float alpha = 0, beta = 0;  // of the activation, as in kernels::Epilogue
   InputRounding rounding;     // of input 0, done by the step itself
+  // With `codes`, a conv reads the codes of its rounded input, a result of a quantize node, in signed bytes with the channels of a pixel
+  // together (kChannelsLast); quantize and max_pool nodes write them so. If `output` rounds, the result of a conv is codes too.
+  bool codes = false;
+  InputRounding residual_codes, output;  // of input 3 and output 0
+  InputRounding product, sum;            // of product + bias and of that + residual, on the way to the output
 
   bool has(size_t input) const { return input < node.inputs.size() && node.inputs[input] != kNoValue; }
   ValueId residual() const { return has(3) ? node.inputs[3] : kNoValue; }

@@ -8,6 +8,7 @@
 #include "kernels/dispatch.h"
 #include "lacuna/error.h"
 #include "runtime/memory_plan.h"
+#include "runtime/ops/codes.h"
 #include "runtime/passes/fuse_epilogues.h"
 #include "runtime/passes/fuse_rounding.h"
 #include "runtime/reference/reference.h"
@@ -16,7 +17,7 @@
 namespace lacuna {
 namespace {
 
-// Reading past the end of a buffer by less than a vector must stay inside the arena.
+// Reading past the end of a buffer by less than a vector must stay inside the arena; those that read codes may read further.
 constexpr int64_t kSpareBytes = 64;
 
 bool is_view_op(const Node& node) {
@@ -68,7 +69,14 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
 
   std::vector<PlanNode> nodes;
   choose_nodes(kept_, nodes);
-  if (fuse_) fuse_rounding(graph, kept_, nodes), fuse_epilogues(graph, facts_, kept_, nodes);
+  std::vector<bool> whole = kept_;
+  mark_dynamic(nodes, whole);
+  if (fuse_) {
+    fuse_rounding(
+        graph, whole, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
+    fuse_epilogues(graph, facts_, whole, nodes);
+    fuse_codes(graph, whole, nodes);
+  }
   // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
   size_t room = slots_.size();
   for (const PlanNode& node : nodes) room += node.node.inputs.size() + node.node.outputs.size();
@@ -76,6 +84,21 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
   for (const PlanNode& node : nodes) compile(node, packs, constant);
   if (fuse_) share_in_place();
   plan_arena();
+}
+
+// Nodes whose sizes only the run can tell run as the reference, which knows of nothing that is fused: what they read and write must
+// stay `whole`.
+void Program::mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole) {
+  for (const PlanNode& plan : nodes) {
+    auto fixed = [&](const std::vector<ValueId>& values) {
+      return std::all_of(values.begin(), values.end(), [&](ValueId v) { return is_static(v); });
+    };
+    if (fixed(plan.node.inputs) && fixed(plan.node.outputs)) continue;
+    for (ValueId v : plan.node.inputs)
+      if (v != kNoValue) whole[size_t(v)] = true;
+    for (ValueId v : plan.node.outputs)
+      if (v != kNoValue) whole[size_t(v)] = true, slot(v).place = Place::kDynamic;
+  }
 }
 
 // Nodes that some output needs and whose results are not known already.
@@ -95,6 +118,14 @@ void Program::choose_nodes(const std::vector<bool>& kept, std::vector<PlanNode>&
       if (v != kNoValue) needed[size_t(v)] = true;
   }
   std::reverse(nodes.begin(), nodes.end());
+}
+
+bool Program::takes_codes(const Node& node, const InputRounding& rounding, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant) {
+  for (ValueId v : {node.inputs[0], node.outputs[0]})
+    if (!is_static(v)) return false;
+  PlanNode plan{.node = node};
+  auto shape = conv_shape(OpContext(graph_, plan, facts_, packs, tables_, constant, nullptr));
+  return shape && constant_shape(*facts_[size_t(node.inputs[0])].shape)->size() == 4 && packs.conv_of_codes(node, shape->problem, rounding).packed;
 }
 
 bool Program::is_static(ValueId value) const {
@@ -126,13 +157,18 @@ bool Program::compile_view(const PlanNode& plan) {
   if (from.type != to.type || to.place != Place::kArena || from.place == Place::kDynamic) return false;
   if (element_count(from.shape) != element_count(to.shape)) return false;
   if (from.place != Place::kArena) return false;
-  to.root = root_of(in_blocks(x, 0));
+  ValueId root = root_of(in_blocks(x, 0));  // may add a slot
+  slot(y).root = root;
   return true;
 }
 
 Shape Program::shape_in_blocks(ValueId value, int64_t block) const {
   Shape shape = *constant_shape(*facts_[size_t(origin_[size_t(value)])].shape);
   if (block == 0) return shape;
+  if (block == kChannelsLast) {
+    std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
+    return shape;
+  }
   Shape out = {shape[0], (shape[1] + block - 1) / block};
   out.insert(out.end(), shape.begin() + 2, shape.end());
   out.push_back(block);
@@ -162,14 +198,20 @@ ValueId Program::in_blocks(ValueId value, int64_t block) {
 
 void Program::convert(ValueId from, ValueId to) {
   Shape shape = shape_in_blocks(from, 0);
-  int64_t block = std::max(slot(from).block, slot(to).block), batch = shape[0], channels = shape[1],
-          pixels = element_count(std::span(shape).subspan(2));
-  auto run = slot(to).block ? kernels::to_channel_blocks : kernels::from_channel_blocks;
   Step step;
-  step.kernel = slot(to).block ? "to channel blocks" : "from channel blocks";
   step.in = {from}, step.out = {to};
   step.plan.node.op = Op::identity;
   step.plan.node.name = cat("layout of ", graph_.value(origin_[size_t(from)]).name);
+  if (slot(from).block == kChannelsLast || slot(to).block == kChannelsLast) {
+    auto turn = slot(to).block == kChannelsLast ? codes_to_pixels : codes_from_pixels;
+    step.kernel = "layout of codes";
+    step.run = [=, type = slot(from).type](const StepCall& call) { turn(shape, type, call.in(0).raw(), call.out(0).mutable_raw()); };
+    return add_step(std::move(step), {});
+  }
+  int64_t block = std::max(slot(from).block, slot(to).block), batch = shape[0], channels = shape[1],
+          pixels = element_count(std::span(shape).subspan(2));
+  auto run = slot(to).block ? kernels::to_channel_blocks : kernels::from_channel_blocks;
+  step.kernel = slot(to).block ? "to channel blocks" : "from channel blocks";
   step.run = [=](const StepCall& call) { run(call.floats(0), batch, channels, pixels, block, call.out_floats()); };
   add_step(std::move(step), {});
 }
@@ -246,6 +288,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
     step.out[0] = add_value(result, compiled.output_block);
   } else if (compiled.output_block) {
     slot(result).block = compiled.output_block;
+    if (plan.output) slot(result).type = plan.output.type;  // a value that was floats before its rounding was fused
     slot(result).shape = shape_in_blocks(result, compiled.output_block);
   }
   ValueId made = step.out.empty() ? kNoValue : step.out[0];
@@ -320,7 +363,8 @@ void Program::plan_arena() {
   }
   MemoryPlan plan = plan_memory(lives);
   for (size_t i = 0; i < values.size(); i++) slot(values[i]).offset = plan.offsets[i];
-  arena_bytes_ = plan.size_bytes + kSpareBytes;
+  bool codes = std::any_of(slots_.begin(), slots_.end(), [](const Slot& s) { return s.block == kChannelsLast; });
+  arena_bytes_ = plan.size_bytes + (codes ? kernels::kCodesSpare : kSpareBytes);
 }
 
 void Program::attach(const std::shared_ptr<std::byte[]>& arena) {

@@ -33,8 +33,10 @@ InputRounding rounding_of(const Node& node) {
 
 void round_tokens(const InputRounding& rounding, const float* x, int64_t tokens, int64_t cols, float* out) {
   parallel_for(tokens, [&](int64_t t) {
-    if (rounding.kind == InputRounding::Kind::kPerToken) round_token(x + t * cols, cols, out + t * cols);
-    else round_static(rounding, x + t * cols, cols, out + t * cols);
+    if (rounding.kind == InputRounding::Kind::kPerToken)
+      round_token(x + t * cols, cols, out + t * cols);
+    else
+      round_static(rounding, x + t * cols, cols, out + t * cols);
   });
 }
 

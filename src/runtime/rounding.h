@@ -14,6 +14,8 @@ struct InputRounding {
   float scale = 0;
   int32_t zero_point = 0;
   DType type = DType::kS8;  // of the codes: s8 or u8
+  // Of the same codes as signed ones: those of u8 less 128.
+  int32_t signed_zero() const { return type == DType::kU8 ? zero_point - 128 : zero_point; }
   explicit operator bool() const { return kind != Kind::kNone; }
   bool operator==(const InputRounding&) const = default;
 };

@@ -1,5 +1,6 @@
 #include "runtime/session.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/cat.h"
@@ -22,6 +23,19 @@ int64_t cache_limit(const Graph& graph, const SessionOptions& options) {
   if (auto it = graph.metadata.find("max_tokens"); it != graph.metadata.end())
     std::from_chars(it->second.data(), it->second.data() + it->second.size(), limit);
   return limit;
+}
+
+bool is_optional(const Graph& graph, const std::string& input) { return graph.metadata.contains(cat("optional:", input)); }
+
+// The Graph as it is when no optional input is given: attention without a mask is faster, and has no length to be compiled for.
+std::shared_ptr<const Graph> without_optional_inputs(std::shared_ptr<const Graph> graph) {
+  auto inputs = graph->inputs();
+  bool none = std::none_of(inputs.begin(), inputs.end(), [&](ValueId v) { return is_optional(*graph, graph->value(v).name); });
+  if (none) return graph;
+  auto copy = std::make_shared<Graph>(*graph);
+  for (ValueId v : inputs)
+    if (is_optional(*graph, graph->value(v).name)) copy->remove_input(v);
+  return copy;
 }
 
 std::shared_ptr<const Graph> graph_to_run(std::shared_ptr<const Graph> graph, const SessionOptions& options) {
@@ -50,16 +64,15 @@ class FlushDenormals {
 class Session::Impl {
  public:
   Impl(std::shared_ptr<const Graph> graph, const SessionOptions& options)
-      : graph_(std::move(graph)),
-        cache_(cache_limit(*graph_, options)),
-        engine_(options.executor == Executor::kReference ? make_reference_engine(graph_to_run(graph_, options))
-                                                         : make_runtime_engine(graph_to_run(graph_, options), options)) {}
+      : graph_(std::move(graph)), bare_graph_(without_optional_inputs(graph_)), options_(options), cache_(cache_limit(*graph_, options)) {}
 
   TensorMap run(const TensorMap& given) {
     FlushDenormals flush;
-    BoundInputs inputs = bind_inputs(*graph_, given, cache_.past());
+    bool bare = std::none_of(given.begin(), given.end(), [&](auto& input) { return is_optional(*graph_, input.first); });
+    BoundInputs inputs = bind_inputs(bare ? *bare_graph_ : *graph_, given, cache_.past());
     profile_.clear();
     int64_t new_tokens = 0;
+    use_engine(bare);
     std::vector<Tensor> values = engine_->run({inputs, cache_, observer_ ? &observer_ : nullptr, profiling_ ? &profile_ : nullptr}, new_tokens);
     cache_.advance(new_tokens);
     TensorMap out;
@@ -67,15 +80,28 @@ class Session::Impl {
     return out;
   }
 
-  std::shared_ptr<const Graph> graph_;
+  void use_engine(bool bare) {
+    auto& engine = bare ? bare_engine_ : full_engine_;
+    if (!engine) {
+      auto graph = graph_to_run(bare ? bare_graph_ : graph_, options_);
+      engine = options_.executor == Executor::kReference ? make_reference_engine(graph) : make_runtime_engine(graph, options_);
+    }
+    engine_ = engine.get();
+  }
+
+  std::shared_ptr<const Graph> graph_, bare_graph_;
+  SessionOptions options_;
   KvCache cache_;
-  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Engine> bare_engine_, full_engine_;  // without and with the optional inputs; made when first asked for
+  Engine* engine_ = nullptr;                           // of the last run
   Observer observer_;
   bool profiling_ = false;
   std::vector<ProfileLine> profile_;
 };
 
-Session::Session(std::shared_ptr<const Graph> graph, SessionOptions options) : impl_(std::make_unique<Impl>(std::move(graph), options)) {}
+Session::Session(std::shared_ptr<const Graph> graph, SessionOptions options) : impl_(std::make_unique<Impl>(std::move(graph), options)) {
+  impl_->use_engine(true);
+}
 Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 

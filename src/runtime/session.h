@@ -43,6 +43,7 @@ class Session {
 
   // Inputs by name. Symbols are bound from their shapes. Throws InvalidArgument naming the input on a missing, unknown or
   // misshapen one (found and wanted shapes). Returns outputs by name.
+  // Inputs with metadata "optional:NAME" may be left out: the Graph then runs without them.
   // For a Graph with states (decoders): appends to the cache and advances it by the tokens of this call.
   TensorMap run(const TensorMap& inputs);
   // Only these outputs are computed ("" = all).

@@ -40,11 +40,11 @@ int code_at(const Tensor& codes, int64_t offset) {
 std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
                                         bool masked) {
   const Encoding& e = weight.encoding;
-  bool unsigned_nibbles = e.values == DType::kU4;
-  if ((e.values != DType::kS8 && e.values != DType::kS4 && !unsigned_nibbles) || e.granularity == Encoding::Granularity::kNone) return std::nullopt;
-  if (e.has_zero_points && !unsigned_nibbles) return std::nullopt;
+  bool unsigned_nibbles = e.values == DType::kU4, bytes = e.values == DType::kS8 || e.values == DType::kU8;
+  if ((!bytes && e.values != DType::kS4 && !unsigned_nibbles) || e.granularity == Encoding::Granularity::kNone) return std::nullopt;
+  if ((e.has_zero_points && e.values == DType::kS4) || (e.has_minima && bytes)) return std::nullopt;
   WeightCodes out;
-  out.type = e.values == DType::kS8 ? DType::kS8 : DType::kS4;
+  out.type = bytes ? DType::kS8 : DType::kS4;
   out.group = e.granularity == Encoding::Granularity::kGroup && e.group < view.cols ? e.group : 0;
   int64_t groups = out.group ? (view.cols + out.group - 1) / out.group : 1, shift = unsigned_nibbles ? 8 : 0;
 
@@ -54,7 +54,7 @@ std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& 
   for (int64_t n = 0; n < view.rows * groups; n++) {
     float scale = scales.data<float>()[index(n)], minimum = e.has_minima ? minima.data<float>()[index(n)] : 0;
     // value = code * scale + minimum, with the code moved into [-8, 7] and the zero point into the minimum.
-    if (e.has_zero_points) minimum -= float(code_at(data.zero_points, int64_t(index(n)))) * scale;
+    if (e.has_zero_points && unsigned_nibbles) minimum -= float(code_at(data.zero_points, int64_t(index(n)))) * scale;
     minimum += float(shift) * scale;
     out.scales.push_back(scale);
     out.minima.push_back(minimum);
@@ -68,8 +68,10 @@ std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& 
   parallel_for(view.rows, [&](int64_t r) {
     for (int64_t c = 0; c < view.cols; c++) {
       bool kept = masked ? values[size_t(r * view.cols + c)] != 0 : !data.mask || data.mask->kept(r, c);
-      int code = kept ? code_at(data.values, view.offset(r, c)) - int(shift) : 0;
-      if (code < -127) fits = false;
+      int64_t group = out.group ? r * groups + c / out.group : r;
+      int zero = bytes && e.has_zero_points ? code_at(data.zero_points, int64_t(index(group))) : int(shift);
+      int code = kept ? code_at(data.values, view.offset(r, c)) - zero : 0;
+      if (code < -127 || code > 127) fits = false;
       out.codes[size_t(r * view.cols + c)] = int8_t(code);
     }
   });

@@ -18,7 +18,7 @@ struct WeightCodes {
 
 // The codes that the weight is stored in; nullopt if it has none that kernels take.
 // Requires a matrix layout. `values` are the decoded ones, [rows, cols]; `masked` says that the kernel gets a mask of their zeros.
-// Taken are s8, s4 and u4 encodings without a code of -128; zeros of a mask stay zeros.
+// Taken are 4-bit encodings, and 8-bit ones whose codes less their zero points lie in [-127, 127]; zeros of a mask stay zeros.
 std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
                                         bool masked);
 

@@ -29,6 +29,9 @@ MaskedMatrix masked_matrix(const Weight& weight, const WeightData& data);
 // The inverse: codes [rows, cols] in matrix order back in source order, [weight.shape].
 Tensor source_order(const Weight& weight, const Tensor& codes);
 
+// What a pattern or a format may ask for: M of N:M, the sides of a block.
+inline constexpr int64_t kLargestM = 65536, kLargestBlockSide = 4096;
+
 // Parameters a format may need: N:M's n and m, BSR's block. A format ignores those of others.
 struct FormatParameters {
   int64_t n = 0, m = 0;                    // n_m
@@ -59,9 +62,12 @@ struct Format {
   // Throws InvalidArgument where `refuses` has a reason.
   EncodedMatrix (*encode)(const MaskedMatrix& matrix, const FormatParameters& parameters);
   // Validates foreign bytes: lengths, offsets, index ranges and order, and that there is no second way to write the matrix:
-  // what passes is byte for byte what `encode` makes of the decoded matrix. Throws InvalidData naming the part. O(size).
+  // what passes is byte for byte what `encode` makes of the decoded matrix. Throws InvalidData naming the part, ResourceExhausted if the
+  // decoded matrix would not fit into memory. O(size).
   void (*validate)(const EncodedMatrix& encoded);
   MaskedMatrix (*decode)(const EncodedMatrix& encoded);  // requires a validated matrix
+  // size_bytes where it follows from the number of kept weights alone; it never falls as that rises. nullptr: their places matter too.
+  int64_t (*bytes_of_count)(int64_t rows, int64_t cols, DType type, int64_t kept) = nullptr;
 };
 
 std::span<const Format> formats();

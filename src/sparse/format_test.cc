@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include "base/memory.h"
 #include "sparse/pattern.h"
 #include "sparse/testing.h"
 
@@ -120,6 +121,20 @@ TEST(Formats, LyingShapesAreRefused) {
   EXPECT_THROW(format_named("n_m").validate(n_m), InvalidData);
 }
 
+TEST(Formats, AFewBytesCannotAskForMoreMemoryThanThereIs) {
+  constexpr int64_t kRows = 32, kCols = int64_t(1) << 31;
+  if (memory_limit_bytes() / 2 > kRows * kCols * 8) GTEST_SKIP() << "this machine has memory enough for 2^36 weights";
+  Tensor none(DType::kF64, {0}), nothing(DType::kU8, {0});
+  for (auto& [format, parts] : std::map<std::string, std::map<std::string, Tensor>>{
+           {"csr", {{"row_offsets", Tensor(DType::kU8, {kRows + 1})}, {"indices", Tensor(DType::kU32, {0})}, {"values", none}}},
+           {"coo", {{"row_indices", nothing}, {"col_indices", Tensor(DType::kU32, {0})}, {"values", none}}},
+           {"bsr",
+            {{"row_offsets", Tensor(DType::kU8, {kRows + 1})}, {"indices", Tensor(DType::kU32, {0})}, {"values", Tensor(DType::kF64, {0, 1})}}}}) {
+    EncodedMatrix encoded{format, DType::kF64, kRows, kCols, {.block_rows = 1, .block_cols = 1}, parts};
+    EXPECT_THROW(format_named(format).validate(encoded), ResourceExhausted) << format;
+  }
+}
+
 TEST(Formats, MessagesNameThePart) {
   EncodedMatrix encoded = format_named("csr").encode(random_codes(DType::kS8, Mask(2, 3, true), 1), {});
   encoded.parts["indices"].mutable_data<uint8_t>()[5] = 3;
@@ -180,6 +195,18 @@ TEST(SmallestFormat, IsNeverLargerThanDense) {
     }
 }
 
+// Where the weight at a row and column of the matrix view stands in the source tensor, out of the definition of the view.
+int64_t source_position(MatrixLayout layout, const Shape& shape, int64_t row, int64_t col) {
+  if (layout == MatrixLayout::kOutIn) return row * shape[1] + col;
+  if (layout == MatrixLayout::kInOut) return col * shape[1] + row;
+  int64_t channels = shape[1], height = shape[2], width = shape[3];
+  for (int64_t y = 0, at = 0; y < height; y++)  // columns are (kh, kw, in), input channel fastest; the source is [out, in, kh, kw]
+    for (int64_t x = 0; x < width; x++)
+      for (int64_t in = 0; in < channels; in++)
+        if (at++ == col) return ((row * channels + in) * height + y) * width + x;
+  return -1;
+}
+
 TEST(MaskedMatrixOfWeight, ReadsEveryLayoutAndGoesBack) {
   struct Layout {
     MatrixLayout layout;
@@ -204,7 +231,7 @@ TEST(MaskedMatrixOfWeight, ReadsEveryLayoutAndGoesBack) {
         Tensor expected(type, {view.rows, view.cols});
         for (int64_t r = 0; r < view.rows; r++)
           for (int64_t c = 0; c < view.cols; c++)
-            if (!masked || mask.kept(r, c)) put_code(expected, r, c, codes[size_t(view.offset(r, c))]);
+            if (!masked || mask.kept(r, c)) put_code(expected, r, c, codes[size_t(source_position(l.layout, l.shape, r, c))]);
         WeightData data{.values = source};
         if (masked) data.mask = mask;
         MaskedMatrix matrix = masked_matrix(weight, data);

@@ -81,12 +81,12 @@ inline bool same_encoding(const EncodedMatrix& a, const EncodedMatrix& b) {
   return true;
 }
 
-// The promise of validate(): InvalidData, or bytes that decode and encode to themselves. Returns what is wrong, "" if nothing.
+// The promise of validate(): an error, or bytes that decode and encode to themselves. Returns what is wrong, "" if nothing.
 inline std::string broken_promise(const EncodedMatrix& encoded) {
   const Format& format = format_named(encoded.format);
   try {
     format.validate(encoded);
-  } catch (const InvalidData&) {
+  } catch (const Error&) {
     return "";
   }
   MaskedMatrix decoded = format.decode(encoded);

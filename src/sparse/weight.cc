@@ -166,14 +166,14 @@ Tensor decode_f32(const Weight& weight, const WeightData& data) {
 }
 
 WeightId WeightTable::add(Weight weight) {
-  if (find(weight.name) >= 0) throw InvalidData(cat("two weights are named '", weight.name, "'"));
+  if (!ids_.try_emplace(weight.name, WeightId(weights_.size())).second) throw InvalidData(cat("two weights are named '", weight.name, "'"));
   weights_.push_back(std::move(weight));
   return WeightId(weights_.size() - 1);
 }
 
 WeightId WeightTable::find(std::string_view name) const {
-  auto it = std::find_if(weights_.begin(), weights_.end(), [&](const Weight& w) { return w.name == name; });
-  return it == weights_.end() ? -1 : WeightId(it - weights_.begin());
+  auto it = ids_.find(name);
+  return it == ids_.end() ? -1 : it->second;
 }
 
 }  // namespace lacuna

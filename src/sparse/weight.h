@@ -1,6 +1,7 @@
 // One weight of a model: a logical shape, an encoding, and where the bytes come from.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -95,7 +96,7 @@ class WeightTable {
   // Throws InvalidData if the name is taken.
   WeightId add(Weight weight);
   const Weight& operator[](WeightId id) const { return weights_[size_t(id)]; }
-  Weight& edit(WeightId id) { return weights_[size_t(id)]; }
+  Weight& edit(WeightId id) { return weights_[size_t(id)]; }  // its name stays
   WeightId find(std::string_view name) const;  // -1 if absent
   int64_t size() const { return int64_t(weights_.size()); }
   auto begin() const { return weights_.begin(); }
@@ -103,6 +104,7 @@ class WeightTable {
 
  private:
   std::vector<Weight> weights_;
+  std::map<std::string, WeightId, std::less<>> ids_;  // by name
 };
 
 }  // namespace lacuna

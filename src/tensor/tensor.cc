@@ -6,6 +6,7 @@
 
 #include "base/cat.h"
 #include "lacuna/error.h"
+#include "tensor/with_type.h"
 
 namespace lacuna {
 namespace {
@@ -16,24 +17,6 @@ size_t bytes_for(DType dtype, const Shape& shape) {
   int64_t row = shape.empty() ? 1 : shape.back();
   if (row == 0) return 0;
   return size_t(element_count(shape) / row * ((row + 1) / 2));
-}
-
-template <class F>
-void with_type(DType type, F&& f) {
-  switch (type) {
-    case DType::kF64: return f(double{});
-    case DType::kF32: return f(float{});
-    case DType::kS64: return f(int64_t{});
-    case DType::kS32: return f(int32_t{});
-    case DType::kS16: return f(int16_t{});
-    case DType::kS8: return f(int8_t{});
-    case DType::kU64: return f(uint64_t{});
-    case DType::kU32: return f(uint32_t{});
-    case DType::kU16: return f(uint16_t{});
-    case DType::kU8: return f(uint8_t{});
-    case DType::kBool: return f(bool{});
-    default: LACUNA_ASSERT(!"type has no C++ scalar");
-  }
 }
 
 template <class To, class From>
@@ -81,7 +64,7 @@ int64_t checked_element_count(std::span<const int64_t> shape, DType dtype, std::
   int64_t count = 1;
   for (int64_t d : shape) {
     if (d < 0) throw InvalidData(cat(what, ": shape ", to_string(shape), " has a negative dimension"));
-    if (d != 0 && count > std::numeric_limits<int64_t>::max() / 16 / d)
+    if (d != 0 && count > std::numeric_limits<int64_t>::max() / 64 / d)  // a number of bits must not overflow either
       throw InvalidData(cat(what, ": shape ", to_string(shape), " of ", name_of(dtype), " overflows"));
     count *= d;
   }

@@ -26,6 +26,31 @@ TEST(Import, EveryKindOfFileGivesTheSameLogits) {
   EXPECT_LT(error_of(kFixtures / "sparse-24-bitmask", "sparse-24-bitmask"), 1e-5);
 }
 
+TEST(Import, EveryEncodingOfGgufGivesTheLogitsOfItsOwnPackage) {
+  for (const char* encoding : {"q8_0", "q4_0", "q4_1", "q5_0", "q5_1", "bf16", "f32"})
+    EXPECT_LT(error_of(kFixtures / (std::string("llama-") + encoding + ".gguf"), "llama", std::string("expected_") + encoding), 1e-5) << encoding;
+}
+
+TEST(Import, APrunedWeightIsSmallerThanTheEncodingItCameIn) {
+  TemporaryDirectory dir;
+  for (const char* encoding : {"q8_0", "q4_0", "q4_1", "bf16", "f32"}) {
+    Model model = load_model(kFixtures / (std::string("llama-") + encoding + ".gguf"));
+    LacunaWriter writer(dir / encoding, *model.graph, model.source_kind);
+    for (WeightId id = 0; id < model.graph->weights.size(); id++) {
+      const Weight& w = model.graph->weights[id];
+      if (w.layout == MatrixLayout::kNone) continue;
+      WeightData data = w.load();
+      MatrixView view(w.layout, w.shape);
+      data.mask = Mask(view.rows, view.cols, true);
+      for (int64_t r = 0; r < view.rows; r++)
+        for (int64_t c = r % 2; c < view.cols; c += 2) data.mask->set(r, c, false);
+      EXPECT_LT(writer.add_weight(id, data, "unstructured").bytes, w.source->stored_bytes()) << encoding << " " << w.name;
+    }
+    writer.add_rest();
+    writer.finish();
+  }
+}
+
 TEST(Import, WhatIsWrittenGivesTheSameLogits) {
   TemporaryDirectory dir;
   for (const char* name : {"llama", "llama.gguf", "sparse-bitmask", "sparse-24-bitmask"}) {

@@ -61,6 +61,8 @@ struct Way {
   bool exported;  // what is run is the model written as ONNX again
 };
 
+void PrintTo(const Way& way, std::ostream* out) { *out << way.name; }
+
 class NodeTests : public ::testing::TestWithParam<Way> {};
 
 TEST_P(NodeTests, EveryModelThatImportsGivesTheRecordedOutputs) {

@@ -3,12 +3,24 @@
 #include "lacuna/error.h"
 
 namespace lacuna::onnx {
+namespace {
+
+// `name`, or the next of name_2, name_3 ... that is not taken: counting on from the last one, many equal names stay cheap.
+template <class Taken>
+std::string unique_name(const std::string& name, std::map<std::string, int>& numbers, Taken&& taken) {
+  if (!taken(name)) return name;
+  int& number = numbers.try_emplace(name, 1).first->second;
+  for (;;)
+    if (std::string unique = cat(name, "_", ++number); !taken(unique)) return unique;
+}
+
+}  // namespace
 
 NodeId GraphBuilder::add_node(Op op, std::vector<ValueId> inputs, size_t outputs, Attributes attributes, const std::string& name,
                               const std::string& block) {
   catch_up();
-  std::string unique = name;
-  for (int i = 2; !node_names_.insert(unique).second; i++) unique = cat(name, "_", i);
+  std::string unique = unique_name(name, node_numbers_, [&](const std::string& n) { return node_names_.contains(n); });
+  node_names_.insert(unique);
   NodeId id = graph_.add_node(op, std::move(inputs), outputs, std::move(attributes), unique, block);
   facts_.resize(graph_.values().size());
   InferContext context(graph_, graph_.node(id), facts_);
@@ -16,10 +28,8 @@ NodeId GraphBuilder::add_node(Op op, std::vector<ValueId> inputs, size_t outputs
   return id;
 }
 
-std::string GraphBuilder::unique_weight_name(const std::string& name) const {
-  std::string unique = name;
-  for (int i = 2; graph_.weights.find(unique) >= 0; i++) unique = cat(name, "_", i);
-  return unique;
+std::string GraphBuilder::unique_weight_name(const std::string& name) {
+  return unique_name(name, weight_numbers_, [&](const std::string& n) { return graph_.weights.find(n) >= 0; });
 }
 
 ValueId GraphBuilder::add_constant(const std::string& name, Tensor values) {

@@ -463,6 +463,7 @@ namespace lacuna {
 std::shared_ptr<Graph> read_onnx(const std::filesystem::path& path) {
   auto graph = onnx::import_model(onnx::open_model(path));
   run_passes(*graph, import_passes());
+  graph->forget_unread();
   return graph;
 }
 

@@ -49,7 +49,7 @@ class GraphBuilder {
   NodeId add_node(Op op, std::vector<ValueId> inputs, size_t outputs, Attributes attributes, const std::string& name, const std::string& block);
   // A weight of `name` (made unique) holding these values.
   ValueId add_constant(const std::string& name, Tensor values);
-  std::string unique_weight_name(const std::string& name) const;
+  std::string unique_weight_name(const std::string& name);
 
   const Fact& fact(ValueId value);
   // The values of a constant: a plain weight, or a result whose elements are all known integers.
@@ -61,6 +61,7 @@ class GraphBuilder {
   Graph& graph_;
   std::vector<Fact> facts_;
   std::set<std::string> node_names_;
+  std::map<std::string, int> node_numbers_, weight_numbers_;  // by name: the last number put behind it
 };
 
 class OpContext {

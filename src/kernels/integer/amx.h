@@ -33,6 +33,32 @@ struct PixelQuantization {
   uint8_t* out;
 };
 
+// v rounded to a code in [-128, 127] and back: scale 0 leaves it.
+struct CodeRounding {
+  float scale, inverse, low, high;  // low and high: of the code less its zero point
+};
+
+// Sums of pixels on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says; plus
+// (residual - residual_zero) * residual_scale, rounded as `sum` says; clipped to [low, high]; the code is v * inverse rounded to nearest even, plus zero, in [-128, 127].
+struct CodeStore {
+  const int32_t* sums;  // [pixels][16]
+  int64_t pixels;
+  int64_t channels;         // 1 to 16, of all vectors below and of a pixel of y
+  const int32_t* excess;    // or nullptr
+  const float* factors;
+  float x_scale;
+  const float* bias;        // or nullptr
+  const int8_t* residual;   // as y, or nullptr
+  float residual_scale;
+  int32_t residual_zero;
+  CodeRounding product, sum;
+  float low, high;
+  float inverse;
+  int32_t zero;
+  int8_t* y;
+  int64_t y_stride;  // bytes between pixels
+};
+
 namespace amx_int8 {
 // Tiles of a bitmask stream of `units` (even) units.
 void expand(const uint8_t* stream, int64_t units, uint8_t* tiles) noexcept;
@@ -40,6 +66,7 @@ void multiply(const AmxCall& call) noexcept;
 void quantize_pixels(const PixelQuantization& task) noexcept;
 // out[r][i] = sums[i][r] * scales[r] * x_scale for 16 rows; tokens a multiple of 16.
 void scale_transposed(const int32_t* sums, int64_t tokens, const float* scales, float x_scale, float* out, int64_t out_stride) noexcept;
+void store_codes(const CodeStore& task) noexcept;
 }  // namespace amx_int8
 
 }  // namespace lacuna::kernels

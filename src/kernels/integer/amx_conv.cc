@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 
 #include "base/parallel.h"
 #include "kernels/conv.h"
@@ -57,16 +58,31 @@ class AmxConv : public PackedConv {
     Geometry geometry(problem_, runs_, in_h, in_w);
     uint8_t* planes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, batch * geometry.image_bytes + geometry.spare_bytes());
     quantize(x, geometry, batch, planes);
-    int64_t pairs = (groups_[0].row_groups() + 1) / 2, tiles = int64_t(geometry.tiles.size()), blocks = (tiles + kBlockTiles - 1) / kBlockTiles;
-    parallel_for(batch * problem_.groups * blocks * pairs, [&](int64_t task) {
-      int64_t pair = task % pairs, block = task / pairs % blocks, group = task / pairs / blocks % problem_.groups,
-              image = task / pairs / blocks / problem_.groups;
-      run_block(geometry, planes, image, group, pair, block * kBlockTiles, std::min(kBlockTiles, tiles - block * kBlockTiles), y, epilogue);
+    for_each_block(geometry, batch, [&](const Block& block) {
+      int32_t* sums = multiply(geometry, planes, block);
+      store_floats(geometry, block, sums, y, epilogue);
+    });
+  }
+
+  void run_codes(const CodesConv& call, int64_t batch, int64_t in_h, int64_t in_w) const override {
+    if (batch == 0 || problem_.out_channels == 0) return;
+    const ConvProblem& p = problem_;
+    bool in_place = p.groups == 1 && p.pad_top == 0 && p.pad_left == 0 && p.pad_bottom == 0 && p.pad_right == 0;
+    in_place = in_place && 16 * p.stride_w * p.in_channels + kReadAhead <= kCodesSpare;
+    Geometry geometry(problem_, runs_, in_h, in_w, in_place);
+    const uint8_t* planes = reinterpret_cast<const uint8_t*>(call.x);
+    if (!in_place) planes = pad_codes(call, geometry, batch);
+    for_each_block(geometry, batch, [&](const Block& block) {
+      int32_t* sums = multiply(geometry, planes, block);
+      if (call.y) return store_codes(geometry, block, sums, call);
+      if (call.excess) take_off(block, sums, call.excess);
+      store_floats(geometry, block, sums, call.y_floats, call.epilogue);
     });
   }
 
  private:
-  static constexpr int64_t kBlockTiles = 16;  // their sums stay in the L1 cache
+  static constexpr int64_t kReadAhead = 4096;  // beyond the pixels that the last tile passes the end by
+  static constexpr int64_t kBlockTiles = 16;   // their sums stay in the L1 cache
 
   // Sixteen positions.
   struct Tile {
@@ -75,11 +91,13 @@ class AmxConv : public PackedConv {
   };
 
   struct Geometry {
-    Geometry(const ConvProblem& p, const Runs& runs, int64_t in_h_, int64_t in_w_)
+    // With `in_place` the planes are the input itself.
+    Geometry(const ConvProblem& p, const Runs& runs, int64_t in_h_, int64_t in_w_, bool in_place = false)
         : in_h(in_h_), in_w(in_w_), out_h(p.out_h(in_h_)), out_w(p.out_w(in_w_)) {
-      subsampled = p.kernel_h == 1 && p.kernel_w == 1 && (p.stride_h > 1 || p.stride_w > 1);
+      subsampled = !in_place && p.kernel_h == 1 && p.kernel_w == 1 && (p.stride_h > 1 || p.stride_w > 1);
       int64_t step_h = subsampled ? 1 : p.stride_h, step_w = subsampled ? 1 : p.stride_w;
       height = (out_h - 1) * step_h + (p.kernel_h - 1) * p.dilation_h + 1, width = (out_w - 1) * step_w + (p.kernel_w - 1) * p.dilation_w + 1;
+      if (in_place) height = in_h, width = in_w;
       group_bytes = height * width * runs.inner, image_bytes = group_bytes * p.groups;
       pixel_stride = step_w * runs.inner;
       for (int64_t run = 0; run < runs.count; run++) {
@@ -96,7 +114,7 @@ class AmxConv : public PackedConv {
         }
     }
     // Read by tiles and chunks that pass the end.
-    int64_t spare_bytes() const { return 16 * pixel_stride + 4096; }
+    int64_t spare_bytes() const { return 16 * pixel_stride + kReadAhead; }
     int64_t in_h, in_w, out_h, out_w;
     bool subsampled;        // a 1x1 kernel with a stride: planes hold only what it reads
     int64_t height, width;  // of the planes
@@ -105,6 +123,30 @@ class AmxConv : public PackedConv {
     std::vector<int64_t> chunk_offsets, last_position;  // last_position: where the positions of a tile end
     std::vector<Tile> tiles;
   };
+
+  // Some tiles under a pair of row groups.
+  struct Block {
+    int64_t image, group, pair, first_tile, tiles;
+  };
+
+  // Codes of a pixel lie together, so that row groups of one cache line belong to one task: all pairs of a block of tiles if there are
+  // blocks enough and the weight stays in the cache meanwhile, else two pairs.
+  template <class F>
+  void for_each_block(const Geometry& geometry, int64_t batch, F&& run) const {
+    constexpr int64_t kCachedWeight = 256 << 10;
+    int64_t pairs = (groups_[0].row_groups() + 1) / 2, tiles = int64_t(geometry.tiles.size()), blocks = (tiles + kBlockTiles - 1) / kBlockTiles;
+    bool whole = batch * problem_.groups * blocks >= 4 * thread_count() && groups_[0].size_bytes() <= kCachedWeight;
+    int64_t step = whole ? pairs : 2, parts = (pairs + step - 1) / step;
+    parallel_for(batch * problem_.groups * blocks * parts, [&](int64_t task) {
+      int64_t first = task / parts % blocks * kBlockTiles, part = task % parts;
+      Block block{.image = task / parts / blocks / problem_.groups,
+                  .group = task / parts / blocks % problem_.groups,
+                  .pair = 0,
+                  .first_tile = first,
+                  .tiles = std::min(kBlockTiles, tiles - first)};
+      for (block.pair = part * step; block.pair < std::min(pairs, (part + 1) * step); block.pair++) run(block);
+    });
+  }
 
   void quantize(const float* x, const Geometry& g, int64_t batch, uint8_t* planes) const {
     const ConvProblem& p = problem_;
@@ -161,30 +203,130 @@ class AmxConv : public PackedConv {
                                .out = out});
   }
 
-  void run_block(const Geometry& g, const uint8_t* planes, int64_t image, int64_t group, int64_t pair, int64_t first_tile, int64_t tiles, float* y,
-                 const Epilogue& epilogue) const {
-    const Lane16Weight& weight = groups_[size_t(group)];
-    int64_t row_groups = std::min<int64_t>(2, weight.row_groups() - 2 * pair), positions = tiles * 16;
+  // The codes of x with padding around them, or only those that a strided 1x1 kernel reads.
+  const uint8_t* pad_codes(const CodesConv& call, const Geometry& g, int64_t batch) const {
+    const ConvProblem& p = problem_;
+    uint8_t* planes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, batch * g.image_bytes + g.spare_bytes());
+    int64_t step_h = g.subsampled ? p.stride_h : 1, step_w = g.subsampled ? p.stride_w : 1, inner = runs_.inner;
+    int64_t first = std::clamp<int64_t>((p.pad_left + step_w - 1) / step_w, 0, g.width);
+    int64_t last = std::clamp<int64_t>((g.in_w + p.pad_left + step_w - 1) / step_w, first, g.width);
+    parallel_for(batch * p.groups * g.height, [&](int64_t task) {
+      int64_t row = task % g.height, group = task / g.height % p.groups, image = task / g.height / p.groups;
+      uint8_t* out = planes + image * g.image_bytes + group * g.group_bytes + row * g.width * inner;
+      int64_t in_row = row * step_h - p.pad_top;
+      if (in_row < 0 || in_row >= g.in_h) {
+        std::memset(out, call.x_zero, size_t(g.width * inner));
+        return;
+      }
+      const int8_t* from = call.x + ((image * g.in_h + in_row) * g.in_w + first * step_w - p.pad_left) * p.in_channels + group * inner;
+      std::memset(out, call.x_zero, size_t(first * inner));
+      if (p.groups == 1 && step_w == 1)
+        std::memcpy(out + first * inner, from, size_t((last - first) * inner));
+      else
+        for (int64_t w = first; w < last; w++, from += step_w * p.in_channels) std::memcpy(out + w * inner, from, size_t(inner));
+      std::memset(out + last * inner, call.x_zero, size_t((g.width - last) * inner));
+    });
+    return planes;
+  }
+
+  // Sums [2][tiles * 16][16] of a block; an odd last row group is multiplied twice.
+  int32_t* multiply(const Geometry& g, const uint8_t* planes, const Block& block) const {
+    const Lane16Weight& weight = groups_[size_t(block.group)];
+    int64_t positions = block.tiles * 16;
     int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * positions * 16);
     std::array<int64_t, kBlockTiles> tile_offsets;
-    for (int64_t t = 0; t < tiles; t++) tile_offsets[size_t(t)] = g.tiles[size_t(first_tile + t)].offset;
+    for (int64_t t = 0; t < block.tiles; t++) tile_offsets[size_t(t)] = g.tiles[size_t(block.first_tile + t)].offset;
     AmxCall call = {.tiles = {},
                     .chunk_offsets = g.chunk_offsets.data(),
                     .chunks = int64_t(g.chunk_offsets.size()),
-                    .x = planes + image * g.image_bytes + group * g.group_bytes,
+                    .x = planes + block.image * g.image_bytes + block.group * g.group_bytes,
                     .tile_offsets = tile_offsets.data(),
                     .x_stride = g.pixel_stride,
-                    .token_tiles = tiles,
+                    .token_tiles = block.tiles,
                     .sums = {sums, sums + positions * 16}};
-    for (int64_t i = 0; i < 2; i++)  // an odd last row group is multiplied twice
-      call.tiles[i] = reinterpret_cast<const uint8_t*>(weight.stream.get()) + weight.stream_begin[size_t(2 * pair + std::min(i, row_groups - 1))];
+    for (int64_t i = 0; i < 2; i++)
+      call.tiles[i] =
+          reinterpret_cast<const uint8_t*>(weight.stream.get()) + weight.stream_begin[size_t(2 * block.pair + std::min(i, row_groups(block) - 1))];
     amx_int8::multiply(call);
+    return sums;
+  }
+
+  int64_t row_groups(const Block& block) const { return std::min<int64_t>(2, groups_[size_t(block.group)].row_groups() - 2 * block.pair); }
+  int64_t rows_of(const Block& block, int64_t i) const {
+    return std::min<int64_t>(16, groups_[size_t(block.group)].rows - (2 * block.pair + i) * 16);
+  }
+  int64_t channel_of(const Block& block, int64_t i) const { return block.group * groups_[size_t(block.group)].rows + (2 * block.pair + i) * 16; }
+
+  void store_floats(const Geometry& g, const Block& block, const int32_t* sums, float* y, const Epilogue& epilogue) const {
+    int64_t positions = block.tiles * 16;
     float* scaled = thread_scratch_of<float>(ScratchSlot::kTileThird, 16 * positions);
-    for (int64_t i = 0; i < row_groups; i++) {
-      int64_t row = (2 * pair + i) * 16;
-      amx_int8::scale_transposed(call.sums[i], positions, weight.scales.data() + row, problem_.input_scale, scaled, positions);
-      store(g, image, group * weight.rows + row, std::min<int64_t>(16, weight.rows - row), first_tile, tiles, scaled, y, epilogue);
+    for (int64_t i = 0; i < row_groups(block); i++) {
+      const float* scales = groups_[size_t(block.group)].scales.data() + (2 * block.pair + i) * 16;
+      amx_int8::scale_transposed(sums + i * positions * 16, positions, scales, problem_.input_scale, scaled, positions);
+      store(g, block.image, channel_of(block, i), rows_of(block, i), block.first_tile, block.tiles, scaled, y, epilogue);
     }
+  }
+
+  void take_off(const Block& block, int32_t* sums, const int32_t* excess) const {
+    int64_t positions = block.tiles * 16;
+    for (int64_t i = 0; i < row_groups(block); i++)
+      for (int64_t position = 0; position < positions; position++)
+        for (int64_t r = 0; r < rows_of(block, i); r++) sums[(i * positions + position) * 16 + r] -= excess[channel_of(block, i) + r];
+  }
+
+  static CodeRounding rounding_of(const CodesConv::Rounding& r) {
+    return {.scale = r.scale, .inverse = r.scale > 0 ? 1.0f / r.scale : 0, .low = float(-128 - r.zero), .high = float(127 - r.zero)};
+  }
+
+  void store_codes(const Geometry& g, const Block& block, const int32_t* sums, const CodesConv& call) const {
+    int64_t positions = block.tiles * 16, channels = problem_.out_channels, image = block.image * g.out_h * g.out_w;
+    for (int64_t i = 0; i < row_groups(block); i++) {
+      int64_t channel = channel_of(block, i);
+      CodeStore task = {.sums = sums,
+                        .pixels = 0,
+                        .channels = rows_of(block, i),
+                        .excess = call.excess ? call.excess + channel : nullptr,
+                        .factors = groups_[size_t(block.group)].scales.data() + (2 * block.pair + i) * 16,
+                        .x_scale = problem_.input_scale,
+                        .bias = call.bias ? call.bias + channel : nullptr,
+                        .residual = nullptr,
+                        .residual_scale = call.residual_scale,
+                        .residual_zero = call.residual_zero,
+                        .product = rounding_of(call.product),
+                        .sum = rounding_of(call.sum),
+                        .low = -std::numeric_limits<float>::infinity(),
+                        .high = std::numeric_limits<float>::infinity(),
+                        .inverse = 1.0f / call.y_scale,
+                        .zero = call.y_zero,
+                        .y = nullptr,
+                        .y_stride = channels};
+      if (call.activation != Activation::kNone) task.low = call.activation == Activation::kClip ? call.alpha : 0;
+      if (call.activation == Activation::kClip) task.high = call.beta;
+      if (call.activation == Activation::kRelu6) task.high = 6;
+      for_each_run(g, block.first_tile, block.tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
+        int64_t at = (image + pixel) * channels + channel;
+        task.sums = sums + (i * positions + lane) * 16, task.pixels = count, task.y = call.y + at;
+        if (call.residual) task.residual = call.residual + at;
+        amx_int8::store_codes(task);
+      });
+    }
+  }
+
+  // run(lane, pixel, count) for the pieces of output rows among the positions of some tiles.
+  template <class F>
+  void for_each_run(const Geometry& g, int64_t first_tile, int64_t tiles, F&& run) const {
+    int64_t pixels = g.out_h * g.out_w;
+    bool unbroken = g.row_positions == g.out_w && g.last_position[0] == pixels;  // positions are pixels
+    if (unbroken) return run(0, first_tile * 16, std::min(tiles * 16, pixels - first_tile * 16));
+    for (int64_t t = 0; t < tiles; t++)
+      for (int64_t lane = 0; lane < 16;) {
+        int64_t position = g.tiles[size_t(first_tile + t)].position + lane;
+        if (position >= g.last_position[size_t(first_tile + t)]) break;
+        int64_t h = position / g.row_positions, w = position % g.row_positions;
+        int64_t length = std::min(16 - lane, g.row_positions - w), outputs = std::min(length, g.out_w - w);
+        if (outputs > 0) run(16 * t + lane, h * g.out_w + w, outputs);
+        lane += length;
+      }
   }
 
   // Stores `rows` channels from `channel` on, a piece of an output row at a time.
@@ -194,22 +336,11 @@ class AmxConv : public PackedConv {
     Epilogue image_epilogue = epilogue;
     if (epilogue.residual) image_epilogue.residual += image * image_size;
     image_epilogue.residual_stride = pixels;
-    auto put = [&](int64_t lane, int64_t pixel, int64_t count) {
+    for_each_run(g, first_tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
       store_channel_major(
           {.sums = scaled + lane, .sums_stride = tiles * 16, .first_row = channel, .rows = rows, .first_token = pixel, .tokens = count},
           y + image * image_size, pixels, image_epilogue);
-    };
-    bool unbroken = g.row_positions == g.out_w && g.last_position[0] == pixels;  // positions are pixels
-    if (unbroken) return put(0, first_tile * 16, std::min(tiles * 16, pixels - first_tile * 16));
-    for (int64_t t = 0; t < tiles; t++)
-      for (int64_t lane = 0; lane < 16;) {
-        int64_t position = g.tiles[size_t(first_tile + t)].position + lane;
-        if (position >= g.last_position[size_t(first_tile + t)]) break;
-        int64_t h = position / g.row_positions, w = position % g.row_positions;
-        int64_t length = std::min(16 - lane, g.row_positions - w), outputs = std::min(length, g.out_w - w);
-        if (outputs > 0) put(16 * t + lane, h * g.out_w + w, outputs);
-        lane += length;
-      }
+    });
   }
 
   std::string_view kernel_;
@@ -235,6 +366,7 @@ extern const ConvKernel amx_int8_conv_dense_s8 = {.name = "amx_int8::conv_dense_
                                                   .accepts = accepts,
                                                   .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
                                                     return std::make_unique<AmxConv>("amx_int8::conv_dense_s8", p, w);
-                                                  }};
+                                                  },
+                                                  .codes = true};
 
 }  // namespace lacuna::kernels

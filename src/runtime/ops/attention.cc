@@ -53,7 +53,7 @@ MaskLayout mask_layout(const OpContext& context) {
 const float* additive(const MaskLayout& layout, const Tensor& mask, std::vector<float>& scratch) {
   if (!layout.keeps) return mask.data<float>().data();
   scratch.resize(size_t(mask.size()));
-  reference::with_type(mask.dtype(), [&](auto type) {
+  with_type(mask.dtype(), [&](auto type) {
     using T = decltype(type);
     for (int64_t i = 0; i < mask.size(); i++)
       scratch[size_t(i)] = reference::elements<T>(mask)[i] != T(0) ? 0 : -std::numeric_limits<float>::infinity();

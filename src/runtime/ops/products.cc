@@ -4,6 +4,7 @@
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "lacuna/error.h"
+#include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
 #include "runtime/ops/vector_ops.h"
 #include "runtime/reference/support.h"
@@ -15,17 +16,26 @@ CompiledStep compile_linear(const OpContext& context) {
   Shape x = context.shape(0);
   int64_t cols = x.back(), tokens = element_count(std::span(x).subspan(0, x.size() - 1)), rows = context.out_shape().back();
   InputRounding rounding = context.plan().rounding ? context.plan().rounding : rounding_of(context.node());
-  auto [packed, rounds] = context.packs().linear(context.node(), tokens, rounding);
+  auto pack = context.packs().linear(context.node(), tokens, rounding);
   kernels::Epilogue epilogue = context.epilogue();
   epilogue.residual_stride = rows;
-  return {.kernel = std::string(packed->kernel()),
+  // Kernels round without a zero point: they get x shifted by it, and the bias takes what that adds off again.
+  float shift = pack.weight_sums ? float(rounding.signed_zero()) * rounding.scale : 0;
+  bool rounded = rounding && !pack.rounds;
+  return {.kernel = std::string(pack.packed->kernel()),
           .run =
-              [=, packed = packed, rounded = rounding && !rounds](const StepCall& call) {
+              [=](const StepCall& call) {
                 kernels::Epilogue e = epilogue;
                 e.bias = call.floats(2), e.residual = call.floats(3);
-                std::vector<float> values(rounded ? size_t(tokens * cols) : 0);
-                if (rounded) round_tokens(rounding, call.floats(0), tokens, cols, values.data());
-                packed->run(rounded ? values.data() : call.floats(0), cols, tokens, call.out_floats(), rows, e);
+                const float* input = call.floats(0);
+                std::vector<float> values(rounded || shift != 0 ? size_t(tokens * cols) : 0), bias;
+                if (rounded) round_tokens(rounding, input, tokens, cols, values.data());
+                if (shift != 0) {
+                  for (int64_t i = 0; i < tokens * cols; i++) values[size_t(i)] = input[i] + shift;
+                  for (int64_t r = 0; r < rows; r++) bias.push_back((e.bias ? e.bias[r] : 0) - shift * (*pack.weight_sums)[size_t(r)]);
+                  e.bias = bias.data();
+                }
+                pack.packed->run(values.empty() ? input : values.data(), cols, tokens, call.out_floats(), rows, e);
               },
           .in_place = {3},
           .unread = {1}};
@@ -52,9 +62,9 @@ CompiledStep compile_embedding(const OpContext& context) {
           .unread = {1}};
 }
 
-CompiledStep compile_conv(const OpContext& context) {
-  Shape x = context.shape(0), w = context.shape(1), y = context.out_shape();
-  if (!context.is_weight(1) || (x.size() != 3 && x.size() != 4)) return {};
+std::optional<ConvShape> conv_shape(const OpContext& context) {
+  Shape x = context.shape(0), w = context.shape(1);
+  if (!context.is_weight(1) || (x.size() != 3 && x.size() != 4)) return std::nullopt;
   reference::Windows windows = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, Shape(w.begin() + 2, w.end()));
   bool two = x.size() == 4;
   // One spatial dimension is a picture of height 1.
@@ -72,15 +82,24 @@ CompiledStep compile_conv(const OpContext& context) {
                                .pad_left = along(windows.pad_begin, false, 0),
                                .pad_bottom = along(windows.pad_end, true, 0),
                                .pad_right = along(windows.pad_end, false, 0)};
-  int64_t batch = x[0], in_h = along(windows.input, true, 1), in_w = along(windows.input, false, 1);
+  return ConvShape{problem, x[0], along(windows.input, true, 1), along(windows.input, false, 1)};
+}
+
+CompiledStep compile_conv(const OpContext& context) {
+  if (context.plan().codes) return compile_codes_conv(context);
+  auto shape = conv_shape(context);
+  if (!shape) return {};
+  auto [problem, batch, in_h, in_w] = *shape;
+  Shape x = context.shape(0);
   InputRounding rounding = context.plan().rounding;
-  auto [packed, rounds] = context.packs().conv(context.node(), problem, batch, in_h, in_w, rounding);
+  auto pack = context.packs().conv(context.node(), problem, batch, in_h, in_w, rounding);
+  const auto& packed = pack.packed;
   kernels::Epilogue epilogue = context.epilogue();
   CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}};
   bool blocked = context.may_block() && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
   int64_t count = blocked_count(x, blocked ? packed->input_block() : 0);
-  step.run = [=, packed = packed, rounded = rounding && !rounds](const StepCall& call) {
+  step.run = [=, packed = packed, batch = batch, in_h = in_h, in_w = in_w, rounded = rounding && !pack.rounds](const StepCall& call) {
     kernels::Epilogue e = epilogue;
     e.bias = call.floats(2), e.residual = call.floats(3);
     std::vector<float> values(rounded ? size_t(count) : 0);

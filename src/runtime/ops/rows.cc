@@ -6,6 +6,7 @@
 
 #include "base/parallel.h"
 #include "kernels/transformer.h"
+#include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
 #include "runtime/ops/vector_ops.h"
 #include "runtime/passes/fuse_epilogues.h"
@@ -292,6 +293,7 @@ CompiledStep compile_global_average_pool(const OpContext& context) {
 
 // A window is combined over its rows first (contiguous), then over its columns.
 CompiledStep compile_pool(const OpContext& context) {
+  if (context.plan().codes) return compile_codes_pool(context);
   Shape x = context.shape(0);
   if (x.size() != 4 || context.node().outputs.size() > 1 || !context.is_float(0)) return {};
   reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));

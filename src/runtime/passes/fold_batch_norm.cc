@@ -23,13 +23,31 @@ Affine affine_of(const Weight& scale, const Weight& bias, const Weight& mean, co
   return affine;
 }
 
-// The weight with each output channel multiplied by its factor, in f32.
+// Can a factor per output channel go into the scales, so that the codes stay?
+bool scales_take_factors(const Encoding& e) {
+  using enum Encoding::Granularity;
+  return (e.granularity == kRow || (e.granularity == kTensor && !e.has_zero_points)) && !e.has_minima;
+}
+
+Encoding scaled_encoding(Encoding e) {
+  e.granularity = Encoding::Granularity::kRow;
+  e.scales = DType::kF32;
+  return e;
+}
+
+// The weight with each output channel multiplied by its factor: coded as it was if its scales can take that, else in f32.
 class ScaledSource final : public WeightSource {
  public:
   ScaledSource(Weight source, std::vector<float> factor, bool channels_last)
       : source_(std::move(source)), factor_(std::move(factor)), channels_last_(channels_last) {}
   WeightData load() const override {
     WeightData data = source_.load();
+    if (scales_take_factors(source_.encoding)) {
+      Tensor scales = data.scales.to(DType::kF32), scaled(DType::kF32, {int64_t(factor_.size())});
+      for (size_t r = 0; r < factor_.size(); r++) scaled.mutable_data<float>()[r] = scales.data<float>()[scales.size() == 1 ? 0 : r] * factor_[r];
+      data.scales = scaled;
+      return data;
+    }
     Tensor values = decode_f32(source_, data).clone();
     int64_t channels = int64_t(factor_.size()), inner = channels_last_ ? 1 : values.size() / channels;
     auto span = values.mutable_data<float>();
@@ -73,6 +91,7 @@ bool fold(Graph& graph, Node& product, const Node& norm) {
   Weight scaled{.name = cat(weight->name, " * ", norm.name),
                 .shape = weight->shape,
                 .layout = weight->layout,
+                .encoding = scales_take_factors(weight->encoding) ? scaled_encoding(weight->encoding) : Encoding{},
                 .pattern = weight->pattern,
                 .source = std::make_shared<ScaledSource>(*weight, affine.factor, in_out)};
   ValueId scaled_value = graph.add_weight(graph.weights.add(std::move(scaled)));

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "runtime/passes/fuse_epilogues.h"
+
 namespace lacuna {
 namespace {
 
@@ -17,37 +19,39 @@ std::optional<double> constant_of(const Graph& graph, ValueId value) {
 
 bool is_product(const Graph& graph, const Node& node) { return (node.op == Op::linear || node.op == Op::conv) && graph.weight_of(node.inputs[1]); }
 
-}  // namespace
-
-std::optional<InputRounding> static_rounding(const Graph& graph, const Node& node) {
-  if (node.op != Op::quantize && node.op != Op::dequantize) return std::nullopt;
-  DType type = graph.value(node.op == Op::quantize ? node.outputs[0] : node.inputs[0]).dtype;
-  if (type != DType::kS8 && type != DType::kU8) return std::nullopt;
-  auto scale = constant_of(graph, node.inputs[1]);
-  bool has_zero = node.inputs.size() > 2 && node.inputs[2] != kNoValue;
-  auto zero = has_zero ? constant_of(graph, node.inputs[2]) : std::optional(0.0);
-  if (!scale || !zero || !(*scale > 0)) return std::nullopt;
-  return InputRounding{.kind = InputRounding::Kind::kStatic, .scale = float(*scale), .zero_point = int32_t(*zero), .type = type};
+bool is_clip(kernels::Activation a) {
+  using enum kernels::Activation;
+  return a == kNone || a == kRelu || a == kRelu6 || a == kClip;
 }
 
-void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
-  std::map<ValueId, size_t> producer;
-  for (size_t n = 0; n < nodes.size(); n++)
-    for (ValueId v : nodes[n].node.outputs) producer[v] = n;
-  auto made_by = [&](ValueId v, Op op) -> const Node* {
-    auto it = producer.find(v);
-    return it != producer.end() && nodes[it->second].node.op == op ? &nodes[it->second].node : nullptr;
-  };
-  for (PlanNode& plan : nodes) {
-    if (!is_product(graph, plan.node)) continue;
-    const Node* dequantize = made_by(plan.node.inputs[0], Op::dequantize);
-    auto rounding = dequantize ? static_rounding(graph, *dequantize) : std::nullopt;
-    if (!rounding) continue;
-    plan.rounding = *rounding;
-    const Node* quantize = made_by(dequantize->inputs[0], Op::quantize);
-    if (quantize && static_rounding(graph, *quantize) == rounding) plan.node.inputs[0] = quantize->inputs[0];
+// Who makes and who reads each value.
+class Uses {
+ public:
+  Uses(const Graph& graph, std::vector<PlanNode>& nodes) : nodes_(nodes), maker_(graph.values().size(), -1), readers_(graph.values().size()) {
+    for (size_t n = 0; n < nodes.size(); n++) {
+      for (ValueId v : nodes[n].node.outputs)
+        if (v != kNoValue) maker_[size_t(v)] = int64_t(n);
+      for (ValueId v : nodes[n].node.inputs)
+        if (v != kNoValue) readers_[size_t(v)].push_back(n);
+    }
   }
-  // Later nodes first: a dequantize that goes may be the last reader of a quantize.
+  PlanNode* maker(ValueId v) const { return maker_[size_t(v)] < 0 ? nullptr : &nodes_[size_t(maker_[size_t(v)])]; }
+  const Node* made_by(ValueId v, Op op) const {
+    PlanNode* plan = maker(v);
+    return plan && plan->node.op == op ? &plan->node : nullptr;
+  }
+  PlanNode* only_reader(ValueId v, const std::vector<bool>& kept) const {
+    return readers_[size_t(v)].size() == 1 && !kept[size_t(v)] ? &nodes_[readers_[size_t(v)][0]] : nullptr;
+  }
+
+ private:
+  std::vector<PlanNode>& nodes_;
+  std::vector<int64_t> maker_;
+  std::vector<std::vector<size_t>> readers_;
+};
+
+// Quantize and dequantize nodes that nothing reads; later ones first, as they may be the last readers of earlier ones.
+void remove_unread(const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
   std::map<ValueId, int> uses;
   for (PlanNode& plan : nodes)
     for (ValueId v : plan.node.inputs) uses[v]++;
@@ -63,6 +67,171 @@ void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, std::vecto
   }
   std::reverse(left.begin(), left.end());
   nodes = std::move(left);
+}
+
+}  // namespace
+
+std::optional<InputRounding> static_rounding(const Graph& graph, const Node& node) {
+  if (node.op != Op::quantize && node.op != Op::dequantize) return std::nullopt;
+  DType type = graph.value(node.op == Op::quantize ? node.outputs[0] : node.inputs[0]).dtype;
+  if (type != DType::kS8 && type != DType::kU8) return std::nullopt;
+  auto scale = constant_of(graph, node.inputs[1]);
+  bool has_zero = node.inputs.size() > 2 && node.inputs[2] != kNoValue;
+  auto zero = has_zero ? constant_of(graph, node.inputs[2]) : std::optional(0.0);
+  if (!scale || !zero || !(*scale > 0)) return std::nullopt;
+  return InputRounding{.kind = InputRounding::Kind::kStatic, .scale = float(*scale), .zero_point = int32_t(*zero), .type = type};
+}
+
+void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const TakesCodes& takes_codes, std::vector<PlanNode>& nodes) {
+  Uses uses(graph, nodes);
+  for (PlanNode& plan : nodes) {
+    if (!is_product(graph, plan.node)) continue;
+    const Node* dequantize = uses.made_by(plan.node.inputs[0], Op::dequantize);
+    auto rounding = dequantize ? static_rounding(graph, *dequantize) : std::nullopt;
+    if (!rounding) continue;
+    plan.rounding = *rounding;
+    PlanNode* quantize = uses.maker(dequantize->inputs[0]);
+    bool same = quantize && quantize->node.op == Op::quantize && static_rounding(graph, quantize->node) == rounding;
+    if (same && plan.node.op == Op::conv && takes_codes(plan.node, *rounding)) {
+      plan.codes = quantize->codes = true;
+      plan.node.inputs[0] = quantize->node.outputs[0];
+    } else if (same) {
+      plan.node.inputs[0] = quantize->node.inputs[0];
+    }
+  }
+  remove_unread(kept, nodes);
+}
+
+namespace {
+
+// What follows a conv that reads codes, as far as it can be done on the way to codes.
+class Chain {
+ public:
+  Chain(const Graph& graph, const Uses& uses, const std::vector<bool>& kept, const PlanNode& conv)
+      : graph_(graph), uses_(uses), kept_(kept), conv_(conv) {
+    found_ = is_clip(conv.activation) && (!conv.has(3) || take_residual(conv.node.inputs[3]));
+    activated_ = conv.activation != kernels::Activation::kNone;
+    for (ValueId v = conv.node.outputs[0]; found_ && v != kNoValue;) v = step(v);
+  }
+
+  // Up to the last quantize node whose codes can be the result; nullopt if there is none.
+  struct Result {
+    PlanNode conv;
+    PlanNode* quantize;            // takes the place of conv
+    PlanNode* pool = nullptr;      // max_pool between
+    std::vector<PlanNode*> done;   // nodes that conv now does
+    PlanNode* residual = nullptr;  // the quantize node of the residual
+  };
+  const std::optional<Result>& result() const { return result_; }
+
+ private:
+  // The value after what reads v alone, or kNoValue.
+  ValueId step(ValueId v) {
+    PlanNode* next = uses_.only_reader(v, kept_);
+    if (!next) return kNoValue;
+    switch (next->node.op) {
+      case Op::quantize: return round(*next);
+      case Op::add: return add(*next, v);
+      case Op::max_pool: return pool(*next);
+      default: return activate(*next);
+    }
+  }
+
+  ValueId round(PlanNode& quantize) {
+    auto rounding = static_rounding(graph_, quantize.node);
+    if (!rounding) return kNoValue;
+    Result result{conv_, &quantize, pool_, done_, residual_};
+    result.conv.output = *rounding;
+    result_ = std::move(result);
+    // On through a dequantize node that alone reads the codes.
+    PlanNode* dequantize = uses_.only_reader(quantize.node.outputs[0], kept_);
+    if (pool_ || activated_ || !dequantize || dequantize->node.op != Op::dequantize || static_rounding(graph_, dequantize->node) != rounding)
+      return kNoValue;
+    InputRounding& place = conv_.has(3) ? conv_.sum : conv_.product;
+    if (place) return kNoValue;
+    place = *rounding;
+    done_.push_back(&quantize), done_.push_back(dequantize);
+    return dequantize->node.outputs[0];
+  }
+
+  ValueId add(PlanNode& sum, ValueId v) {
+    ValueId other = sum.node.inputs[sum.node.inputs[0] == v ? 1 : 0];
+    if (conv_.has(3) || activated_ || pool_ || other == v || graph_.value(other).shape != graph_.value(sum.node.outputs[0]).shape ||
+        !take_residual(other))
+      return kNoValue;
+    conv_.node.inputs.resize(3, kNoValue);
+    conv_.node.inputs.push_back(other);
+    take_residual(other);
+    done_.push_back(&sum);
+    return sum.node.outputs[0];
+  }
+
+  ValueId activate(PlanNode& plan) {
+    auto activation = activation_of(graph_, plan.node);
+    if (!activation || activated_ || pool_ || !is_clip(activation->activation)) return kNoValue;
+    activated_ = true;
+    conv_.activation = activation->activation, conv_.alpha = activation->alpha, conv_.beta = activation->beta;
+    done_.push_back(&plan);
+    return plan.node.outputs[0];
+  }
+
+  ValueId pool(PlanNode& plan) {
+    if (pool_ || plan.node.outputs.size() != 1) return kNoValue;
+    pool_ = &plan;
+    return plan.node.outputs[0];
+  }
+
+  // A residual must come as codes.
+  bool take_residual(ValueId value) {
+    const Node* dequantize = uses_.made_by(value, Op::dequantize);
+    auto rounding = dequantize ? static_rounding(graph_, *dequantize) : std::nullopt;
+    if (!rounding || !uses_.maker(dequantize->inputs[0])) return false;
+    if (!conv_.has(3)) return true;
+    conv_.residual_codes = *rounding;
+    conv_.node.inputs[3] = dequantize->inputs[0];
+    residual_ = uses_.maker(dequantize->inputs[0]);
+    return true;
+  }
+
+  const Graph& graph_;
+  const Uses& uses_;
+  const std::vector<bool>& kept_;
+  PlanNode conv_;
+  bool found_ = false, activated_ = false;
+  PlanNode *pool_ = nullptr, *residual_ = nullptr;
+  std::vector<PlanNode*> done_;
+  std::optional<Result> result_;
+};
+
+}  // namespace
+
+void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
+  // Later convolutions first: of two that are added, the later one takes the sum and the other is its residual.
+  for (size_t n = nodes.size(); n-- > 0;) {
+    if (!nodes[n].codes || nodes[n].node.op != Op::conv) continue;
+    Uses uses(graph, nodes);
+    auto found = Chain(graph, uses, kept, nodes[n]).result();
+    if (!found) continue;
+    ValueId result = found->quantize->node.outputs[0];
+    if (found->residual && found->residual->node.op == Op::quantize) found->residual->codes = true;
+    PlanNode nothing;
+    nothing.node.op = Op::identity;
+    for (PlanNode* done : found->done) *done = nothing;
+    // A pool works on the codes of what it pooled.
+    PlanNode pool = found->pool ? *found->pool : nothing;
+    if (found->pool) {
+      found->conv.node.outputs = {pool.node.inputs[0]};
+      pool.codes = true, pool.node.outputs = {result};
+      *found->pool = found->conv;
+      *found->quantize = pool;
+    } else {
+      found->conv.node.outputs = {result};
+      *found->quantize = found->conv;
+    }
+    nodes[n] = nothing;
+  }
+  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
+  remove_unread(kept, nodes);
 }
 
 }  // namespace lacuna

@@ -1,5 +1,9 @@
 #pragma once
 
+#include <functional>
+#include <optional>
+#include <vector>
+
 #include "runtime/plan_node.h"
 
 namespace lacuna {
@@ -7,8 +11,16 @@ namespace lacuna {
 // The rounding of a tensor that quantize and dequantize nodes with one constant scale (and zero point) describe; nullopt for other nodes.
 std::optional<InputRounding> static_rounding(const Graph& graph, const Node& node);
 
+// Can this conv read codes of this rounding?
+using TakesCodes = std::function<bool(const Node& node, const InputRounding& rounding)>;
+
 // dequantize(quantize(x)) in front of a linear or conv of a weight becomes part of it: the node reads x and rounds it itself. Quantize and
-// dequantize nodes that nothing reads then go. Results of nodes in `kept` (graph outputs) stay. Runs before fuse_epilogues.
-void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes);
+// dequantize nodes that nothing reads then go. Results of nodes in `kept` (graph outputs) stay. A conv that takes codes
+// reads those of the quantize node instead. Runs before fuse_epilogues.
+void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const TakesCodes& takes_codes, std::vector<PlanNode>& nodes);
+
+// A conv that reads codes writes them too, where a quantize node alone reads its result, directly or through a max_pool; its residual is then
+// read as codes. Runs after fuse_epilogues.
+void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes);
 
 }  // namespace lacuna

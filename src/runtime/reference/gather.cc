@@ -203,7 +203,7 @@ void non_max_suppression(const OpCall& call) {
   const Tensor &boxes = call.in(0), &scores = call.in(1);
   if (boxes.rank() != 3 || scores.rank() != 3 || boxes.dim(2) != 4 || boxes.dim(0) != scores.dim(0) || boxes.dim(1) != scores.dim(2))
     call.fail(cat("boxes ", to_string(boxes.shape()), " do not fit scores ", to_string(scores.shape())));
-  int64_t limit = call.has(2) ? int64_t(scalar_of(call, 2)) : 0, count = boxes.dim(1);
+  int64_t limit = call.has(2) ? integers_of(call.in(2)).at(0) : 0, count = boxes.dim(1);
   float iou_limit = call.has(3) ? float(scalar_of(call, 3)) : 0,
         score_limit = call.has(4) ? float(scalar_of(call, 4)) : -std::numeric_limits<float>::infinity();
   bool center = call.integer("center_point_box", 0) != 0;

@@ -5,26 +5,9 @@
 
 #include "base/cat.h"
 #include "runtime/reference/reference.h"
+#include "tensor/with_type.h"
 
 namespace lacuna::reference {
-
-// f(T{}) for the C++ type of a storage dtype.
-template <class F>
-void with_type(DType type, F&& f) {
-  switch (type) {
-    case DType::kF32: return f(float{});
-    case DType::kS64: return f(int64_t{});
-    case DType::kS32: return f(int32_t{});
-    case DType::kS16: return f(int16_t{});
-    case DType::kS8: return f(int8_t{});
-    case DType::kU64: return f(uint64_t{});
-    case DType::kU32: return f(uint32_t{});
-    case DType::kU16: return f(uint16_t{});
-    case DType::kU8: return f(uint8_t{});
-    case DType::kBool: return f(bool{});
-    default: LACUNA_ASSERT(!"type is not held while running");
-  }
-}
 
 // f(T{}) for an unsigned integer as wide as the type: movement ops do not care what they move.
 template <class F>

@@ -16,8 +16,9 @@ int64_t mask_bytes(int64_t cols) { return (cols + 7) / 8; }
 
 std::optional<std::string> refuses(const MaskedMatrix&, const FormatParameters&) { return std::nullopt; }
 
+int64_t bytes_of_count(int64_t rows, int64_t cols, DType type, int64_t kept) { return rows * mask_bytes(cols) + packed_bytes(type, kept); }
 int64_t size_bytes(const MaskedMatrix& matrix, const FormatParameters&) {
-  return matrix.mask.rows() * mask_bytes(matrix.mask.cols()) + packed_bytes(matrix.type, matrix.mask.count_kept());
+  return bytes_of_count(matrix.mask.rows(), matrix.mask.cols(), matrix.type, matrix.mask.count_kept());
 }
 
 EncodedMatrix encode(const MaskedMatrix& matrix, const FormatParameters&) {
@@ -54,6 +55,8 @@ MaskedMatrix decode(const EncodedMatrix& encoded) { return unpack_kept(encoded.t
 
 }  // namespace
 
-Format bitmask_format() { return {"bitmask", "one bit per weight and the kept codes", false, refuses, size_bytes, encode, validate, decode}; }
+Format bitmask_format() {
+  return {"bitmask", "one bit per weight and the kept codes", false, refuses, size_bytes, encode, validate, decode, bytes_of_count};
+}
 
 }  // namespace lacuna

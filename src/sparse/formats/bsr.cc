@@ -15,8 +15,6 @@ Format bsr_format();
 namespace {
 using namespace storage;
 
-constexpr int64_t kLargestSide = 4096;
-
 struct Layout {
   int64_t rows, block_rows_high, cols_wide;  // R, C
   int64_t inner, per_stretch;                // blocks in a stretch of `inner` columns
@@ -35,8 +33,8 @@ struct Layout {
 };
 
 std::optional<std::string> bad_parameters(const FormatParameters& p, int64_t cols) {
-  if (p.block_rows < 1 || p.block_cols < 1 || p.block_rows > kLargestSide || p.block_cols > kLargestSide)
-    return cat("block is ", p.block_rows, "x", p.block_cols, ", sides from 1 to ", kLargestSide, " expected");
+  if (p.block_rows < 1 || p.block_cols < 1 || p.block_rows > kLargestBlockSide || p.block_cols > kLargestBlockSide)
+    return cat("block is ", p.block_rows, "x", p.block_cols, ", sides from 1 to ", kLargestBlockSide, " expected");
   if (p.inner < 0 || (p.inner && cols % p.inner)) return cat("inner is ", p.inner, ", a divisor of ", cols, " columns expected");
   return std::nullopt;
 }

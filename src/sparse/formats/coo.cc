@@ -12,9 +12,11 @@ using namespace storage;
 
 std::optional<std::string> refuses(const MaskedMatrix&, const FormatParameters&) { return std::nullopt; }
 
+int64_t bytes_of_count(int64_t rows, int64_t cols, DType type, int64_t kept) {
+  return kept * (index_bytes(rows - 1) + index_bytes(cols - 1)) + packed_bytes(type, kept);
+}
 int64_t size_bytes(const MaskedMatrix& matrix, const FormatParameters&) {
-  int64_t kept = matrix.mask.count_kept();
-  return kept * (index_bytes(matrix.mask.rows() - 1) + index_bytes(matrix.mask.cols() - 1)) + packed_bytes(matrix.type, kept);
+  return bytes_of_count(matrix.mask.rows(), matrix.mask.cols(), matrix.type, matrix.mask.count_kept());
 }
 
 EncodedMatrix encode(const MaskedMatrix& matrix, const FormatParameters&) {
@@ -61,7 +63,7 @@ MaskedMatrix decode(const EncodedMatrix& encoded) {
 }  // namespace
 
 Format coo_format() {
-  return {"coo", "a row, a column and a code per kept weight, for interchange", true, refuses, size_bytes, encode, validate, decode};
+  return {"coo", "a row, a column and a code per kept weight, for interchange", true, refuses, size_bytes, encode, validate, decode, bytes_of_count};
 }
 
 }  // namespace lacuna

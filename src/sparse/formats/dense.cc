@@ -2,7 +2,11 @@
 // kept_zeros  [n]           only if some weights are not kept: row * cols + col of each kept weight whose code is zero, ascending
 //
 // The mask needs no bits of its own: where anything is removed, a weight is kept if its code is not zero or it is listed.
+#include <algorithm>
+#include <bit>
+
 #include "base/cat.h"
+#include "base/parallel.h"
 #include "lacuna/error.h"
 #include "sparse/formats/codes.h"
 #include "sparse/formats/parts.h"
@@ -26,17 +30,25 @@ void with_read(const Tensor& codes, F&& f) {
 // The removed weights must be zero codes, or decoding would bring them back.
 std::vector<int64_t> kept_zeros(const MaskedMatrix& matrix) {
   int64_t rows = matrix.mask.rows(), cols = matrix.mask.cols(), stride = row_stride(matrix.type, cols);
-  std::vector<int64_t> found;
+  constexpr int64_t kRowsPerTile = 64;
+  std::vector<std::vector<int64_t>> found(size_t((rows + kRowsPerTile - 1) / kRowsPerTile));
   with_read(matrix.codes, [&](auto codes) {
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t c = 0; c < cols; c++) {
-        if (!is_zero(codes, r * stride + c))
-          LACUNA_ASSERT(matrix.mask.kept(r, c));
-        else if (matrix.mask.kept(r, c))
-          found.push_back(r * cols + c);
+    parallel_for(int64_t(found.size()), [&](int64_t tile) {
+      for (int64_t r = tile * kRowsPerTile; r < std::min(rows, (tile + 1) * kRowsPerTile); r++) {
+        auto words = matrix.mask.row(r);
+        for (int64_t c = 0; c < cols; c += 64) {
+          uint64_t zero = 0, kept = words[size_t(c / 64)];
+          int64_t count = std::min<int64_t>(64, cols - c);
+          for (int64_t i = 0; i < count; i++) zero |= uint64_t(is_zero(codes, r * stride + c + i)) << i;
+          LACUNA_ASSERT((zero | kept) == (count == 64 ? ~uint64_t(0) : (uint64_t(1) << count) - 1));
+          for (uint64_t both = zero & kept; both; both &= both - 1) found[size_t(tile)].push_back(r * cols + c + std::countr_zero(both));
+        }
       }
+    });
   });
-  return found;
+  std::vector<int64_t> all;
+  for (auto& part : found) all.insert(all.end(), part.begin(), part.end());
+  return all;
 }
 
 bool all_kept(const Mask& mask) { return mask.count_kept() == mask.rows() * mask.cols(); }

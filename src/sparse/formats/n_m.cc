@@ -19,8 +19,6 @@ Format n_m_format();
 namespace {
 using namespace storage;
 
-constexpr int64_t kLargestM = 65536;
-
 struct Group {
   int64_t col, length, slots;
   int64_t first_slot;  // within the row

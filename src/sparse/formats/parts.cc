@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/cat.h"
+#include "base/memory.h"
 #include "lacuna/error.h"
 #include "sparse/formats/codes.h"
 
@@ -35,6 +36,11 @@ void check_parts(const EncodedMatrix& encoded, std::initializer_list<std::string
   if (rows < 0 || cols < 0 || rows > kLargestSide || cols > kLargestSide || (cols && rows > kLargestSize / cols) ||
       (rows * cols == 0 && std::max(rows, cols) > kLargestEmptySide))
     throw InvalidData(cat(encoded.format, " matrix: ", rows, " x ", cols, " found, at most ", kLargestSize, " weights expected"));
+  // Codes, mask and row offsets. What decodes a weight goes on to work with it: half of the memory must do.
+  int64_t decoded = rows * (packed_bytes(encoded.type, cols) + (cols + 63) / 64 * 8 + 8);
+  if (decoded > memory_limit_bytes() / 2)
+    throw ResourceExhausted(cat(encoded.format, " matrix: ", rows, " x ", cols, " ", name_of(encoded.type), " decodes to ", decoded,
+                                " bytes, at most half of the memory of ", memory_limit_bytes(), " bytes can be used"));
   auto listed = [](std::initializer_list<std::string_view> names, std::string_view name) {
     return std::find(names.begin(), names.end(), name) != names.end();
   };

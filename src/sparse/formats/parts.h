@@ -51,7 +51,8 @@ class IndexWriter {
 
 // Throws InvalidData: "csr 'row_offsets': FOUND, WANTED expected".
 [[noreturn]] void reject(const EncodedMatrix& encoded, std::string_view part, const std::string& problem);
-// The shape, the type, and that the parts are exactly `required` plus any of `optional`.
+// The shape, the type, and that the parts are exactly `required` plus any of `optional`. Throws ResourceExhausted if the decoded matrix
+// would not fit into memory: a sparse matrix of few bytes can claim any size.
 void check_parts(const EncodedMatrix& encoded, std::initializer_list<std::string_view> required,
                  std::initializer_list<std::string_view> optional = {});
 // The named part, which must have this dtype and shape.

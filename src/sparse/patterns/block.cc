@@ -15,8 +15,6 @@ namespace lacuna {
 PatternKind block_pattern();
 namespace {
 
-constexpr int64_t kLargestSide = 4096;
-
 int64_t ceil_divide(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 class Block : public Pattern {
@@ -104,8 +102,8 @@ std::unique_ptr<Pattern> parse(std::string_view text) {
   } else if (!prefixed) {
     return nullptr;
   }
-  if (rows < 1 || cols < 1 || rows > kLargestSide || cols > kLargestSide)
-    throw InvalidArgument(cat("pattern '", text, "' has blocks of ", rows, "x", cols, "; sides from 1 to ", kLargestSide, " expected"));
+  if (rows < 1 || cols < 1 || rows > kLargestBlockSide || cols > kLargestBlockSide)
+    throw InvalidArgument(cat("pattern '", text, "' has blocks of ", rows, "x", cols, "; sides from 1 to ", kLargestBlockSide, " expected"));
   return std::make_unique<Block>(rows, cols);
 }
 

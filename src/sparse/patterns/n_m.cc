@@ -14,8 +14,6 @@ namespace lacuna {
 PatternKind n_m_pattern();
 namespace {
 
-constexpr int64_t kLargestM = 65536;
-
 class NOfM : public Pattern {
  public:
   NOfM(int64_t n, int64_t m) : n_(n), m_(m) {}

@@ -1,6 +1,7 @@
 // Normalisation ops.
 // BatchNormalization: 7 and 9 for inference (7 with spatial = 0 refused), 14 and 15 with training_mode = 0.
-// GroupNormalization: 18 has a scale and bias per group, 21 per channel. LayerNormalization 17, RMSNormalization 23.
+// GroupNormalization: 18 has a scale and bias per group, 21 per channel. LayerNormalization 17 (ONNX Runtime
+// writes it into files of older opsets, as version 1), RMSNormalization 23.
 #include "base/cat.h"
 #include "io/onnx/importer.h"
 

@@ -1,0 +1,142 @@
+// Convolutions from codes to codes, against loops of the test's own.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "base/cat.h"
+#include "base/rng.h"
+#include "kernels/conv.h"
+
+namespace lacuna::kernels {
+namespace {
+
+struct Case {
+  int64_t in, out, kernel, stride, pad, dilation, groups, size, batch;
+};
+
+// Doubles of what the codes stand for, summed in the order of the definition.
+struct Expected {
+  std::vector<double> values;  // [batch, h, w, out]
+  int64_t h, w;
+};
+
+class Data {
+ public:
+  Data(const Case& c, int32_t zero, uint64_t seed) : c_(c), zero_(zero), rng_(seed), cols_(c.in / c.groups * c.kernel * c.kernel) {
+    problem = {.in_channels = c.in,
+               .out_channels = c.out,
+               .groups = c.groups,
+               .kernel_h = c.kernel,
+               .kernel_w = c.kernel,
+               .stride_h = c.stride,
+               .stride_w = c.stride,
+               .dilation_h = c.dilation,
+               .dilation_w = c.dilation,
+               .pad_top = c.pad,
+               .pad_left = c.pad,
+               .pad_bottom = c.pad,
+               .pad_right = c.pad,
+               .weights = DType::kS8,
+               .activations = DType::kS8,
+               .input_scale = 0.03f};
+    weights = codes(c.out * cols_, -127), x = codes(c.batch * c.size * c.size * c.in, -128);
+    x.resize(x.size() + size_t(kCodesSpare));
+    for (int64_t r = 0; r < c.out; r++) {
+      scales.push_back(float(0.001 + 0.01 * rng_.uniform())), bias.push_back(float(rng_.uniform() * 2 - 1)), excess.push_back(0);
+      for (int64_t k = 0; k < cols_; k++) excess.back() += zero * weights[size_t(r * cols_ + k)];
+    }
+    residual = codes(c.batch * problem.out_h(c.size) * problem.out_w(c.size) * c.out, -128);
+  }
+
+  Expected expected() const {
+    const Case& c = c_;
+    Expected e{{}, problem.out_h(c.size), problem.out_w(c.size)};
+    int64_t inner = c.in / c.groups;
+    for (int64_t b = 0; b < c.batch; b++)
+      for (int64_t oh = 0; oh < e.h; oh++)
+        for (int64_t ow = 0; ow < e.w; ow++)
+          for (int64_t o = 0; o < c.out; o++) {
+            int64_t sum = 0;
+            for (int64_t k = 0; k < cols_; k++) {
+              int64_t tap = k / inner, h = oh * c.stride - c.pad + tap / c.kernel * c.dilation,
+                      w = ow * c.stride - c.pad + tap % c.kernel * c.dilation;
+              if (h < 0 || h >= c.size || w < 0 || w >= c.size) continue;
+              sum += (x[size_t(((b * c.size + h) * c.size + w) * c.in + o / (c.out / c.groups) * inner + k % inner)] - zero_) *
+                     int64_t(weights[size_t(o * cols_ + k)]);
+            }
+            e.values.push_back(double(sum) * scales[size_t(o)] * problem.input_scale + bias[size_t(o)]);
+          }
+    return e;
+  }
+
+  ConvProblem problem;
+  std::vector<int8_t> weights, x, residual;
+  std::vector<float> scales, bias;
+  std::vector<int32_t> excess;
+  int64_t cols() const { return cols_; }
+
+ private:
+  std::vector<int8_t> codes(int64_t n, int lowest) {
+    std::vector<int8_t> out(static_cast<size_t>(n));
+    for (auto& v : out) v = int8_t(lowest + int(rng_.below(127 - lowest + 1)));
+    return out;
+  }
+  Case c_;
+  int32_t zero_;
+  Rng rng_;
+  int64_t cols_;
+};
+
+const Case kCases[] = {{3, 16, 7, 2, 3, 1, 1, 15, 2},  {16, 16, 3, 1, 1, 1, 1, 9, 1}, {64, 48, 1, 1, 0, 1, 1, 8, 2}, {32, 64, 1, 2, 0, 1, 1, 9, 1},
+                       {65, 17, 3, 2, 1, 1, 1, 8, 1},  {16, 8, 3, 1, 2, 2, 1, 7, 1},  {32, 32, 3, 1, 1, 1, 2, 6, 2}, {8, 5, 1, 1, 0, 1, 1, 1, 1},
+                       {128, 40, 3, 1, 0, 1, 1, 5, 1}, {24, 24, 5, 3, 2, 1, 3, 11, 1}};
+
+TEST(CodesConv, GivesTheCodesOfTheDefinition) {
+  int tried = 0;
+  for (auto& kernel : conv_kernels())
+    for (auto& c : kCases)
+      for (int32_t zero : {0, -128, 5}) {
+        Data data(c, zero, uint64_t(c.in * 1000 + c.kernel));
+        if (!kernel.codes || kernel.accepts(data.problem, cpu_features())) continue;
+        tried++;
+        WeightMatrix weight{.rows = c.out, .cols = data.cols(), .codes = data.weights.data(), .scales = data.scales.data(), .inner = c.in / c.groups};
+        auto packed = kernel.pack(data.problem, weight);
+        Expected want = data.expected();
+        std::string what = cat(kernel.name, " ", data.problem.to_string(c.batch, c.size, c.size), " zero ", zero);
+        CodesConv call{.x = data.x.data(), .x_zero = int8_t(zero), .excess = zero ? data.excess.data() : nullptr, .bias = data.bias.data()};
+
+        // Codes, with a residual and relu.
+        std::vector<int8_t> y(want.values.size());
+        call.y = y.data(), call.y_scale = 0.05f, call.y_zero = -3;
+        call.residual = data.residual.data(), call.residual_scale = 0.02f, call.residual_zero = 4, call.activation = Activation::kRelu;
+        packed->run_codes(call, c.batch, c.size, c.size);
+        int64_t off_by_one = 0;
+        for (size_t i = 0; i < y.size(); i++) {
+          double v = std::max(0.0, want.values[i] + (data.residual[i] - 4) * double(0.02f));
+          int code = int(std::clamp(std::nearbyint(v / double(0.05f)) - 3, -128.0, 127.0));
+          ASSERT_LE(std::abs(code - y[i]), 1) << what << " at " << i;
+          off_by_one += code != y[i];
+        }
+        EXPECT_LE(off_by_one, 1 + int64_t(y.size()) / 500) << what;
+
+        // Floats in planes.
+        std::vector<float> floats(want.values.size());
+        CodesConv to_floats{
+            .x = data.x.data(), .x_zero = int8_t(zero), .excess = call.excess, .y_floats = floats.data(), .epilogue = {.bias = data.bias.data()}};
+        packed->run_codes(to_floats, c.batch, c.size, c.size);
+        double worst = 0, largest = 0;
+        for (int64_t b = 0; b < c.batch; b++)
+          for (int64_t p = 0; p < want.h * want.w; p++)
+            for (int64_t o = 0; o < c.out; o++) {
+              double v = want.values[size_t((b * want.h * want.w + p) * c.out + o)];
+              worst = std::max(worst, std::abs(v - floats[size_t((b * c.out + o) * want.h * want.w + p)])), largest = std::max(largest, std::abs(v));
+            }
+        EXPECT_LE(worst, 1e-6 * largest) << what;
+      }
+  if (!tried) GTEST_SKIP() << "skipped: this CPU has no kernel that takes codes";
+}
+
+}  // namespace
+}  // namespace lacuna::kernels

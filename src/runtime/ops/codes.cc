@@ -1,0 +1,208 @@
+// Activations as codes: quantize and dequantize of a whole tensor with one constant scale, and what reads and writes codes between.
+#include "runtime/ops/codes.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/parallel.h"
+#include "runtime/ops/ops.h"
+#include "runtime/passes/fuse_rounding.h"
+#include "runtime/reference/support.h"
+
+namespace lacuna {
+namespace {
+
+constexpr int64_t kPerTask = 16384;
+
+void in_parts(int64_t count, const std::function<void(int64_t first, int64_t last)>& run) {
+  parallel_for((count + kPerTask - 1) / kPerTask, [&](int64_t part) { run(part * kPerTask, std::min(count, (part + 1) * kPerTask)); });
+}
+
+// Adding 1.5 * 2^23 rounds to nearest even; the clamp before it keeps the sum where that holds.
+template <class T>
+void quantize_part(const InputRounding& r, const float* x, int64_t first, int64_t last, T* y) {
+  constexpr float kMagic = 12582912;
+  float low = float(std::numeric_limits<T>::min()) - float(r.zero_point), high = float(std::numeric_limits<T>::max()) - float(r.zero_point);
+  for (int64_t i = first; i < last; i++) y[i] = T(int32_t(std::clamp(x[i] / r.scale, low, high) + kMagic - kMagic) + r.zero_point);
+}
+
+template <class T>
+void dequantize_part(const InputRounding& r, const T* x, int64_t first, int64_t last, float* y) {
+  for (int64_t i = first; i < last; i++) y[i] = float(int32_t(x[i]) - r.zero_point) * r.scale;
+}
+
+// [batch, channels, pixels], a piece of some pixels of an image at a time: run(plane offset of the piece, pixel-major offset, pixels).
+struct Picture {
+  explicit Picture(const Shape& shape) : batch(shape[0]), channels(shape[1]), pixels(element_count(std::span(shape).subspan(2))) {}
+  int64_t batch, channels, pixels;
+  static constexpr int64_t kPixels = 128;
+  template <class F>
+  void for_each_piece(F&& run) const {
+    int64_t pieces = (pixels + kPixels - 1) / kPixels;
+    parallel_for(batch * pieces, [&](int64_t i) {
+      int64_t image = i / pieces, first = i % pieces * kPixels;
+      run(image * channels * pixels + first, (image * pixels + first) * channels, std::min(kPixels, pixels - first));
+    });
+  }
+};
+
+// x in planes to signed codes, pixel by pixel.
+void quantize_pixels(const InputRounding& r, const Picture& p, const float* x, int8_t* y) {
+  constexpr float kMagic = 12582912;
+  float inverse = 1.0f / r.scale, low = float(-128 - r.signed_zero()), high = float(127 - r.signed_zero());
+  int32_t zero = r.signed_zero();
+  p.for_each_piece([&](int64_t from, int64_t to, int64_t count) {
+    int32_t codes[Picture::kPixels];
+    for (int64_t c = 0; c < p.channels; c++) {
+      const float* in = x + from + c * p.pixels;
+      for (int64_t i = 0; i < count; i++) codes[i] = int32_t(std::clamp(in[i] * inverse, low, high) + kMagic - kMagic) + zero;
+      for (int64_t i = 0; i < count; i++) y[to + i * p.channels + c] = int8_t(codes[i]);
+    }
+  });
+}
+
+void dequantize_pixels(const InputRounding& r, const Picture& p, const int8_t* x, float* y) {
+  p.for_each_piece([&](int64_t to, int64_t from, int64_t count) {
+    for (int64_t c = 0; c < p.channels; c++)
+      for (int64_t i = 0; i < count; i++) y[to + c * p.pixels + i] = float(int32_t(x[from + i * p.channels + c]) - r.signed_zero()) * r.scale;
+  });
+}
+
+// Signed codes against flipped ones: bytes are compared unsigned, which every CPU does at once. Functions of their own, so that the compiler
+// sees that stores of bytes change none of the sizes.
+void take_larger(uint8_t* y, const uint8_t* x, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = std::max(y[i], uint8_t(x[i] ^ 0x80));
+}
+void flip_signs(uint8_t* y, int64_t count) {
+  for (int64_t i = 0; i < count; i++) y[i] = uint8_t(y[i] ^ 0x80);
+}
+
+}  // namespace
+
+void codes_to_pixels(const Shape& shape, DType type, const std::byte* x, std::byte* y) {
+  Picture p(shape);
+  std::byte flip = std::byte(type == DType::kU8 ? 0x80 : 0);
+  p.for_each_piece([&](int64_t from, int64_t to, int64_t count) {
+    for (int64_t c = 0; c < p.channels; c++)
+      for (int64_t i = 0; i < count; i++) y[to + i * p.channels + c] = x[from + c * p.pixels + i] ^ flip;
+  });
+}
+
+void codes_from_pixels(const Shape& shape, DType type, const std::byte* x, std::byte* y) {
+  Picture p(shape);
+  std::byte flip = std::byte(type == DType::kU8 ? 0x80 : 0);
+  p.for_each_piece([&](int64_t to, int64_t from, int64_t count) {
+    for (int64_t c = 0; c < p.channels; c++)
+      for (int64_t i = 0; i < count; i++) y[to + c * p.pixels + i] = x[from + i * p.channels + c] ^ flip;
+  });
+}
+
+CompiledStep compile_codes_conv(const OpContext& context) {
+  const PlanNode& plan = context.plan();
+  ConvShape shape = *conv_shape(context);
+  auto pack = context.packs().conv_of_codes(context.node(), shape.problem, plan.rounding);
+  LACUNA_ASSERT(pack.packed);
+  auto excess = std::make_shared<std::vector<int32_t>>(*pack.row_sums);
+  int32_t zero = plan.rounding.signed_zero();
+  for (int32_t& e : *excess) e *= zero;
+  kernels::CodesConv conv{.x_zero = int8_t(zero), .excess = zero ? excess->data() : nullptr};
+  if (plan.output) {
+    conv.y_scale = plan.output.scale, conv.y_zero = plan.output.signed_zero();
+    conv.residual_scale = plan.residual_codes.scale, conv.residual_zero = plan.residual_codes.signed_zero();
+    conv.product = {plan.product.scale, plan.product.signed_zero()}, conv.sum = {plan.sum.scale, plan.sum.signed_zero()};
+    conv.activation = plan.activation, conv.alpha = plan.alpha, conv.beta = plan.beta;
+  }
+  CompiledStep step{.kernel = std::string(pack.packed->kernel()), .unread = {1}};
+  step.input_blocks = {kChannelsLast, 0, 0, plan.output ? kChannelsLast : 0};
+  step.output_block = plan.output ? kChannelsLast : 0;
+  kernels::Epilogue epilogue = context.epilogue();
+  step.run = [=, packed = pack.packed, codes_out = bool(plan.output)](const StepCall& call) {
+    kernels::CodesConv c = conv;
+    if (c.excess) c.excess = excess->data();
+    c.x = reinterpret_cast<const int8_t*>(call.in(0).raw());
+    if (codes_out) {
+      c.bias = call.floats(2);
+      c.y = reinterpret_cast<int8_t*>(call.out(0).mutable_raw());
+      if (call.inputs.size() > 3 && call.inputs[3]) c.residual = reinterpret_cast<const int8_t*>(call.in(3).raw());
+    } else {
+      c.y_floats = call.out_floats();
+      c.epilogue = epilogue;
+      c.epilogue.bias = call.floats(2), c.epilogue.residual = call.floats(3);
+    }
+    packed->run_codes(c, shape.batch, shape.in_h, shape.in_w);
+  };
+  return step;
+}
+
+// The largest code of each window; codes are in the order of what they stand for.
+CompiledStep compile_codes_pool(const OpContext& context) {
+  Shape x = context.shape(0);
+  reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
+  int64_t batch = x[0], channels = x[1];
+  return {.kernel = "codes",
+          .run =
+              [=](const StepCall& call) {
+                auto* in = reinterpret_cast<const uint8_t*>(call.in(0).raw());
+                auto* out = reinterpret_cast<uint8_t*>(call.out(0).mutable_raw());
+                parallel_for(batch * w.output[0], [&](int64_t task) {
+                  int64_t image = task / w.output[0], oh = task % w.output[0];
+                  for (int64_t ow = 0; ow < w.output[1]; ow++) {
+                    uint8_t* y = out + (task * w.output[1] + ow) * channels;
+                    std::memset(y, 0, size_t(channels));
+                    for (int64_t kh = 0; kh < w.kernel[0]; kh++)
+                      for (int64_t kw = 0; kw < w.kernel[1]; kw++) {
+                        int64_t h = oh * w.strides[0] + kh * w.dilations[0] - w.pad_begin[0],
+                                v = ow * w.strides[1] + kw * w.dilations[1] - w.pad_begin[1];
+                        if (h < 0 || h >= w.input[0] || v < 0 || v >= w.input[1]) continue;
+                        const uint8_t* from = in + ((image * w.input[0] + h) * w.input[1] + v) * channels;
+                        take_larger(y, from, channels);
+                      }
+                    flip_signs(y, channels);
+                  }
+                });
+              },
+          .input_blocks = {kChannelsLast},
+          .output_block = kChannelsLast};
+}
+
+CompiledStep compile_quantize(const OpContext& context) {
+  auto rounding = static_rounding(context.graph(), context.node());
+  if (!rounding || !context.is_float(0)) return {};
+  int64_t count = element_count(context.shape(0));
+  if (context.plan().codes)
+    return {.kernel = "round",
+            .run = [r = *rounding, p = Picture(context.shape(0))](
+                       const StepCall& call) { quantize_pixels(r, p, call.floats(0), reinterpret_cast<int8_t*>(call.out(0).mutable_raw())); },
+            .output_block = kChannelsLast};
+  return {.kernel = "round", .run = [r = *rounding, count](const StepCall& call) {
+            std::byte* out = call.out(0).mutable_raw();
+            in_parts(count, [&](int64_t first, int64_t last) {
+              if (r.type == DType::kU8)
+                quantize_part(r, call.floats(0), first, last, reinterpret_cast<uint8_t*>(out));
+              else
+                quantize_part(r, call.floats(0), first, last, reinterpret_cast<int8_t*>(out));
+            });
+          }};
+}
+
+CompiledStep compile_dequantize(const OpContext& context) {
+  auto rounding = static_rounding(context.graph(), context.node());
+  if (!rounding) return {};
+  int64_t count = element_count(context.shape(0));
+  if (context.block(0) == kChannelsLast)
+    return {.kernel = "round",
+            .run = [r = *rounding, p = Picture(context.shape(0))](
+                       const StepCall& call) { dequantize_pixels(r, p, reinterpret_cast<const int8_t*>(call.in(0).raw()), call.out_floats()); },
+            .input_blocks = {kChannelsLast}};
+  return {.kernel = "round", .run = [r = *rounding, count](const StepCall& call) {
+            const std::byte* x = call.in(0).raw();
+            in_parts(count, [&](int64_t first, int64_t last) {
+              if (r.type == DType::kU8)
+                dequantize_part(r, reinterpret_cast<const uint8_t*>(x), first, last, call.out_floats());
+              else
+                dequantize_part(r, reinterpret_cast<const int8_t*>(x), first, last, call.out_floats());
+            });
+          }};
+}
+
+}  // namespace lacuna
