@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
 #include "base/cat.h"
 #include "kernels/conv.h"
+#include "kernels/dispatch.h"
 #include "lacuna/error.h"
 #include "runtime/memory_plan.h"
 #include "runtime/ops/codes.h"
@@ -43,11 +41,6 @@ std::optional<Tensor> known_value(const Fact& fact) {
   auto elements = fact.elements ? constant_shape(*fact.elements) : std::nullopt;
   if (!shape || !elements || element_count(*shape) != int64_t(elements->size())) return std::nullopt;
   return Tensor::of<int64_t>(*shape, *elements).to(storage_type(fact.dtype));
-}
-
-bool traces() {
-  static const char* trace = std::getenv("LACUNA_TRACE");
-  return trace && std::strstr(trace, "dispatch");
 }
 
 }  // namespace
@@ -282,7 +275,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
     step.kernel = "reference";
     step.run = reference_step(plan);
     compiled.unread.clear();
-    if (traces()) std::fputs(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference\n").c_str(), stderr);
+    kernels::trace_dispatch(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference"));
   }
   for (size_t i = 0; i < step.in.size(); i++) {
     ValueId v = step.in[i];
