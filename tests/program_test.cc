@@ -178,7 +178,7 @@ TEST_F(Program, TracesWhatWasChosenAndWhatRefusedUnderTheForcedIsa) {
   setenv("LACUNA_ISA", "avx2", 1);
   setenv("LACUNA_TRACE", "dispatch", 1);
   setenv("XDG_CACHE_HOME", at("cache").c_str(), 1);
-  Result r = lacuna("run " + kStories.string() + " --prompt 'Once upon a time' --max-tokens 2");
+  Result r = lacuna("run " + kStories + " --prompt 'Once upon a time' --max-tokens 2");
   for (const char* name : {"LACUNA_ISA", "LACUNA_TRACE", "XDG_CACHE_HOME"}) unsetenv(name);
   ASSERT_EQ(r.status, 0) << r.err;
   EXPECT_NE(r.err.find("refused: this CPU has no avx512"), std::string::npos) << r.err;
