@@ -110,6 +110,28 @@ def lines(a, name, sparsity, batch, times):
         yield out
 
 
+def print_header(a):
+    header = ["model", "zeros", "batch", "Lacuna", "Lacuna, all dense", *(SHORT[e] for e in a.columns)]
+    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}", flush=True)
+
+
+def print_row(a, name, sparsity, batch, times):
+    for line in lines(a, name, sparsity, batch, times):
+        print(f"| {' | '.join(line)} |", flush=True)
+
+
+def read_rows(files):
+    """The rows of several runs, the rounds of equal ones one after another."""
+    rows = {}
+    for file in files:
+        for row in json.loads(file.read_text())["rows"]:
+            times = rows.setdefault((row["model"], row["sparsity"], row["batch"]), {})
+            for phase, by in row["ms"].items():
+                for contender, ms in by.items():
+                    times.setdefault(phase, {}).setdefault(contender, []).extend(ms)
+    return rows
+
+
 def cpu_name():
     for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
@@ -129,11 +151,17 @@ def main():
     parser.add_argument("--gguf", type=pathlib.Path, help="SmolLM2.gguf of ./dev models")
     parser.add_argument("--python", nargs="+", required=True, help="ENGINE=PYTHON: the interpreter that has the engine")
     parser.add_argument("--json", type=pathlib.Path, help="every single time, to this file")
+    parser.add_argument("--tables", nargs="+", type=pathlib.Path, help="time nothing: the table of such files, rounds of a row put together")
     parser.add_argument("--prepare", action="store_true", help="only make the models")
     a = parser.parse_args()
     a.python = dict(p.split("=", 1) for p in a.python)
     wanted = {"llama.cpp", "transformers"} if a.only == ["smollm2"] else set(SHORT) - {"llama.cpp", "transformers"} if "smollm2" not in a.only else set(SHORT)
     a.columns = [e for e in SHORT if e in a.python and e in wanted]
+    if a.tables:
+        print_header(a)
+        for (name, sparsity, batch), times in read_rows(a.tables).items():
+            print_row(a, name, sparsity, batch, times)
+        return
     models, results = Models(a), []
     if "smollm2" in a.only and not (a.gguf and a.gguf.exists()):
         print("smollm2 left out: no SmolLM2.gguf (./dev models makes it)", file=sys.stderr)
@@ -144,13 +172,11 @@ def main():
     if a.prepare:
         return
     print(f"{cpu_name()}, {a.threads} threads, {a.rounds} interleaved rounds of {a.runs} runs.\n")
-    header = ["model", "zeros", "batch", "Lacuna", "Lacuna, all dense", *(SHORT[e] for e in a.columns)]
-    print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}", flush=True)
+    print_header(a)
     for name, sparsity, batch in rows:
         times = measure(a, models, name, sparsity, batch)
         results.append({"model": name, "sparsity": sparsity, "batch": batch, "ms": times})
-        for line in lines(a, name, sparsity, batch, times):
-            print(f"| {' | '.join(line)} |", flush=True)
+        print_row(a, name, sparsity, batch, times)
         if a.json:
             a.json.write_text(json.dumps({"cpu": cpu_name(), "threads": a.threads, "rows": results}, indent=1))
 

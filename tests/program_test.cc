@@ -173,6 +173,25 @@ TEST_F(Program, StoriesWritesWhatTheModelWrites) {
   }
 }
 
+TEST_F(Program, TracesWhatWasChosenAndWhatRefusedUnderTheForcedIsa) {
+  LACUNA_NEEDS(kStories);
+  setenv("LACUNA_ISA", "avx2", 1);
+  setenv("LACUNA_TRACE", "dispatch", 1);
+  setenv("XDG_CACHE_HOME", at("cache").c_str(), 1);
+  Result r = lacuna("run " + kStories + " --prompt 'Once upon a time' --max-tokens 2");
+  for (const char* name : {"LACUNA_ISA", "LACUNA_TRACE", "XDG_CACHE_HOME"}) unsetenv(name);
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_NE(r.err.find("refused: this CPU has no avx512"), std::string::npos) << r.err;
+  std::istringstream lines(r.err);
+  int chosen = 0;
+  for (std::string line; std::getline(lines, line);) {
+    if (line.find(" chosen") == std::string::npos) continue;
+    chosen++;
+    EXPECT_EQ(line.find("avx512"), std::string::npos) << line;
+  }
+  EXPECT_GT(chosen, 5 * 7) << "each of seven weights in five layers, once at least";
+}
+
 TEST_F(Program, StoriesPerplexityIsThePublishedOne) {
   LACUNA_NEEDS(kStories);
   Result r =

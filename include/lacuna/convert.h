@@ -12,7 +12,7 @@ namespace lacuna {
 
 struct ConvertOptions {
   std::string to;          // onnx | huggingface | gguf | lacuna; empty: from the output's name, else the kind that came in
-  std::string encoding;    // GGUF: f16 | q8_0 | q4_0; empty: each weight as it is stored, q8_0 where GGUF has no code for its zeros
+  std::string encoding;    // GGUF: f16 | q8_0 | q4_0; empty: each weight as it is stored, f16 where GGUF has no code for its zeros
   bool force = false;
 };
 struct ConvertReport {

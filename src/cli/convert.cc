@@ -14,7 +14,7 @@ void add_convert(CLI::App& app) {
   verb.command->add_option("model", o->model, "Usually a Lacuna directory")->required();
   verb.command->add_option("-o,--output", o->output, "File or directory to write")->required();
   verb.command->add_option("--to", o->convert.to, "onnx, huggingface, gguf or lacuna (default: by the output's name, else what it came from)");
-  verb.command->add_option("--encoding", o->convert.encoding, "GGUF: f16, q8_0 or q4_0 (default: each weight as it is stored, pruned Q4_1 as q8_0)");
+  verb.command->add_option("--encoding", o->convert.encoding, "GGUF: f16, q8_0 or q4_0 (default: each weight as it is stored, what has no code for zero, as Q4_1, in f16; q8_0 is half as large)");
   verb.command->add_flag("--force", o->convert.force, "Replace an existing output");
   verb.command->callback([o, json = verb.json] {
     auto bar = progress_bar();

@@ -86,11 +86,11 @@ bool is_lossless(const Weight& weight, uint32_t id) {
   return weight.encoding == type.encoding && !removes && (!type.decode || weight.layout == MatrixLayout::kOutIn);
 }
 
-// Vectors in F32, as llama.cpp wants them. Matrices in the chosen type; without a choice in their own, else Q8_0. F16 where rows do not
-// divide into blocks.
+// Vectors in F32, as llama.cpp wants them. Matrices in the chosen type; without a choice in their own, else F16, which no output
+// notices (Q8_0 changes the perplexity of a pruned SmolLM2 by 0.7 %). F16 also where rows do not divide into blocks.
 uint32_t type_for(const Weight& weight, const Choice* choice) {
   if (weight.shape.size() < 2) return kGgufF32;
-  uint32_t id = choice ? choice->type : kGgufQ8_0;
+  uint32_t id = choice ? choice->type : kGgufF16;
   if (!choice)
     for (auto& own : kLossless)
       if (is_lossless(weight, own.type)) id = own.type;

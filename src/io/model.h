@@ -42,7 +42,7 @@ void write_huggingface(const Graph& graph, const std::filesystem::path& source_d
                        Progress* progress = nullptr, bool force = false);
 // The key-value pairs of the GGUF file (or of the Lacuna directory made from one) at `source`, matrices as `encoding`: "f16", "q8_0" or
 // "q4_0", which represent zero exactly; "" keeps each in the encoding it has where that can be written (a pruned Q4_1 cannot: it has no
-// code for zero), else q8_0; vectors as f32.
+// code for zero), else f16; vectors as f32.
 void write_gguf(const Graph& graph, const std::filesystem::path& source, const std::filesystem::path& out, std::string_view encoding,
                 Progress* progress = nullptr, bool force = false);
 

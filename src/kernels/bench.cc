@@ -26,8 +26,10 @@
 namespace lacuna::kernels {
 namespace {
 
-constexpr double kBatchSeconds = 1e-3;  // one timing
-constexpr double kFarBehind = 2.0;      // dropped after the quick rounds
+constexpr double kBatchSeconds = 1e-3;     // one timing
+constexpr double kFarBehind = 2.0;         // dropped after the quick rounds
+constexpr int64_t kLargeWeight = 1 << 26;  // takes seconds to pack: then the best-ranked candidates of each kind only
+constexpr int kCandidatesOfLarge = 3;
 constexpr double kWrongFloat = 1e-4, kWrongInteger = 1e-5;
 
 double now_seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -111,9 +113,11 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
     mask = parse_smtx(read_text_file(c.mask_file), c.mask_file);
     problem.rows = mask.rows(), problem.cols = mask.cols(), problem.sparsity = mask.sparsity();
   }
-  field.problem = problem.to_string(c.tokens);
   WeightCase weight;
   fill_weight(weight, problem, options.seed, c.mask_file.empty() ? nullptr : &mask);
+  if (problem.pattern.find(':') != std::string::npos && !problem.pattern.starts_with("block"))
+    problem.sparsity = weight.mask.sparsity();  // N:M fixes it
+  field.problem = cat(problem.to_string(c.tokens), c.mask_file.empty() ? "" : " pattern=" + std::filesystem::path(c.mask_file).filename().string());
   int64_t kept = weight.dense ? problem.rows * problem.cols : weight.mask.count_kept();
   field.sparsity = weight.dense ? 0 : weight.mask.sparsity();
   problem.sparsity = field.sparsity;
@@ -132,10 +136,16 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
   const LinearKernel& reference = linear_kernel_named("reference::linear");
   reference.pack(problem, weight.matrix())->run(sample_x.data(), problem.cols, int64_t(sample.size()), wanted.data(), problem.rows, {});
 
+  int of_kind[2] = {};  // dense, sparse
   for (const LinearKernel& kernel : linear_kernels()) {
     if (kernel.name == reference.name && options.candidate != reference.name && !field.entrants.empty()) continue;  // it is the last
     if (auto reason = kernel.accepts(problem, c.tokens, cpu_features())) {
       field.refusals.push_back(cat(kernel.name, ": ", *reason));
+      continue;
+    }
+    bool large = problem.rows * problem.cols >= kLargeWeight;
+    if (kernel.name != options.candidate && large && of_kind[kernel.sparse]++ >= kCandidatesOfLarge) {
+      field.refusals.push_back(cat(kernel.name, ": left out, because the weight is large and ", kCandidatesOfLarge, " of better rank take it"));
       continue;
     }
     std::shared_ptr<PackedLinear> packed = kernel.pack(problem, weight.matrix());

@@ -77,6 +77,10 @@ std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa) {
 }
 
 void set_dispatch_trace(TraceSink sink) noexcept { trace_sink.store(sink); }
+bool traces_dispatch() noexcept { return active_sink() != nullptr; }
+void trace_dispatch(std::string_view line) {
+  if (TraceSink sink = active_sink()) sink(line);
+}
 
 std::span<const LinearKernel> linear_kernels() {
 #define LACUNA_KERNEL(variable) variable,

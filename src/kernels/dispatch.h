@@ -17,5 +17,7 @@ std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa);
 // "dispatch", else nowhere; nullptr restores that. Set it before work starts.
 using TraceSink = void (*)(std::string_view line);
 void set_dispatch_trace(TraceSink sink) noexcept;
+bool traces_dispatch() noexcept;
+void trace_dispatch(std::string_view line);  // goes nowhere unless traces_dispatch()
 
 }  // namespace lacuna::kernels

@@ -39,7 +39,7 @@ const char* const kPatterns[] = {"dense", "unstructured", "2:4",  "4:8",  "8:16"
 const double kSparsities[] = {0.0, 0.5, 0.9, 1.0};
 const int64_t kRows[] = {0, 1, 3, 4, 15, 16, 17, 33, 64, 131};
 const int64_t kCols[] = {1, 2, 15, 16, 63, 64, 65, 130, 200, 449};
-const int64_t kTokens[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 130};
+const int64_t kTokens[] = {0, 1, 2, 3, 4, 5, 7, 8, 9, 12, 13, 15, 16, 17, 31, 33, 63, 64, 65, 100, 130};
 const Activation kActivations[] = {Activation::kNone,      Activation::kRelu,      Activation::kGelu,        Activation::kSilu,
                                    Activation::kRelu6,     Activation::kGeluTanh,  Activation::kTanh,        Activation::kSigmoid,
                                    Activation::kHardSwish, Activation::kLeakyRelu, Activation::kHardSigmoid, Activation::kClip};

@@ -14,10 +14,16 @@ namespace {
 #define LACUNA_CALL(function, ...) \
   (cpu_features().avx512 ? avx512::function(__VA_ARGS__) : cpu_features().avx2 ? avx2::function(__VA_ARGS__) : reference::function(__VA_ARGS__))
 
-// Queries per tile: their scores over some thousand keys stay in L2.
-constexpr int64_t kQueryTile = 16;
 // Enough for a balanced load on a few threads.
 constexpr int64_t kManyTiles = 16;
+
+// Queries per tile: each tile turns the keys into panels anew, so many, as long as their scores stay in L2 and all threads have work.
+int64_t query_tile(const AttentionProblem& p, int64_t heads) {
+  constexpr int64_t kMost = 64, kFewest = 16, kMostScores = 128 << 10;
+  int64_t tile = kMost;
+  while (tile > kFewest && (tile * p.keys > kMostScores || p.batch * heads * ((p.queries + tile - 1) / tile) < kManyTiles)) tile /= 2;
+  return tile;
+}
 
 // Tiles of at least this many elements are worth a thread.
 constexpr int64_t kElementTile = 16384;
@@ -38,12 +44,12 @@ void for_element_tiles(int64_t n, const auto& body) {
 
 void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides,
                const float* mask, Strides mask_strides, float* out, Strides out_strides) {
-  int64_t group = p.heads / p.kv_heads, query_tiles = (p.queries + kQueryTile - 1) / kQueryTile;
+  int64_t tile_queries = query_tile(p, p.heads), group = p.heads / p.kv_heads, query_tiles = (p.queries + tile_queries - 1) / tile_queries;
   // Heads that share their keys share a tile, where that leaves tiles enough for all threads.
   int64_t shared = p.batch * p.kv_heads * query_tiles >= kManyTiles ? group : 1, head_tiles = p.heads / shared;
   parallel_for(p.batch * head_tiles * query_tiles, [&](int64_t index) {
-    int64_t b = index / (head_tiles * query_tiles), h = index / query_tiles % head_tiles * shared, first = index % query_tiles * kQueryTile;
-    int64_t rows = std::min(kQueryTile, p.queries - first);
+    int64_t b = index / (head_tiles * query_tiles), h = index / query_tiles % head_tiles * shared, first = index % query_tiles * tile_queries;
+    int64_t rows = std::min(tile_queries, p.queries - first);
     thread_local std::vector<float> scratch;
     size_t floats = size_t(attention_scratch_floats(shared * rows, p.keys, p.dim, p.value_dim));
     if (scratch.size() < floats) scratch.resize(floats);

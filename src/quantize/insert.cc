@@ -50,6 +50,8 @@ RoundingPlan plan_rounding(const Graph& graph, const std::set<NodeId>& products)
   auto users = graph.all_users();
   std::set<NodeId> additions;
   for (NodeId id : products) {
+    NodeId maker = graph.value(graph.node(id).inputs[0]).producer;
+    if (maker >= 0 && graph.node(maker).op == Op::dequantize) continue;  // rounded already
     plan.readers[graph.node(id).inputs[0]].push_back(id);
     NodeId sum = residual_addition(graph, users, graph.node(id).outputs[0]);
     if (sum < 0 || !additions.insert(sum).second) continue;

@@ -10,7 +10,7 @@
 namespace lacuna {
 
 // What is rounded for some products (linear and conv nodes): their inputs, and the other operand of an addition to their result, so that
-// a residual stays in codes.
+// a residual stays in codes. Products that read the result of a dequantize node are left as they are.
 struct RoundingPlan {
   std::map<ValueId, std::vector<NodeId>> readers;  // by rounded value: the nodes that then read it rounded
 };

@@ -101,8 +101,13 @@ class Driver {
         compare_with_request(id, w);
         report_.weights.push_back(std::move(w));
       }
+      if (stored.bytes > weight.source->stored_bytes()) grown_.push_back(cat("'", weight.name, "'"));
       done += weight.size();
     }
+    if (!grown_.empty())
+      report_.needs_attention.push_back(cat(
+          "stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
+          join(grown_, ", ", 4)));
     for (auto& [line, names] : missed_)
       report_.needs_attention.push_back(
           cat(line->where,
@@ -331,6 +336,7 @@ class Driver {
   std::set<WeightId> token_weights_;   // of linear layers that round every token
   std::set<NodeId> static_products_;   // linear and conv whose inputs get calibrated scales
   const Line* static_line_ = nullptr;  // that says how
+  std::vector<std::string> grown_;     // weights that take more bytes than before
   std::map<const Line*, std::vector<std::string>> missed_;
   std::vector<std::string> narrow_;  // weights that a quantize line found coded in as few bits
 };

@@ -16,6 +16,7 @@
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "base/rng.h"
+#include "kernels/dispatch.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -126,6 +127,18 @@ std::string key_of(Problem problem, Size... size) {
   return cat(problem.to_string(size...), " isa=", isa_summary(cpu_features()), " threads=", thread_count());
 }
 
+// Weights come from L3 or memory in a model, where other layers ran in between: without this, kernels that suffer from that look best.
+void empty_l2() {
+  static std::vector<float> other(std::max<size_t>(cache_sizes().l2, 1 << 20));  // four times L2
+  parallel_for(2 * thread_count(), [&](int64_t) {
+    volatile float sum = 0;
+    for (size_t i = 0; i < other.size(); i += 16) sum = sum + other[i];
+  });
+}
+
+// A lower rank must be faster by more than the noise.
+constexpr double kNoise = 0.97;
+
 // Candidates in turns, so that a disturbance hits all; the smallest time counts. `prepare` packs one and gives its run.
 template <class Kernel>
 Measurement measure(std::span<const Kernel* const> candidates, const std::function<std::function<void()>(const Kernel&)>& prepare) {
@@ -138,6 +151,7 @@ Measurement measure(std::span<const Kernel* const> candidates, const std::functi
     for (size_t i = 0; i < runs.size(); i++) {
       double& fastest = best_of_kind[candidates[i]->sparse];
       if (best[i] < 1e30 && best[i] > kFarBehind * fastest) continue;
+      empty_l2();
       best[i] = std::min(best[i], microseconds(runs[i]));
       fastest = std::min(fastest, best[i]);
     }
@@ -145,7 +159,7 @@ Measurement measure(std::span<const Kernel* const> candidates, const std::functi
   for (size_t i = 0; i < candidates.size(); i++) {
     auto& name = candidates[i]->sparse ? m.sparse : m.dense;
     auto& us = candidates[i]->sparse ? m.sparse_us : m.dense_us;
-    if (name.empty() || best[i] < us) name = candidates[i]->name, us = best[i];
+    if (name.empty() || best[i] < us * kNoise) name = candidates[i]->name, us = best[i];
   }
   return m;
 }
@@ -194,6 +208,14 @@ std::vector<float> random_values(int64_t n) {
   return values;
 }
 
+// One line per candidate that cannot take the problem.
+template <class Kernel, class Refusal>
+void trace_refusals(std::span<const Kernel> kernels, const std::string& problem, Refusal&& refusal) {
+  if (!kernels::traces_dispatch()) return;
+  for (const Kernel& kernel : kernels)
+    if (auto reason = refusal(kernel)) kernels::trace_dispatch(cat("dispatch: ", problem, ": ", kernel.name, " refused: ", *reason));
+}
+
 template <class Kernel>
 bool still_known(std::span<const Kernel> kernels, const Measurement& m) {
   auto has = [&](const std::string& name) {
@@ -227,6 +249,8 @@ std::optional<Choice<ConvKernel>> known_choice(const ConvProblem& problem, int64
 }
 
 Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens) {
+  trace_refusals(kernels::linear_kernels(), problem.to_string(tokens),
+                 [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); });
   if (auto known = known_choice(problem, tokens)) return *known;
   auto candidates =
       candidates_of(kernels::linear_kernels(), [&](const LinearKernel& kernel) { return !kernel.accepts(problem, tokens, cpu_features()); });
@@ -241,6 +265,8 @@ Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightM
 }
 
 Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w) {
+  trace_refusals(kernels::conv_kernels(), problem.to_string(batch, in_h, in_w),
+                 [&](const ConvKernel& kernel) { return kernel.accepts(problem, cpu_features()); });
   if (auto known = known_choice(problem, batch, in_h, in_w)) return *known;
   auto candidates = candidates_of(kernels::conv_kernels(), [&](const ConvKernel& kernel) { return !kernel.accepts(problem, cpu_features()); });
   if (candidates.size() == 1) return the_only_one(*candidates[0], problem.pattern);

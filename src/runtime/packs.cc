@@ -7,6 +7,7 @@
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "graph/infer.h"
+#include "kernels/dispatch.h"
 #include "lacuna/error.h"
 #include "runtime/measure.h"
 #include "runtime/weight_codes.h"
@@ -118,6 +119,7 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
 
 void PackStore::add_line(const Node& node, const Matrix& matrix, std::string problem, std::string_view kernel, bool sparse, int64_t bytes,
                          std::string reason) {
+  kernels::trace_dispatch(cat("dispatch: ", node.name, ": ", problem, ": ", kernel, " chosen: ", reason));
   plan_.push_back({.node = node.name,
                    .weight = matrix.weight_name,
                    .problem = std::move(problem),

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 
 #include "base/cat.h"
 #include "kernels/conv.h"
+#include "kernels/dispatch.h"
 #include "lacuna/error.h"
 #include "runtime/memory_plan.h"
 #include "runtime/ops/codes.h"
@@ -45,11 +43,6 @@ std::optional<Tensor> known_value(const Fact& fact) {
   return Tensor::of<int64_t>(*shape, *elements).to(storage_type(fact.dtype));
 }
 
-bool traces() {
-  static const char* trace = std::getenv("LACUNA_TRACE");
-  return trace && std::strstr(trace, "dispatch");
-}
-
 }  // namespace
 
 Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant, bool fuse)
@@ -76,11 +69,13 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
 
   std::vector<PlanNode> nodes;
   choose_nodes(kept_, nodes);
+  std::vector<bool> whole = kept_;
+  mark_dynamic(nodes, whole);
   if (fuse_) {
     fuse_rounding(
-        graph, kept_, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
-    fuse_epilogues(graph, facts_, kept_, nodes);
-    fuse_codes(graph, kept_, nodes);
+        graph, whole, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
+    fuse_epilogues(graph, facts_, whole, nodes);
+    fuse_codes(graph, whole, nodes);
   }
   // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
   size_t room = slots_.size();
@@ -89,6 +84,21 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
   for (const PlanNode& node : nodes) compile(node, packs, constant);
   if (fuse_) share_in_place();
   plan_arena();
+}
+
+// Nodes whose sizes only the run can tell run as the reference, which knows of nothing that is fused: what they read and write must
+// stay `whole`.
+void Program::mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole) {
+  for (const PlanNode& plan : nodes) {
+    auto fixed = [&](const std::vector<ValueId>& values) {
+      return std::all_of(values.begin(), values.end(), [&](ValueId v) { return is_static(v); });
+    };
+    if (fixed(plan.node.inputs) && fixed(plan.node.outputs)) continue;
+    for (ValueId v : plan.node.inputs)
+      if (v != kNoValue) whole[size_t(v)] = true;
+    for (ValueId v : plan.node.outputs)
+      if (v != kNoValue) whole[size_t(v)] = true, slot(v).place = Place::kDynamic;
+  }
 }
 
 // Nodes that some output needs and whose results are not known already.
@@ -265,7 +275,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
     step.kernel = "reference";
     step.run = reference_step(plan);
     compiled.unread.clear();
-    if (traces()) std::fputs(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference\n").c_str(), stderr);
+    kernels::trace_dispatch(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference"));
   }
   for (size_t i = 0; i < step.in.size(); i++) {
     ValueId v = step.in[i];

@@ -49,7 +49,7 @@ class RuntimeEngine final : public Engine {
   };
 
   Program& program_for(Bindings bindings, bool fuse) {
-    bindings.erase("past");
+    if (!source_->states().empty()) bindings.erase("past");  // elsewhere it is a size like any other
     for (auto it = programs_.begin(); it != programs_.end(); ++it)
       if (it->bindings == bindings && it->fuse == fuse) {
         programs_.splice(programs_.begin(), programs_, it);

@@ -426,6 +426,32 @@ TEST(Session, ADataDependentShapeIsFollowed) {
   }
 }
 
+// Rows chosen by the data go through a residual block: what would be fused into its products runs as the reference.
+TEST(Session, ProductsOfADataDependentShapeKeepTheirActivationsAndResiduals) {
+  Builder b;
+  ValueId x = b.graph.add_input("x", DType::kF32, {Dim::symbol("n"), 8});
+  ValueId sums = b.graph.add(Op::reduce_sum, {x}, attributes({{"axes", Integers{1}}, {"keepdims", int64_t(0)}}));
+  ValueId rows = b.graph.add(Op::flatten, {b.graph.add(Op::transpose, {b.graph.add(Op::non_zero, {b.graph.add(Op::relu, {sums})})})});
+  ValueId chosen = b.graph.add(Op::gather, {x, b.graph.add(Op::squeeze, {rows}, attributes({{"axes", Integers{1}}}))});
+  ValueId h = b.graph.add(Op::relu, {b.linear(chosen, 8, 16)});
+  b.graph.add_output("y", b.graph.add(Op::relu, {b.graph.add(Op::add, {b.linear(h, 16, 8), chosen})}));
+  infer_shapes(b.graph);
+  expect_equal_executors(b.graph, {{"x", random_tensor(b.rng, {9, 8})}});
+}
+
+// A model of its own may call a size "past", as decoders with caches do.
+TEST(Session, PastIsASizeLikeAnyOtherWithoutStates) {
+  Builder b;
+  ValueId keys = b.graph.add_input("keys", DType::kF32, {Dim::symbol("past"), 8});
+  b.graph.add_output("y", b.graph.add(Op::relu, {b.linear(keys, 8, 16)}));
+  infer_shapes(b.graph);
+  auto graph = std::make_shared<Graph>(b.graph);
+  Session session(graph, {});
+  session.run({{"keys", random_tensor(b.rng, {5, 8})}});
+  ASSERT_EQ(session.plan().size(), 1u);  // planned, as sizes are known
+  EXPECT_EQ(session.run({{"keys", random_tensor(b.rng, {7, 8})}}).at("y").shape(), (Shape{7, 16}));
+}
+
 TEST_P(SessionOn, AnInputMayBeAResult) {
   Graph graph;
   ValueId x = graph.add_input("x", DType::kF32, {2, 3});

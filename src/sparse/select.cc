@@ -1,6 +1,8 @@
 #include "sparse/select.h"
 
 #include <algorithm>
+#include <array>
+#include <cstring>
 #include <mutex>
 
 #include "base/parallel.h"
@@ -20,26 +22,43 @@ struct RowTiles {
 
 CutCount count_rows(Cut cut, ConstMatrixRef scores, int64_t first, int64_t end) {
   CutCount n;
-  for (int64_t r = first; r < end; r++)
+  for (int64_t r = first; r < end; r++) {
+    uint32_t above = 0, equal = 0;  // a row is shorter than 2^32; narrow sums are vectorised
     for (float score : scores.row(r)) {
       uint32_t key = order_key(score);
-      n.above += key > cut.key;
-      n.equal += key == cut.key;
+      above += key > cut.key;
+      equal += key == cut.key;
     }
+    n.above += above;
+    n.equal += equal;
+  }
   return n;
+}
+
+// Bit i is byte i of `bytes`, each 0 or 1.
+uint64_t gather_bits(const std::array<uint8_t, 64>& bytes) {
+  uint64_t out = 0;
+  for (size_t i = 0; i < 8; i++) {
+    uint64_t eight;
+    std::memcpy(&eight, bytes.data() + 8 * i, 8);
+    out |= (eight * 0x0102040810204080u >> 56) << (8 * i);
+  }
+  return out;
 }
 
 // Keeps what is above the cut and the first `ties` equal to it; returns the ties used.
 int64_t keep_row(Cut cut, std::span<const float> scores, std::span<uint64_t> mask) {
   int64_t used = 0;
+  std::array<uint8_t, 64> is_above{}, is_equal{};
   for (size_t w = 0; w < mask.size(); w++) {
-    uint64_t above = 0, equal = 0;
     size_t count = std::min<size_t>(64, scores.size() - w * 64);
+    if (count < 64) is_above.fill(0), is_equal.fill(0);
     for (size_t i = 0; i < count; i++) {
       uint32_t key = order_key(scores[w * 64 + i]);
-      above |= uint64_t(key > cut.key) << i;
-      equal |= uint64_t(key == cut.key) << i;
+      is_above[i] = key > cut.key;
+      is_equal[i] = key == cut.key;
     }
+    uint64_t above = gather_bits(is_above), equal = gather_bits(is_equal);
     for (; equal && used < cut.ties; equal &= equal - 1, used++) above |= equal & -equal;
     mask[w] = above;
   }

@@ -11,12 +11,14 @@ namespace lacuna {
 
 // Unsigned numbers in the order of the scores; -0 equals 0, a NaN is the lowest of all.
 inline uint32_t order_key(float score) {
-  // In integers: where denormals are flushed to zero, comparisons of floats would depend on the thread's mode.
+  // In integers: where denormals are flushed to zero, comparisons of floats would depend on the thread's mode. Without branches, so that
+  // loops over scores are vectorised.
   constexpr uint32_t kSign = 0x80000000u, kInfinity = 0x7f800000u;
   auto bits = std::bit_cast<uint32_t>(score);
-  if ((bits & ~kSign) > kInfinity) return 0;
-  if (bits == kSign) bits = 0;
-  return bits & kSign ? ~bits : bits | kSign;
+  uint32_t magnitude = bits & ~kSign, negative = 0u - (bits >> 31);
+  uint32_t key = magnitude ^ kSign ^ negative;  // sign and magnitude: magnitude | sign, or ~(magnitude | sign) of a negative one
+  key += uint32_t(magnitude == 0) & negative;   // -0: one below 0
+  return key & (0u - uint32_t(magnitude <= kInfinity));
 }
 
 // Keeps the scores above `key`, and the first `ties` of those equal to it.

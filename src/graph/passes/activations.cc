@@ -13,15 +13,15 @@
 namespace lacuna::passes {
 namespace {
 
-bool close(double a, double b) { return std::abs(a - b) <= 1e-4 * std::abs(b); }
+bool close(double a, double b, double tolerance = 1e-4) { return std::abs(a - b) <= tolerance * std::abs(b); }
 
 struct Product {
-  double constant = 1;
-  std::vector<ValueId> factors;  // sorted
+  double constant = 1, tolerance = 1e-4;  // relative
+  std::vector<ValueId> factors;           // sorted
 
   bool is(double wanted, std::vector<ValueId> of) const {
     std::sort(of.begin(), of.end());
-    return close(constant, wanted) && factors == of;
+    return close(constant, wanted, tolerance) && factors == of;
   }
 };
 
@@ -30,11 +30,13 @@ void flatten(const Rewriter& rewriter, ValueId value, ValueId x, ValueId y, int 
   const Node* node = value == x || value == y ? nullptr : rewriter.producer(value);
   if (auto c = rewriter.scalar(value)) {
     out.constant *= *c;
+    out.tolerance = std::max(out.tolerance, rewriter.precision(value));
   } else if (node && depth > 0 && node->op == Op::mul) {
     flatten(rewriter, node->inputs[0], x, y, depth - 1, out);
     flatten(rewriter, node->inputs[1], x, y, depth - 1, out);
   } else if (node && depth > 0 && node->op == Op::div && rewriter.scalar(node->inputs[1])) {
     out.constant /= *rewriter.scalar(node->inputs[1]);
+    out.tolerance = std::max(out.tolerance, rewriter.precision(node->inputs[1]));
     flatten(rewriter, node->inputs[0], x, y, depth - 1, out);
   } else if (node && depth > 0 && node->op == Op::pow && (rewriter.is_scalar(node->inputs[1], 2) || rewriter.is_scalar(node->inputs[1], 3))) {
     for (int i = 0; i < int(*rewriter.scalar(node->inputs[1])); i++) flatten(rewriter, node->inputs[0], x, y, depth - 1, out);

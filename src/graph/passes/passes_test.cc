@@ -292,6 +292,20 @@ TEST(Passes, RaisesGeluInItsSpellings) {
   }
 }
 
+TEST(Passes, RaisesGeluOfHalves) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF16, {2, 8});
+  auto half = [&](const char* name, double value) {
+    Weight w{.name = name, .encoding = {.values = DType::kF16}};
+    w.source = in_memory({.values = Tensor::of<double>({}, std::vector<double>{value}).to(DType::kF16)});
+    return g.add_weight(g.weights.add(std::move(w)));
+  };
+  ValueId sum = g.add(Op::add, {g.add(Op::erf, {g.add(Op::div, {x, half("root", M_SQRT2)})}), half("one", 1)});
+  g.add_output("y", g.add(Op::mul, {g.add(Op::mul, {x, sum}), half("half", 0.5)}));
+  run(g, {"activations"});
+  EXPECT_EQ(ops(g), "gelu");
+}
+
 TEST(Passes, RaisesTheTanhFormOfGelu) {
   for (int spelling = 0; spelling < 3; spelling++) {
     Graph g;

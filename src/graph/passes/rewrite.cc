@@ -32,9 +32,16 @@ std::optional<double> Rewriter::scalar(ValueId value) const {
   return weight->load().values.to(DType::kF64).data<double>()[0];
 }
 
+double Rewriter::precision(ValueId value) const {
+  const Weight* weight = graph_.weight_of(value);
+  DType type = weight ? weight->encoding.values : DType::kF64;
+  return type == DType::kF16 ? 0x1p-10 : type == DType::kBF16 ? 0x1p-7 : 1e-6;
+}
+
 bool Rewriter::is_scalar(ValueId value, double wanted, double tolerance) const {
   auto v = scalar(value);
-  return v && std::abs(*v - wanted) <= tolerance * std::abs(wanted);
+  if (!v) return false;
+  return std::abs(*v - wanted) <= std::max(tolerance, precision(value)) * std::abs(wanted);
 }
 
 std::optional<std::vector<int64_t>> Rewriter::integers(ValueId value) const {

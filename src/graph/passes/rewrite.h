@@ -31,6 +31,8 @@ class Rewriter {
 
   // The value of a constant of one element; nullopt for anything else.
   std::optional<double> scalar(ValueId value) const;
+  // How exactly a constant of its type holds a number, relative: the root of 2 is 1.4140625 as a half.
+  double precision(ValueId value) const;
   bool is_scalar(ValueId value, double wanted, double tolerance = 1e-4) const;  // relative
   // The integers of a small constant.
   std::optional<std::vector<int64_t>> integers(ValueId value) const;

@@ -5,14 +5,6 @@
 // row, then probabilities times values (lanes are value columns). The scores of 16 queries and some thousand keys stay in L2, so the
 // running maximum of the online form is not needed.
 
-static inline float sum_of(Vec a) {
-  float lanes[Vec::kLanes];
-  Vec::store(lanes, a);
-  float s = 0;
-  for (float lane : lanes) s += lane;
-  return s;
-}
-
 static inline float max_of(Vec a) {
   float lanes[Vec::kLanes];
   Vec::store(lanes, a);
@@ -21,47 +13,95 @@ static inline float max_of(Vec a) {
   return m;
 }
 
-// scores[r][0..lanes) += sum_d q[r][d] panel[d][0..lanes) for R rows and two vectors of keys.
-template <int R>
+#define LACUNA_EACH_VECTOR(do) do(0) do(1) do(2) do(3)
+#define LACUNA_ZERO(i) [[maybe_unused]] Vec a##i = Vec::zero(), b##i = a##i, c##i = a##i, d##i = a##i;
+
+// scores[r][0..V vectors) = sum_d q[r][d] panel[d][0..V vectors) for R rows.
+template <int R, int V>
 static inline void score_block(const float* q, int64_t q_stride, const float* panel, int64_t dim, float* scores, int64_t scores_stride) {
   constexpr int L = Vec::kLanes;
-  Vec a0 = Vec::zero(), b0 = Vec::zero(), a1 = Vec::zero(), b1 = Vec::zero(), a2 = Vec::zero(), b2 = Vec::zero(), a3 = Vec::zero(), b3 = Vec::zero();
-  for (int64_t d = 0; d < dim; d++, panel += kKeyPanel) {
-    Vec x = Vec::load(panel), y = Vec::load(panel + L);
-    Vec w = Vec::set1(q[d]);
-    a0 = Vec::fmadd(w, x, a0), b0 = Vec::fmadd(w, y, b0);
-    if constexpr (R > 1) w = Vec::set1(q[q_stride + d]), a1 = Vec::fmadd(w, x, a1), b1 = Vec::fmadd(w, y, b1);
-    if constexpr (R > 2) w = Vec::set1(q[2 * q_stride + d]), a2 = Vec::fmadd(w, x, a2), b2 = Vec::fmadd(w, y, b2);
-    if constexpr (R > 3) w = Vec::set1(q[3 * q_stride + d]), a3 = Vec::fmadd(w, x, a3), b3 = Vec::fmadd(w, y, b3);
+  LACUNA_EACH_VECTOR(LACUNA_ZERO)
+  for (int64_t k = 0; k < dim; k++, panel += kKeyPanel) {
+    Vec wa = Vec::set1(q[k]);
+    [[maybe_unused]] Vec wb = R > 1 ? Vec::set1(q[q_stride + k]) : wa, wc = R > 2 ? Vec::set1(q[2 * q_stride + k]) : wa,
+                         wd = R > 3 ? Vec::set1(q[3 * q_stride + k]) : wa;
+#define LACUNA_FMA(i)                                   \
+  if constexpr (V > i) {                                \
+    Vec x = Vec::load(panel + i * L);                   \
+    a##i = Vec::fmadd(wa, x, a##i);                     \
+    if constexpr (R > 1) b##i = Vec::fmadd(wb, x, b##i); \
+    if constexpr (R > 2) c##i = Vec::fmadd(wc, x, c##i); \
+    if constexpr (R > 3) d##i = Vec::fmadd(wd, x, d##i); \
   }
-  Vec::store(scores, a0), Vec::store(scores + L, b0);
-  if constexpr (R > 1) Vec::store(scores + scores_stride, a1), Vec::store(scores + scores_stride + L, b1);
-  if constexpr (R > 2) Vec::store(scores + 2 * scores_stride, a2), Vec::store(scores + 2 * scores_stride + L, b2);
-  if constexpr (R > 3) Vec::store(scores + 3 * scores_stride, a3), Vec::store(scores + 3 * scores_stride + L, b3);
+    LACUNA_EACH_VECTOR(LACUNA_FMA)
+#undef LACUNA_FMA
+  }
+#define LACUNA_STORE(i)                                                              \
+  if constexpr (V > i) {                                                             \
+    Vec::store(scores + i * L, a##i);                                                \
+    if constexpr (R > 1) Vec::store(scores + scores_stride + i * L, b##i);     \
+    if constexpr (R > 2) Vec::store(scores + 2 * scores_stride + i * L, c##i); \
+    if constexpr (R > 3) Vec::store(scores + 3 * scores_stride + i * L, d##i); \
+  }
+  LACUNA_EACH_VECTOR(LACUNA_STORE)
+#undef LACUNA_STORE
 }
 
-// out[r][0..2 vectors) = sum_k p[r][k] v[k][...] for R rows; the last vector may be partial (n lanes in all).
-template <int R>
-static inline void value_block(const float* p, int64_t p_stride, const float* v, int64_t v_stride, int64_t first, int64_t last, int64_t n, float* out, int64_t out_stride) {
+// Scores of one query against keys as they lie: for a few queries, turning keys into panels would cost more than the products.
+static inline void score_row(const float* q, const float* keys, int64_t stride, int64_t count, int64_t dim, float* scores) {
   constexpr int L = Vec::kLanes;
-  Vec a0 = Vec::zero(), b0 = Vec::zero(), a1 = Vec::zero(), b1 = Vec::zero(), a2 = Vec::zero(), b2 = Vec::zero(), a3 = Vec::zero(), b3 = Vec::zero();
-  int64_t n0 = n < L ? n : L, n1 = n - n0;
-  bool whole = n >= 2 * L;
+  for (int64_t j = 0; j < count; j++, keys += stride) {
+    Vec even = Vec::zero(), odd = Vec::zero();
+    int64_t k = 0;
+    for (; k + 2 * L <= dim; k += 2 * L) {
+      even = Vec::fmadd(Vec::load(q + k), Vec::load(keys + k), even);
+      odd = Vec::fmadd(Vec::load(q + k + L), Vec::load(keys + k + L), odd);
+    }
+    for (; k < dim; k += L) {
+      int64_t n = dim - k < L ? dim - k : L;
+      even = Vec::fmadd(Vec::load_first(q + k, n), Vec::load_first(keys + k, n), even);
+    }
+    scores[j] = Vec::sum(Vec::add(even, odd));
+  }
+}
+
+// out[r][0..n) = sum_k p[r][k] v[k][0..n) for R rows; n is V vectors, the last of which may be partial.
+template <int R, int V>
+static inline void value_block(const float* p, int64_t p_stride, const float* v, int64_t v_stride, int64_t first, int64_t last, int64_t n, float* out,
+                               int64_t out_stride) {
+  constexpr int L = Vec::kLanes;
+  LACUNA_EACH_VECTOR(LACUNA_ZERO)
+  int64_t rest = n - (V - 1) * L;
+  bool whole = rest == L;
   for (int64_t k = first; k < last; k++) {
     const float* row = v + k * v_stride;
-    Vec x = whole ? Vec::load(row) : Vec::load_first(row, n0), y = whole ? Vec::load(row + L) : Vec::load_first(row + n0, n1);
-    Vec w = Vec::set1(p[k]);
-    a0 = Vec::fmadd(w, x, a0), b0 = Vec::fmadd(w, y, b0);
-    if constexpr (R > 1) w = Vec::set1(p[p_stride + k]), a1 = Vec::fmadd(w, x, a1), b1 = Vec::fmadd(w, y, b1);
-    if constexpr (R > 2) w = Vec::set1(p[2 * p_stride + k]), a2 = Vec::fmadd(w, x, a2), b2 = Vec::fmadd(w, y, b2);
-    if constexpr (R > 3) w = Vec::set1(p[3 * p_stride + k]), a3 = Vec::fmadd(w, x, a3), b3 = Vec::fmadd(w, y, b3);
+    Vec wa = Vec::set1(p[k]);
+    [[maybe_unused]] Vec wb = R > 1 ? Vec::set1(p[p_stride + k]) : wa, wc = R > 2 ? Vec::set1(p[2 * p_stride + k]) : wa,
+                         wd = R > 3 ? Vec::set1(p[3 * p_stride + k]) : wa;
+#define LACUNA_FMA(i)                                                                                   \
+  if constexpr (V > i) {                                                                                \
+    Vec x = i + 1 < V || whole ? Vec::load(row + i * L) : Vec::load_first(row + i * L, rest);     \
+    a##i = Vec::fmadd(wa, x, a##i);                                                                     \
+    if constexpr (R > 1) b##i = Vec::fmadd(wb, x, b##i);                                                \
+    if constexpr (R > 2) c##i = Vec::fmadd(wc, x, c##i);                                                \
+    if constexpr (R > 3) d##i = Vec::fmadd(wd, x, d##i);                                                \
   }
-  if (whole) n0 = n1 = L;
-  Vec::store_first(out, a0, n0), Vec::store_first(out + n0, b0, n1);
-  if constexpr (R > 1) Vec::store_first(out + out_stride, a1, n0), Vec::store_first(out + out_stride + n0, b1, n1);
-  if constexpr (R > 2) Vec::store_first(out + 2 * out_stride, a2, n0), Vec::store_first(out + 2 * out_stride + n0, b2, n1);
-  if constexpr (R > 3) Vec::store_first(out + 3 * out_stride, a3, n0), Vec::store_first(out + 3 * out_stride + n0, b3, n1);
+    LACUNA_EACH_VECTOR(LACUNA_FMA)
+#undef LACUNA_FMA
+  }
+#define LACUNA_STORE(i)                                                                 \
+  if constexpr (V > i) {                                                                \
+    int64_t lanes = i + 1 < V ? L : rest;                                               \
+    Vec::store_first(out + i * L, a##i, lanes);                                         \
+    if constexpr (R > 1) Vec::store_first(out + out_stride + i * L, b##i, lanes);       \
+    if constexpr (R > 2) Vec::store_first(out + 2 * out_stride + i * L, c##i, lanes);   \
+    if constexpr (R > 3) Vec::store_first(out + 3 * out_stride + i * L, d##i, lanes);   \
+  }
+  LACUNA_EACH_VECTOR(LACUNA_STORE)
+#undef LACUNA_STORE
 }
+#undef LACUNA_ZERO
+#undef LACUNA_EACH_VECTOR
 
 // y = softmax(x) over n; entries at -infinity give 0, and a row of only such gives zeros.
 void softmax_row(const float* x, int64_t n, float* y) noexcept {
@@ -88,7 +128,7 @@ void softmax_row(const float* x, int64_t n, float* y) noexcept {
     Vec::store_first(y + i, e, n - i);
     for (int64_t j = i; j < n; j++) y[j] = x[j] == lowest ? 0 : y[j];
   }
-  float total = sum_of(sum);
+  float total = Vec::sum(sum);
   for (int64_t j = i; j < n; j++) total += y[j];
   Vec factor = Vec::set1(1 / total);
   for (i = 0; i + L <= n; i += L) Vec::store(y + i, Vec::mul(Vec::load(y + i), factor));
@@ -115,7 +155,8 @@ static inline void pack_keys(const float* k, int64_t stride, int64_t count, int6
 }
 
 void attention_tile(const AttentionTile& t) noexcept {
-  constexpr int L = Vec::kLanes;
+  constexpr int L = Vec::kLanes, kVectors = Vec::kRegisters >= 32 ? 4 : 2;  // of a block of four rows
+  constexpr int64_t kFewRows = 3;
   int64_t padded = (t.keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel, rows = t.heads * t.rows;
   float *scores = t.scratch, *panel = scores + rows * padded, *queries = panel + t.dim * kKeyPanel, *results = queries + rows * t.dim;
   for (int64_t r = 0; r < rows; r++) {
@@ -127,14 +168,19 @@ void attention_tile(const AttentionTile& t) noexcept {
   if (last_key > t.keys) last_key = t.keys;
   int64_t first_key = t.window > 0 ? t.first_position - t.window + 1 : 0;
   first_key = first_key < 0 ? 0 : first_key / kKeyPanel * kKeyPanel;
-  for (int64_t k0 = first_key; k0 < last_key; k0 += kKeyPanel) {
-    int64_t count = last_key - k0 < kKeyPanel ? last_key - k0 : kKeyPanel;
-    pack_keys(t.k + k0 * t.k_stride, t.k_stride, count, t.dim, panel);
-    for (int64_t j = 0; j < count; j += 2 * L) {
-      float* out = scores + k0 + j;
-      int64_t r = 0;
-      for (; r + 4 <= rows; r += 4) score_block<4>(queries + r * t.dim, t.dim, panel + j, t.dim, out + r * padded, padded);
-      for (; r < rows; r++) score_block<1>(queries + r * t.dim, t.dim, panel + j, t.dim, out + r * padded, padded);
+  if (rows <= kFewRows) {
+    for (int64_t r = 0; r < rows; r++)
+      score_row(queries + r * t.dim, t.k + first_key * t.k_stride, t.k_stride, last_key - first_key, t.dim, scores + r * padded + first_key);
+  } else {
+    for (int64_t k0 = first_key; k0 < last_key; k0 += kKeyPanel) {
+      int64_t count = last_key - k0 < kKeyPanel ? last_key - k0 : kKeyPanel;
+      pack_keys(t.k + k0 * t.k_stride, t.k_stride, count, t.dim, panel);
+      for (int64_t j = 0; j < count; j += kVectors * L) {
+        float* out = scores + k0 + j;
+        int64_t r = 0;
+        for (; r + 4 <= rows; r += 4) score_block<4, kVectors>(queries + r * t.dim, t.dim, panel + j, t.dim, out + r * padded, padded);
+        for (; r < rows; r++) score_block<1, kVectors>(queries + r * t.dim, t.dim, panel + j, t.dim, out + r * padded, padded);
+      }
     }
   }
   for (int64_t r = 0; r < rows; r++) {
@@ -156,16 +202,30 @@ void attention_tile(const AttentionTile& t) noexcept {
     for (int64_t j = first_key; j < begin; j++) row[j] = 0;
     for (int64_t j = end; j < last_key; j++) row[j] = 0;
   }
-  for (int64_t c = 0; c < t.value_dim; c += 2 * L) {
-    int64_t n = t.value_dim - c < 2 * L ? t.value_dim - c : 2 * L, r = 0;
-    auto block = [&]<int R>() {
-      value_block<R>(scores + r * padded, padded, t.v + c, t.v_stride, first_key, last_key, n, results + r * t.value_dim + c, t.value_dim);
-      r += R;
+  for (int64_t c = 0; c < t.value_dim;) {
+    auto columns = [&]<int V>() {
+      int64_t n = t.value_dim - c < V * L ? t.value_dim - c : V * L, r = 0;
+      auto block = [&]<int R>() {
+        value_block<R, V>(scores + r * padded, padded, t.v + c, t.v_stride, first_key, last_key, n, results + r * t.value_dim + c, t.value_dim);
+        r += R;
+      };
+      while (r + 4 <= rows) block.template operator()<4>();
+      if (rows - r == 3) block.template operator()<3>();
+      if (rows - r == 2) block.template operator()<2>();
+      if (rows - r == 1) block.template operator()<1>();
+      c += n;
     };
-    while (r + 4 <= rows) block.template operator()<4>();
-    if (rows - r == 3) block.template operator()<3>();
-    if (rows - r == 2) block.template operator()<2>();
-    if (rows - r == 1) block.template operator()<1>();
+    int64_t left = t.value_dim - c;
+    if (kVectors == 4 && left > 2 * L) {
+      if (left > 3 * L)
+        columns.template operator()<kVectors>();
+      else
+        columns.template operator()<kVectors == 4 ? 3 : 1>();
+    } else if (left > L) {
+      columns.template operator()<2>();
+    } else {
+      columns.template operator()<1>();
+    }
   }
   for (int64_t r = 0; r < rows; r++) {
     float* out = t.out + r / t.rows * t.out_head_stride + r % t.rows * t.out_stride;
@@ -178,7 +238,7 @@ void layer_norm_row(const float* x, int64_t n, const float* scale, const float* 
   Vec sum = Vec::zero();
   int64_t i = 0;
   for (; i + L <= n; i += L) sum = Vec::add(sum, Vec::load(x + i));
-  float total = sum_of(sum);
+  float total = Vec::sum(sum);
   for (; i < n; i++) total += x[i];
   float mean = total / float(n);
   Vec squares = Vec::zero(), centre = Vec::set1(mean);
@@ -186,7 +246,7 @@ void layer_norm_row(const float* x, int64_t n, const float* scale, const float* 
     Vec d = Vec::sub(Vec::load(x + i), centre);
     squares = Vec::fmadd(d, d, squares);
   }
-  float variance = sum_of(squares);
+  float variance = Vec::sum(squares);
   for (; i < n; i++) variance += (x[i] - mean) * (x[i] - mean);
   float factor = 1 / __builtin_sqrtf(variance / float(n) + epsilon);
   Vec f = Vec::set1(factor);
@@ -207,7 +267,7 @@ void rms_norm_row(const float* x, int64_t n, const float* scale, float scale_off
     Vec v = Vec::load(x + i);
     squares = Vec::fmadd(v, v, squares);
   }
-  float total = sum_of(squares);
+  float total = Vec::sum(squares);
   for (; i < n; i++) total += x[i] * x[i];
   Vec factor = Vec::set1(1 / __builtin_sqrtf(total / float(n) + epsilon)), offset = Vec::set1(scale_offset);
   for (i = 0; i < n; i += L) {

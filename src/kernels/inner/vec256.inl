@@ -4,6 +4,7 @@
 
 struct Vec {
   static constexpr int kLanes = 8;
+  static constexpr int kRegisters = 16;
   __m256 v;
 
   static Vec zero() { return {_mm256_setzero_ps()}; }

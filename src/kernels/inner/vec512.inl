@@ -4,6 +4,7 @@
 
 struct Vec {
   static constexpr int kLanes = 16;
+  static constexpr int kRegisters = 32;
   __m512 v;
 
   static Vec zero() { return {_mm512_setzero_ps()}; }

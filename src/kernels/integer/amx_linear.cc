@@ -51,7 +51,12 @@ class AmxLinear : public PackedLinear {
                 const Epilogue& epilogue) const {
     int64_t token_tiles = (tokens + 15) / 16, groups = std::min<int64_t>(4, weight_.row_groups() - first_group);
     int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 4 * token_tiles * 256);
-    for (int64_t i = 0; i < groups; i += 2) multiply_pair(codes, first_group + i, first_token, token_tiles, sums + i * token_tiles * 256);
+    for (int64_t i = 0; i < groups; i += 2) {
+      // Outputs lie on as many pages as there are tokens: their lines are fetched while the sums are made.
+      for (int64_t t = 0; t < tokens; t++)
+        for (int64_t k = i; k < std::min(i + 2, groups); k++) __builtin_prefetch(y + (first_token + t) * y_stride + (first_group + k) * kLanes, 1, 2);
+      multiply_pair(codes, first_group + i, first_token, token_tiles, sums + i * token_tiles * 256);
+    }
     for (int64_t t = 0; t < tokens; t += 16)
       for (int64_t i = 0; i < groups; i++)
         store_row_group(weight_, amx_layout(), first_group + i, sums + i * token_tiles * 256 + t * 16, nullptr, codes.scales + first_token + t,

@@ -30,7 +30,8 @@
 namespace lacuna::kernels {
 
 constexpr int64_t kLanes = 16;
-constexpr int64_t kTokenBlock = 8;     // tokens per pass at most
+constexpr int64_t kTokenBlock = 16;    // tokens of a call at most
+constexpr int64_t kTokenMultiple = 8;  // rows of activation codes are padded to it
 constexpr int64_t kStreamSpare = 256;  // readable bytes after a stream and after a row of activation codes
 constexpr int64_t kUnitCols = 32;      // dense, bitmask
 constexpr int64_t kUnitColsN16 = 64;
@@ -47,7 +48,7 @@ struct Lane16Call {
   const uint8_t* x;        // [tokens][x_stride] activation codes, s8 or u8
   const uint8_t* x_xor;    // x[c] ^ x[c - 16], where the window is looked up by vpshufb
   int64_t x_stride;
-  int64_t tokens;         // 1 to 8; x and sums have 1, 2, 4 or 8
+  int64_t tokens;         // 1 to 16; x and sums have 1, 2, 4 or a multiple of 8, at least tokens
   const int32_t* x_sums;  // [tokens][x_sums_stride]: sum of x per scale group
   int64_t x_sums_stride;
   int64_t group_units;  // units per scale group; all of them if scales are per row

@@ -88,6 +88,9 @@ class Lane16Linear : public PackedLinear {
     call.x_sums = codes.sums ? codes.sums + first_token * codes.groups : nullptr, call.x_sums_stride = codes.groups;
     call.group_units = group_units_, call.half_scales = weight_.half_scales;
     call.sums = sums, call.scaled_sums = scaled;
+    // Outputs lie on as many pages as there are tokens: their lines are fetched while the sums are made.
+    if (tokens > 1 && weight_.row_of.empty())
+      for (int64_t t = 0; t < tokens; t++) __builtin_prefetch(y + (first_token + t) * y_stride + g * kLanes, 1, 2);
     run_(call);
 
     store_row_group(weight_, isa_, g, weight_.scales.empty() ? nullptr : sums, scaled, codes.scales + first_token, first_token, tokens, y, y_stride,

@@ -18,11 +18,14 @@ namespace lacuna::kernels {
 
 struct PanelCall {
   const uint8_t* stream;
-  const uint16_t* quads;  // [row_groups]: quads of each row group in this tile
+  const uint16_t* quads;  // [row_groups]: quads of each row group of the stream in this tile
+  const uint16_t* order;  // [row_groups]: which row group of the sums it is
   int64_t row_groups;
   const uint8_t* panel;  // of this tile
   int32_t* sums;         // [row_groups][rows][panel tokens]
   bool accumulate;       // add to the sums
+  const float* ahead;    // where the outputs of the chunk's rows will go, token-major, or nullptr: their lines are fetched meanwhile
+  int64_t ahead_stride;
 };
 using PanelRun = void (*)(const PanelCall& call);
 

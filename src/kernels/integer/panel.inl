@@ -13,38 +13,67 @@ template <class S>
   x[2] = S::unpack_low16(high_ab, high_cd), x[3] = S::unpack_high16(high_ab, high_cd);
 }
 
+// One quad: its columns times its codes of rows [first, first + kPass).
+template <class S, bool kAligned, int kPass>
+[[gnu::always_inline]] inline void quad(const uint8_t* p, const uint8_t* panel, int first, typename S::Vec (&acc)[kPass][4]) {
+  constexpr int kPer = 16 / S::kVectors, kIndices = kAligned ? 1 : 4;
+  const Word16* offsets = reinterpret_cast<const Word16*>(p);
+  typename S::Vec x[4];
+  if constexpr (kAligned) {
+    LACUNA_UNROLL for (int i = 0; i < 4; i++) x[i] = S::load(panel + offsets[0] + i * 4 * kPer);
+  } else {
+    interleave<S>(panel + offsets[0], panel + offsets[1], panel + offsets[2], panel + offsets[3], x);
+  }
+  LACUNA_UNROLL for (int r = 0; r < kPass; r++) {
+    typename S::Broadcast w(p + 2 * kIndices + 4 * (first + r));
+    LACUNA_UNROLL for (int i = 0; i < 4; i++) w.dot(acc[r][i], x[i]);
+  }
+}
+
+// Asks for the lines of the outputs, one of sixteen rows at a time: [16 rows of a chunk][panel tokens / 16] per row that is multiplied. They
+// lie on as many pages as there are tokens, and stores alone would wait for each of them.
+template <class S>
+[[gnu::always_inline]] inline void fetch_outputs(const PanelCall& c, int64_t row) {
+  constexpr int kShare = kPanelTokens<S> / 16;
+  const float* line = c.ahead + row % 16 * kShare * c.ahead_stride + row / 16 * 16;
+  LACUNA_UNROLL for (int t = 0; t < kShare; t++) _mm_prefetch(reinterpret_cast<const char*>(line + t * c.ahead_stride), _MM_HINT_T1);
+}
+
 // sums += code * x for all row groups of a tile.
 template <class S, int kRows, bool kAligned>
 void panel(const PanelCall& c) {
   using Vec = typename S::Vec;
   constexpr int kPer = 16 / S::kVectors;
   constexpr int kPass = kRows * 4 * S::kVectors > 16 ? 4 / S::kVectors : kRows;  // rows whose sums fit the registers
-  constexpr int kIndices = kAligned ? 1 : 4;
-  constexpr int64_t kQuadBytes = 2 * kIndices + 4 * kRows;
+  // A single row with nothing to shuffle would wait for its four sums: every other quad has its own.
+  constexpr bool kTwoChains = kAligned && kPass == 1;
+  constexpr int64_t kQuadBytes = 2 * (kAligned ? 1 : 4) + 4 * kRows;
   const uint8_t* stream = c.stream;
-  int32_t* sums = c.sums;
-  for (int64_t g = 0; g < c.row_groups; g++, sums += kRows * 4 * kPer) {
+  for (int64_t g = 0; g < c.row_groups; g++) {
     int64_t quads = c.quads[g];
-    for (int first = 0; first < kRows; first += kPass) {
-      Vec acc[kPass][4];
+    int32_t* sums = c.sums + c.order[g] * (kRows * 4 * kPer);
+    if (c.ahead)
+      for (int r = 0; r < kRows; r++) fetch_outputs<S>(c, g * kRows + r);
+    LACUNA_UNROLL for (int first = 0; first < kRows; first += kPass) {
+      Vec acc[kPass][4], odd[kPass][4];
       LACUNA_UNROLL for (int r = 0; r < kPass; r++)
-        LACUNA_UNROLL for (int i = 0; i < 4; i++) acc[r][i] = c.accumulate ? S::load(sums + ((first + r) * 4 + i) * kPer) : S::set1(0);
+        LACUNA_UNROLL for (int i = 0; i < 4; i++) {
+          acc[r][i] = c.accumulate ? S::load(sums + ((first + r) * 4 + i) * kPer) : S::set1(0);
+          if constexpr (kTwoChains) odd[r][i] = S::set1(0);
+        }
       const uint8_t* p = stream;
-      for (int64_t q = 0; q < quads; q++, p += kQuadBytes) {
-        const Word16* offsets = reinterpret_cast<const Word16*>(p);
-        Vec x[4];
-        if constexpr (kAligned) {
-          LACUNA_UNROLL for (int i = 0; i < 4; i++) x[i] = S::load(c.panel + offsets[0] + i * 4 * kPer);
-        } else {
-          interleave<S>(c.panel + offsets[0], c.panel + offsets[1], c.panel + offsets[2], c.panel + offsets[3], x);
+      int64_t q = quads;
+      if constexpr (kTwoChains)
+        for (; q >= 2; q -= 2, p += 2 * kQuadBytes) {
+          quad<S, kAligned, kPass>(p, c.panel, first, acc);
+          quad<S, kAligned, kPass>(p + kQuadBytes, c.panel, first, odd);
         }
-        LACUNA_UNROLL for (int r = 0; r < kPass; r++) {
-          typename S::Broadcast w(p + 2 * kIndices + 4 * (first + r));
-          LACUNA_UNROLL for (int i = 0; i < 4; i++) w.dot(acc[r][i], x[i]);
-        }
-      }
+      for (; q > 0; q--, p += kQuadBytes) quad<S, kAligned, kPass>(p, c.panel, first, acc);
       LACUNA_UNROLL for (int r = 0; r < kPass; r++)
-        LACUNA_UNROLL for (int i = 0; i < 4; i++) S::store(sums + ((first + r) * 4 + i) * kPer, acc[r][i]);
+        LACUNA_UNROLL for (int i = 0; i < 4; i++) {
+          if constexpr (kTwoChains) acc[r][i] = S::add(acc[r][i], odd[r][i]);
+          S::store(sums + ((first + r) * 4 + i) * kPer, acc[r][i]);
+        }
     }
     stream += quads * kQuadBytes;
   }

@@ -212,7 +212,7 @@ std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures
 }
 
 PanelOptions options_for(const ConvProblem& problem, Kind kind) {
-  if (kind == Kind::kDense) return {.group_rows = 4, .aligned = true};
+  if (kind == Kind::kDense) return {.group_rows = 4, .aligned = true, .skips = false};
   return kind == Kind::kBlocks ? *panel_blocks(problem.pattern) : PanelOptions();
 }
 

@@ -48,7 +48,9 @@ class PanelLinear : public PackedLinear {
     parallel_for(weight_.chunks() * count, [&](int64_t i) {
       int64_t chunk = i / count, first_token = i % count * lanes;
       int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTile, weight_.chunk_rows() * lanes);
-      weight_.multiply(chunk, panels + i % count * weight_.panel_bytes(), sums);
+      bool whole = tokens - first_token >= lanes && (chunk + 1) * weight_.chunk_rows() <= weight_.rows();
+      const float* outputs = whole ? y + first_token * y_stride + chunk * weight_.chunk_rows() : nullptr;
+      weight_.multiply(chunk, panels + i % count * weight_.panel_bytes(), sums, outputs, y_stride);
       PanelWeight::Finish finish = {.x_scales = codes.scales + first_token, .interleaved = !weight_.options().aligned, .channel_major = false};
       weight_.store(chunk, sums, finish, first_token, std::min(lanes, tokens - first_token), y, y_stride, epilogue);
     });
@@ -88,7 +90,7 @@ std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens,
 }
 
 PanelOptions options_for(const LinearProblem& problem, Kind kind) {
-  if (kind == Kind::kDense) return {.group_rows = 4, .aligned = true};
+  if (kind == Kind::kDense) return {.group_rows = 4, .aligned = true, .skips = false};
   return kind == Kind::kBlocks ? *panel_blocks(problem.pattern) : PanelOptions();
 }
 

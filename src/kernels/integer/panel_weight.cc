@@ -24,10 +24,10 @@ int8_t code_at(const WeightMatrix& weight, int64_t row, int64_t col) {
 
 // A tile's panel should stay in three quarters of the L1 cache, but a row should find some quads in it: its sums are loaded and stored
 // once per tile. Offsets of 16 bits allow 64 KiB.
-int64_t choose_tile_cols(const WeightMatrix& weight, int64_t panel_tokens) {
+int64_t choose_tile_cols(const WeightMatrix& weight, const PanelOptions& options, int64_t panel_tokens) {
   constexpr int64_t kWantedWeights = 48;
   size_t l1 = cache_sizes().l1 ? cache_sizes().l1 : 32 << 10;
-  int64_t kept = weight.mask ? weight.mask->count_kept() : weight.rows * weight.cols;
+  int64_t kept = weight.mask && options.skips ? weight.mask->count_kept() : weight.rows * weight.cols;
   double per_col = double(std::max<int64_t>(kept, 1)) / double(std::max<int64_t>(weight.rows * weight.cols, 1));
   int64_t most = (64 << 10) / panel_tokens;
   int64_t wanted = std::clamp<int64_t>(std::max(int64_t(l1) * 3 / 4 / panel_tokens, int64_t(double(kWantedWeights) / per_col)), 64, most);
@@ -40,7 +40,7 @@ std::vector<int64_t> columns_of(const WeightMatrix& weight, const PanelOptions& 
   std::vector<int64_t> columns;
   int64_t width = options.aligned ? 4 : 1, last_row = std::min(first_row + options.group_rows, weight.rows);
   for (int64_t col = begin; col < end; col += width) {
-    bool kept = false;
+    bool kept = !options.skips;
     for (int64_t r = first_row; r < last_row && !kept; r++)
       for (int64_t c = col; c < std::min(col + width, weight.cols); c++) kept |= !weight.mask || weight.mask->kept(r, c);
     if (kept) columns.push_back(col);
@@ -84,23 +84,33 @@ std::optional<PanelOptions> panel_blocks(std::string_view pattern) {
 
 PanelWeight::PanelWeight(const WeightMatrix& weight, const PanelIsa& isa, const PanelOptions& options)
     : isa_(isa), options_(options), rows_(weight.rows), cols_(weight.cols) {
-  tile_cols_ = choose_tile_cols(weight, isa.tokens);
+  tile_cols_ = choose_tile_cols(weight, options, isa.tokens);
   tiles_ = std::max<int64_t>((cols_ + tile_cols_ - 1) / tile_cols_, 1);
   chunk_rows_ = rows_ >= 1024 ? 128 : 64;
   int64_t units = chunks() * tiles_;
   std::vector<std::vector<uint8_t>> streams(static_cast<size_t>(units));
-  std::vector<std::vector<uint16_t>> quads(static_cast<size_t>(units));
+  std::vector<std::vector<uint16_t>> quads(static_cast<size_t>(units)), order(static_cast<size_t>(units));
   parallel_for(units, [&](int64_t u) {
     int64_t chunk = u / tiles_, begin = u % tiles_ * tile_cols_, end = std::min(begin + tile_cols_, cols_);
     int64_t first = chunk * chunk_rows_, last = first + rows_of_chunk(chunk);
-    for (int64_t r = first; r < last; r += options.group_rows)
-      quads[size_t(u)].push_back(uint16_t(append_quads(streams[size_t(u)], weight, options, r, begin, end, isa.tokens)));
+    // Row groups of a tile by rising number of quads: a loop that ends where the last one did is predicted, and a misprediction costs as
+    // much as eight quads.
+    std::vector<std::pair<int64_t, int64_t>> by_quads;  // quads, index of the row group
+    std::vector<std::vector<uint8_t>> parts(size_t((last - first) / options.group_rows));
+    for (size_t g = 0; g < parts.size(); g++)
+      by_quads.emplace_back(append_quads(parts[g], weight, options, first + int64_t(g) * options.group_rows, begin, end, isa.tokens), g);
+    std::sort(by_quads.begin(), by_quads.end());
+    for (auto [count, g] : by_quads) {
+      quads[size_t(u)].push_back(uint16_t(count)), order[size_t(u)].push_back(uint16_t(g));
+      streams[size_t(u)].insert(streams[size_t(u)].end(), parts[size_t(g)].begin(), parts[size_t(g)].end());
+    }
   });
   stream_begin_ = quads_begin_ = {0};
   for (int64_t u = 0; u < units; u++) {
     stream_begin_.push_back(stream_begin_.back() + int64_t(streams[size_t(u)].size()));
     quads_begin_.push_back(quads_begin_.back() + int64_t(quads[size_t(u)].size()));
     quads_.insert(quads_.end(), quads[size_t(u)].begin(), quads[size_t(u)].end());
+    order_.insert(order_.end(), order[size_t(u)].begin(), order[size_t(u)].end());
   }
   stream_ = allocate(size_t(stream_begin_.back()), false);
   for (size_t u = 0; u < size_t(units); u++)
@@ -117,19 +127,22 @@ PanelWeight::PanelWeight(const WeightMatrix& weight, const PanelIsa& isa, const 
 int64_t PanelWeight::rows_of_chunk(int64_t chunk) const { return std::min(chunk_rows_, round_up(rows_ - chunk * chunk_rows_, kOutputRows)); }
 
 int64_t PanelWeight::size_bytes() const {
-  return stream_begin_.back() + int64_t((stream_begin_.size() + quads_begin_.size()) * 8 + quads_.size() * 2 + (excess_.size() + scales_.size()) * 4);
+  return stream_begin_.back() + int64_t((stream_begin_.size() + quads_begin_.size()) * 8 + quads_.size() * 4 + (excess_.size() + scales_.size()) * 4);
 }
 
-void PanelWeight::multiply(int64_t chunk, const uint8_t* panel, int32_t* sums) const {
+void PanelWeight::multiply(int64_t chunk, const uint8_t* panel, int32_t* sums, const float* outputs, int64_t outputs_stride) const {
   PanelRun run = isa_.run[options_.group_rows == 4][options_.aligned];
   for (int64_t tile = 0; tile < tiles_; tile++) {
     size_t unit = size_t(chunk * tiles_ + tile);
     run({.stream = reinterpret_cast<const uint8_t*>(stream_.get()) + stream_begin_[unit],
          .quads = quads_.data() + quads_begin_[unit],
+         .order = order_.data() + quads_begin_[unit],
          .row_groups = quads_begin_[unit + 1] - quads_begin_[unit],
          .panel = panel + tile * tile_cols_ * isa_.tokens,
          .sums = sums,
-         .accumulate = tile > 0});
+         .accumulate = tile > 0,
+         .ahead = tile == 0 ? outputs : nullptr,
+         .ahead_stride = outputs_stride});
   }
 }
 

@@ -22,6 +22,7 @@ struct PanelSet {
 struct PanelOptions {
   int group_rows = 1;    // 1, or 4 that share their columns
   bool aligned = false;  // quads are four neighbouring columns
+  bool skips = true;     // quads without a kept weight; a dense kernel skips none, or it would be no measure of what skipping gains
 };
 // Quads for blocks of RxC, R or C a multiple of 4; nullopt for other patterns.
 std::optional<PanelOptions> panel_blocks(std::string_view pattern);
@@ -39,8 +40,9 @@ class PanelWeight {
   const PanelOptions& options() const { return options_; }
   int64_t size_bytes() const;
 
-  // sums [chunk_rows][panel tokens] of the rows of a chunk.
-  void multiply(int64_t chunk, const uint8_t* panel, int32_t* sums) const;
+  // sums [chunk_rows][panel tokens] of the rows of a chunk. `outputs`: where `store` will put the first of them, if token-major and for a
+  // whole panel.
+  void multiply(int64_t chunk, const uint8_t* panel, int32_t* sums, const float* outputs = nullptr, int64_t outputs_stride = 0) const;
 
   // What `store` needs to know of a chunk's sums.
   struct Finish {
@@ -64,7 +66,7 @@ class PanelWeight {
   int64_t rows_, cols_, chunk_rows_ = 0, tile_cols_ = 0, tiles_ = 0;
   std::shared_ptr<std::byte[]> stream_;
   std::vector<int64_t> stream_begin_, quads_begin_;
-  std::vector<uint16_t> quads_;
+  std::vector<uint16_t> quads_, order_;
   std::vector<int32_t> excess_;  // [padded rows], or empty
   std::vector<float> scales_;    // [padded rows]
 };

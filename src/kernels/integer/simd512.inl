@@ -4,7 +4,7 @@ struct Simd {
   using Vec = __m512i;
   using Floats = __m512;
   static constexpr int kVectors = 1;
-  static constexpr int kMaxTokens = 8;
+  static constexpr int kMaxTokens = 16;
 #ifdef __AVX512VNNI__
   static constexpr int kBias8 = 128;
   static constexpr bool kUnsignedGather = true;

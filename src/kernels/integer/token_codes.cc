@@ -20,7 +20,7 @@ int64_t row_stride(int64_t cols, int64_t group) {
 
 int64_t padded(int64_t tokens, int64_t multiple) {
   if (multiple != 0) return round_up(tokens, multiple);
-  return tokens < kTokenBlock ? int64_t(std::bit_ceil(uint64_t(tokens))) : round_up(tokens, kTokenBlock);
+  return tokens < kTokenMultiple ? int64_t(std::bit_ceil(uint64_t(tokens))) : round_up(tokens, kTokenMultiple);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@ namespace lacuna::kernels::reference {
 
 struct Vec {
   static constexpr int kLanes = 8;
+  static constexpr int kRegisters = 16;
   float v[kLanes];
 
   template <class F>
@@ -55,6 +56,11 @@ struct Vec {
   }
   static Vec round(Vec a) {
     return each([&](int i) { return std::nearbyint(a.v[i]); });
+  }
+  static float sum(Vec a) {
+    float total = 0;
+    for (float lane : a.v) total += lane;
+    return total;
   }
   static Vec swap_pairs(Vec a) {
     return each([&](int i) { return a.v[i ^ 1]; });
