@@ -12,21 +12,21 @@
 namespace lacuna {
 
 struct BenchOptions {
-  std::filesystem::path versus;             // another model timed in the same run; empty: this model with every weight dense
+  std::filesystem::path versus;  // another model timed in the same run; empty: this model with every weight dense
   std::vector<int64_t> batches = {1};
-  std::vector<int> threads;                 // empty: all cores
+  std::vector<int> threads;  // empty: all cores
   int64_t runs = 20;
-  int64_t prompt_tokens = 128, new_tokens = 32;   // decoders: prefill and decode are timed apart
-  std::map<std::string, int64_t> dimensions;      // other symbols, e.g. sequence=128
+  int64_t prompt_tokens = 128, new_tokens = 32;  // decoders: prefill and decode are timed apart
+  std::map<std::string, int64_t> dimensions;     // other symbols, e.g. sequence=128
   bool layers = false;
 };
 
 struct BenchRow {
-  std::string phase;                        // "run", "prefill", "decode"
+  std::string phase;  // "run", "prefill", "decode"
   int64_t batch = 1;
   int threads = 1;
   double median_ms = 0, p90_ms = 0, versus_median_ms = 0, versus_p90_ms = 0;
-  double speedup = 0;                       // median of pairwise ratios versus / model
+  double speedup = 0;                                        // median of pairwise ratios versus / model
   double items_per_second = 0, versus_items_per_second = 0;  // images, sequences or tokens
 };
 struct BenchLayer {

@@ -11,8 +11,8 @@
 namespace lacuna {
 
 struct ConvertOptions {
-  std::string to;          // onnx | huggingface | gguf | lacuna; empty: from the output's name, else the kind that came in
-  std::string encoding;    // GGUF: f16 | q8_0 | q4_0; empty: each weight as it is stored, f16 where GGUF has no code for its zeros
+  std::string to;        // onnx | huggingface | gguf | lacuna; empty: from the output's name, else the kind that came in
+  std::string encoding;  // GGUF: f16 | q8_0 | q4_0; empty: each weight as it is stored, f16 where GGUF has no code for its zeros
   bool force = false;
 };
 struct ConvertReport {
@@ -20,7 +20,8 @@ struct ConvertReport {
   int64_t bytes = 0, weights = 0, zeros = 0;
   std::vector<std::string> needs_attention;  // what the output does not hold
 };
-ConvertReport convert(const std::filesystem::path& model, const std::filesystem::path& output, const ConvertOptions& options = {}, Progress* progress = nullptr);
+ConvertReport convert(const std::filesystem::path& model, const std::filesystem::path& output, const ConvertOptions& options = {},
+                      Progress* progress = nullptr);
 std::string to_json(const ConvertReport& report);
 
 }  // namespace lacuna

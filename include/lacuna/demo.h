@@ -12,8 +12,8 @@ namespace lacuna {
 // The textbook's pruning experiment: one Gaussian weight, Gaussian inputs, relative output error by pattern and sparsity.
 struct DemoQuality {
   std::string pattern;
-  std::vector<double> sparsities;   // as asked; N:M and blocks where they have that sparsity
-  std::vector<double> errors;       // negative: the pattern has no such sparsity
+  std::vector<double> sparsities;  // as asked; N:M and blocks where they have that sparsity
+  std::vector<double> errors;      // negative: the pattern has no such sparsity
 };
 struct DemoSpeed {
   std::string pattern, format, kernel;

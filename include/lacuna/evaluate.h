@@ -12,24 +12,24 @@
 namespace lacuna {
 
 struct EvaluateOptions {
-  std::string protocol;                 // top1 | perplexity | similarity
+  std::string protocol;  // top1 | perplexity | similarity
   std::filesystem::path dataset;
-  std::string executor = "runtime";     // runtime | reference
-  int64_t batch = 0;                    // 0: the protocol's own
-  int64_t limit = 0;                    // images, pairs; 0: all
+  std::string executor = "runtime";  // runtime | reference
+  int64_t batch = 0;                 // 0: the protocol's own
+  int64_t limit = 0;                 // images, pairs; 0: all
   // perplexity
-  int64_t max_seq_length = 2048;        // window, capped to what the model takes
-  int64_t max_windows = 0;              // 0: all whole windows
+  int64_t max_seq_length = 2048;  // window, capped to what the model takes
+  int64_t max_windows = 0;        // 0: all whole windows
   // top1
-  int64_t resize = 0, crop = 0;         // 0: from the model's input
-  std::vector<float> mean, deviation;   // empty: ImageNet's
+  int64_t resize = 0, crop = 0;        // 0: from the model's input
+  std::vector<float> mean, deviation;  // empty: ImageNet's
 };
 
 struct EvaluateReport {
   std::string protocol, model, dataset;
-  std::map<std::string, double> metrics;         // "top1", "top5", "perplexity", "spearman", ...
-  std::map<std::string, std::string> settings;   // every choice that determines the metric, hashes included
-  std::string metric;                            // the main one
+  std::map<std::string, double> metrics;        // "top1", "top5", "perplexity", "spearman", ...
+  std::map<std::string, std::string> settings;  // every choice that determines the metric, hashes included
+  std::string metric;                           // the main one
   int64_t items = 0;
   double seconds = 0;
 };

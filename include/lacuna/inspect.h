@@ -13,24 +13,24 @@
 namespace lacuna {
 
 struct InspectOptions {
-  bool weights = false;                        // read the values: zeros, pattern obeyed, largest magnitude
-  std::map<std::string, int64_t> dimensions;   // values for symbols, for the operation count; unbound ones count as 1
+  bool weights = false;                       // read the values: zeros, pattern obeyed, largest magnitude
+  std::map<std::string, int64_t> dimensions;  // values for symbols, for the operation count; unbound ones count as 1
 };
 
 struct WeightSummary {
-  std::string name, layer, op;                 // "layer1.0.conv1.weight", the node that uses it, "Conv2d"
+  std::string name, layer, op;  // "layer1.0.conv1.weight", the node that uses it, "Conv2d"
   std::vector<int64_t> shape;
-  int64_t rows = 0, cols = 0;                  // as a matrix; 0 if it is none
-  std::string encoding, pattern, format;       // "f32"; "2:4" or ""; "bitmask"
+  int64_t rows = 0, cols = 0;             // as a matrix; 0 if it is none
+  std::string encoding, pattern, format;  // "f32"; "2:4" or ""; "bitmask"
   bool prunable = false;
   std::string not_prunable_because;
   int64_t parameters = 0, stored_bytes = 0, dense_bytes = 0;  // dense: in its encoding, without a mask
-  double operations = 0;                       // multiply-adds x 2 for one input item; 0 if not multiplied
-  std::map<std::string, double> break_even;    // format -> smallest sparsity at which it takes fewer bytes than dense; absent if it never does
+  double operations = 0;                                      // multiply-adds x 2 for one input item; 0 if not multiplied
+  std::map<std::string, double> break_even;  // format -> smallest sparsity at which it takes fewer bytes than dense; absent if it never does
   // With InspectOptions::weights:
-  std::optional<double> sparsity;              // share removed by its mask; without a mask, share of exact zeros
-  std::string recognised_pattern;              // strictest pattern the zeros obey
-  std::map<std::string, int64_t> format_bytes; // bytes in every storage format that takes it
+  std::optional<double> sparsity;               // share removed by its mask; without a mask, share of exact zeros
+  std::string recognised_pattern;               // strictest pattern the zeros obey
+  std::map<std::string, int64_t> format_bytes;  // bytes in every storage format that takes it
   std::optional<double> max_magnitude;
 };
 

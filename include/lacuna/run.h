@@ -13,8 +13,8 @@ namespace lacuna {
 struct GenerateOptions {
   std::string prompt;
   int64_t max_tokens = 128;
-  double temperature = 0;     // 0: greedy
-  int64_t top_k = 0;          // 0: all
+  double temperature = 0;  // 0: greedy
+  int64_t top_k = 0;       // 0: all
   double top_p = 1;
   double repetition_penalty = 1;
   uint64_t seed = 0;
@@ -23,14 +23,15 @@ struct GenerateOptions {
 };
 
 struct GenerateResult {
-  std::string text;                       // without the prompt
+  std::string text;  // without the prompt
   int64_t prompt_tokens = 0, new_tokens = 0;
   double prefill_seconds = 0, decode_seconds = 0, load_seconds = 0;
-  std::string stopped_by;                 // "max_tokens" | "end of sequence" | "context full"
+  std::string stopped_by;  // "max_tokens" | "end of sequence" | "context full"
 };
 
 // `on_text` receives the text as it is made; return false to stop.
-GenerateResult generate(const std::filesystem::path& model, const GenerateOptions& options, const std::function<bool(const std::string& text)>& on_text = {});
+GenerateResult generate(const std::filesystem::path& model, const GenerateOptions& options,
+                        const std::function<bool(const std::string& text)>& on_text = {});
 std::string to_json(const GenerateResult& result);
 
 struct RunArraysOptions {

@@ -30,7 +30,9 @@ struct Side {
 
 Side open(const std::filesystem::path& path, bool allow_sparse, int64_t capacity) {
   Side side{load_model(path), nullptr};
-  side.session = std::make_unique<Session>(side.model.graph, SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse, .last_token_only = true});
+  side.session = std::make_unique<Session>(
+      side.model.graph,
+      SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse, .last_token_only = true});
   return side;
 }
 
@@ -43,7 +45,8 @@ struct Work {
 
 std::vector<Work> work_for(const Side& side, const BenchOptions& options, int64_t batch) {
   for (auto& [name, value] : options.dimensions)
-    if (counts_items(*side.model.graph, name)) throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items; say --batch ", value));
+    if (counts_items(*side.model.graph, name))
+      throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items; say --batch ", value));
   auto inputs_for = [&](const Graph& graph, int64_t tokens) {
     Bindings bindings = bind_symbols(graph, options.dimensions, batch, tokens);
     return std::make_shared<TensorMap>(sample_inputs(graph, bindings, 0));
@@ -88,7 +91,8 @@ void add_layers(Side& model, Side& versus, const Work& work, BenchReport& report
   for (auto& line : model.session->plan()) plan[line.node] = line;
   for (auto& line : profile(model)) {
     BenchLayer layer{.node = line.node, .op = line.op, .kernel = line.kernel, .microseconds = line.microseconds};
-    if (auto it = other.find(line.node); it != other.end()) layer.versus_kernel = it->second.kernel, layer.versus_microseconds = it->second.microseconds;
+    if (auto it = other.find(line.node); it != other.end())
+      layer.versus_kernel = it->second.kernel, layer.versus_microseconds = it->second.microseconds;
     if (auto it = plan.find(line.node); it != plan.end()) layer.problem = it->second.problem, layer.reason = it->second.reason;
     report.layers.push_back(std::move(layer));
   }
@@ -101,13 +105,17 @@ BenchReport bench(const std::filesystem::path& path, const BenchOptions& options
   if (options.prompt_tokens < 1 || options.new_tokens < 1) throw InvalidArgument("--prompt-tokens and --new-tokens must be at least 1");
   std::vector<int> threads = options.threads.empty() ? std::vector<int>{thread_count()} : options.threads;
   for (int t : threads)
-    if (t < 1 || t > thread_count()) throw InvalidArgument(cat("--threads ", t, ": wanted 1 to ", thread_count(), ", the CPUs that this process may run on"));
+    if (t < 1 || t > thread_count())
+      throw InvalidArgument(cat("--threads ", t, ": wanted 1 to ", thread_count(), ", the CPUs that this process may run on"));
   int64_t capacity = options.prompt_tokens + options.new_tokens;
   Side model = open(path, true, capacity);
   bool same = options.versus.empty();
   Side versus = open(same ? path : options.versus, !same, capacity);
   if (model.decoder() != versus.decoder()) throw InvalidArgument(cat(path, " and ", options.versus, " are not the same kind of model"));
-  BenchReport report{.model = path.string(), .versus = same ? path.string() + " (every weight dense)" : options.versus.string(), .cpu = cpu_name(), .isa = isa_summary(cpu_features())};
+  BenchReport report{.model = path.string(),
+                     .versus = same ? path.string() + " (every weight dense)" : options.versus.string(),
+                     .cpu = cpu_name(),
+                     .isa = isa_summary(cpu_features())};
   int before = thread_count();
   int64_t total = int64_t(options.batches.size() * threads.size()) * options.runs, done = 0;
   for (int t : threads) {
@@ -123,8 +131,10 @@ BenchReport bench(const std::filesystem::path& path, const BenchOptions& options
         for (size_t w = 0; w < ours.size(); w++) {
           // Who goes first alternates, so that a drifting clock favours nobody.
           double a, b;
-          if (run % 2 == 0) a = ours[w].time_ms(model), b = theirs[w].time_ms(versus);
-          else b = theirs[w].time_ms(versus), a = ours[w].time_ms(model);
+          if (run % 2 == 0)
+            a = ours[w].time_ms(model), b = theirs[w].time_ms(versus);
+          else
+            b = theirs[w].time_ms(versus), a = ours[w].time_ms(model);
           if (run < 0) continue;
           times[w].push_back(a);
           other[w].push_back(b);

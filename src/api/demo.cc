@@ -70,8 +70,14 @@ std::vector<DemoQuality> measure_quality(Progress* progress) {
     const Tensor* scores;
     double only;  // 0: every sparsity
   };
-  const Row rows[] = {{"unstructured", "unstructured", &scores, 0}, {"32:64", "32:64", &scores, 0.5}, {"8:16", "8:16", &scores, 0.5},     {"2:4", "2:4", &scores, 0.5},
-                      {"4:16", "4:16", &scores, 0.75},              {"1:4", "1:4", &scores, 0.75},    {"block 1x4", "block:1x4", &scores, 0}, {"block 4x4", "block:4x4", &scores, 0},
+  const Row rows[] = {{"unstructured", "unstructured", &scores, 0},
+                      {"32:64", "32:64", &scores, 0.5},
+                      {"8:16", "8:16", &scores, 0.5},
+                      {"2:4", "2:4", &scores, 0.5},
+                      {"4:16", "4:16", &scores, 0.75},
+                      {"1:4", "1:4", &scores, 0.75},
+                      {"block 1x4", "block:1x4", &scores, 0},
+                      {"block 4x4", "block:4x4", &scores, 0},
                       {"random", "unstructured", &random, 0}};
   std::vector<DemoQuality> out;
   for (auto& row : rows) {
@@ -98,7 +104,8 @@ double median(std::vector<double> v) {
 }
 
 // The fastest candidate that accepts, among the sparse or the dense ones.
-std::unique_ptr<kernels::PackedLinear> fastest(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, const Tensor& x, Tensor& y, bool sparse) {
+std::unique_ptr<kernels::PackedLinear> fastest(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, const Tensor& x, Tensor& y,
+                                               bool sparse) {
   std::unique_ptr<kernels::PackedLinear> best;
   double best_ms = 0;
   for (auto& kernel : kernels::linear_kernels()) {
@@ -125,7 +132,8 @@ std::vector<DemoSpeed> measure_speed(Progress* progress) {
     const char* pattern;
     double sparsity;
   };
-  const Row rows[] = {{"unstructured", 0.5}, {"unstructured", 0.7}, {"unstructured", 0.8}, {"unstructured", 0.9}, {"unstructured", 0.95}, {"2:4", 0.5}, {"4:16", 0.75}, {"block:4x4", 0.8}, {"block:4x4", 0.9}};
+  const Row rows[] = {{"unstructured", 0.5}, {"unstructured", 0.7}, {"unstructured", 0.8}, {"unstructured", 0.9}, {"unstructured", 0.95},
+                      {"2:4", 0.5},          {"4:16", 0.75},        {"block:4x4", 0.8},    {"block:4x4", 0.9}};
   std::vector<DemoSpeed> out;
   for (auto& row : rows) {
     if (progress) progress->update("measuring speed", int64_t(out.size()), int64_t(std::size(rows)));

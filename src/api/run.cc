@@ -12,7 +12,9 @@
 namespace lacuna {
 namespace {
 
-double seconds_since(std::chrono::steady_clock::time_point start) { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); }
+double seconds_since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
 
 Tensor ids_tensor(std::span<const int32_t> ids) {
   Tensor t(DType::kS64, {1, int64_t(ids.size())}, false);
@@ -31,17 +33,23 @@ std::vector<float> last_logits(Session& session, const std::string& input, std::
 }
 
 std::string file_name_of(std::string name) {
-  std::replace_if(name.begin(), name.end(), [](char c) { return c == '/' || c == ':' || c == '\\' || c == '\0'; }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return c == '/' || c == ':' || c == '\\' || c == '\0'; }, '_');
   if (name == "." || name == ".." || name.empty()) name = "_";
   return name + ".npy";
 }
 
 }  // namespace
 
-GenerateResult generate(const std::filesystem::path& path, const GenerateOptions& options, const std::function<bool(const std::string& text)>& on_text) {
+GenerateResult generate(const std::filesystem::path& path, const GenerateOptions& options,
+                        const std::function<bool(const std::string& text)>& on_text) {
   if (options.max_tokens < 1) throw InvalidArgument(cat("--max-tokens must be at least 1, got ", options.max_tokens));
   Executor executor = executor_named(options.executor);
-  Sampler sampler({.temperature = options.temperature, .top_k = options.top_k, .top_p = options.top_p, .repetition_penalty = options.repetition_penalty, .seed = options.seed});
+  Sampler sampler({.temperature = options.temperature,
+                   .top_k = options.top_k,
+                   .top_p = options.top_p,
+                   .repetition_penalty = options.repetition_penalty,
+                   .seed = options.seed});
   auto start = std::chrono::steady_clock::now();
   Model model = load_model(path);
   if (model.graph->states().empty()) throw Unsupported(cat(path, ": --prompt needs a decoder; give this model arrays with --inputs"));

@@ -5,5 +5,4 @@ namespace lacuna {
 }
 
 // For what only a bug in Lacuna can cause; active in every build.
-#define LACUNA_ASSERT(expression) \
-  ((expression) ? void(0) : ::lacuna::assertion_failed(#expression, __FILE__, __LINE__))
+#define LACUNA_ASSERT(expression) ((expression) ? void(0) : ::lacuna::assertion_failed(#expression, __FILE__, __LINE__))

@@ -9,8 +9,19 @@
 namespace lacuna {
 
 enum class DType : uint8_t {
-  kF64, kF32, kF16, kBF16,
-  kS64, kS32, kS16, kS8, kU64, kU32, kU16, kU8, kBool,
+  kF64,
+  kF32,
+  kF16,
+  kBF16,
+  kS64,
+  kS32,
+  kS16,
+  kS8,
+  kU64,
+  kU32,
+  kU16,
+  kU8,
+  kBool,
   kS4,  // two's complement nibble, two per byte, low nibble first; rows start on a byte
   kU4,  // unsigned nibble, same packing
 };
@@ -33,16 +44,27 @@ inline uint16_t f32_to_bf16(float f) noexcept {
   return uint16_t((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
 }
 
-template <class T> inline constexpr DType dtype_v = DType::kF32;
-template <> inline constexpr DType dtype_v<double> = DType::kF64;
-template <> inline constexpr DType dtype_v<int64_t> = DType::kS64;
-template <> inline constexpr DType dtype_v<int32_t> = DType::kS32;
-template <> inline constexpr DType dtype_v<int16_t> = DType::kS16;
-template <> inline constexpr DType dtype_v<int8_t> = DType::kS8;
-template <> inline constexpr DType dtype_v<uint64_t> = DType::kU64;
-template <> inline constexpr DType dtype_v<uint32_t> = DType::kU32;
-template <> inline constexpr DType dtype_v<uint16_t> = DType::kU16;
-template <> inline constexpr DType dtype_v<uint8_t> = DType::kU8;
-template <> inline constexpr DType dtype_v<bool> = DType::kBool;
+template <class T>
+inline constexpr DType dtype_v = DType::kF32;
+template <>
+inline constexpr DType dtype_v<double> = DType::kF64;
+template <>
+inline constexpr DType dtype_v<int64_t> = DType::kS64;
+template <>
+inline constexpr DType dtype_v<int32_t> = DType::kS32;
+template <>
+inline constexpr DType dtype_v<int16_t> = DType::kS16;
+template <>
+inline constexpr DType dtype_v<int8_t> = DType::kS8;
+template <>
+inline constexpr DType dtype_v<uint64_t> = DType::kU64;
+template <>
+inline constexpr DType dtype_v<uint32_t> = DType::kU32;
+template <>
+inline constexpr DType dtype_v<uint16_t> = DType::kU16;
+template <>
+inline constexpr DType dtype_v<uint8_t> = DType::kU8;
+template <>
+inline constexpr DType dtype_v<bool> = DType::kBool;
 
 }  // namespace lacuna

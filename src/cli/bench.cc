@@ -10,10 +10,12 @@ void print(const BenchReport& r) {
   std::printf("%s against %s\n%s, %s\n\n", r.model.c_str(), r.versus.c_str(), r.cpu.c_str(), r.isa.c_str());
   Table table({"<phase", "batch", "threads", "ms", "p90", "against ms", "p90", "speedup", "items/s", "against items/s"});
   for (auto& row : r.rows)
-    table.add({row.phase, std::to_string(row.batch), std::to_string(row.threads), fixed(row.median_ms, 3), fixed(row.p90_ms, 3), fixed(row.versus_median_ms, 3), fixed(row.versus_p90_ms, 3),
-               fixed(row.speedup, 2) + "x", fixed(row.items_per_second, 1), fixed(row.versus_items_per_second, 1)});
+    table.add({row.phase, std::to_string(row.batch), std::to_string(row.threads), fixed(row.median_ms, 3), fixed(row.p90_ms, 3),
+               fixed(row.versus_median_ms, 3), fixed(row.versus_p90_ms, 3), fixed(row.speedup, 2) + "x", fixed(row.items_per_second, 1),
+               fixed(row.versus_items_per_second, 1)});
   table.print();
-  std::printf("\npacked weights %s, against %s; speedup is the median of ratios of neighbouring runs\n", bytes_text(r.packed_bytes).c_str(), bytes_text(r.versus_packed_bytes).c_str());
+  std::printf("\npacked weights %s, against %s; speedup is the median of ratios of neighbouring runs\n", bytes_text(r.packed_bytes).c_str(),
+              bytes_text(r.versus_packed_bytes).c_str());
   if (r.layers.empty()) return;
   std::printf("\n");
   Table layers({"<node", "<op", "us", "<kernel", "against us", "<kernel", "<why"});
@@ -46,7 +48,9 @@ void add_bench(CLI::App& app) {
   c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run")->capture_default_str();
   c->add_option("--dim", o->dimensions, "Value of another symbolic dimension: NAME=N");
   c->add_flag("--layers", o->bench.layers, "Time and kernel of every node");
-  auto* kernel = c->add_option("--kernel", o->kernel.problems, "Time single problems instead: 'spmm TYPE PATTERN m= k= n= sparsity=' or 'conv TYPE PATTERN ic= oc= k= h= w= n= sparsity='");
+  auto* kernel =
+      c->add_option("--kernel", o->kernel.problems,
+                    "Time single problems instead: 'spmm TYPE PATTERN m= k= n= sparsity=' or 'conv TYPE PATTERN ic= oc= k= h= w= n= sparsity='");
   c->add_option("--candidate", o->kernel.candidate, "With --kernel: report this kernel, not the fastest")->needs(kernel);
   c->add_flag("--all", o->kernel.all, "With --kernel: every contender of every problem")->needs(kernel);
   auto* machine = c->add_flag("--machine", o->machine, "This CPU instead: instruction sets, caches, measured bandwidth and peaks");
@@ -64,8 +68,10 @@ void add_bench(CLI::App& app) {
     auto bar = progress_bar();
     BenchReport r = bench(o->model, o->bench, bar.get());
     bar.reset();
-    if (*json) std::printf("%s\n", to_json(r).c_str());
-    else print(r);
+    if (*json)
+      std::printf("%s\n", to_json(r).c_str());
+    else
+      print(r);
   });
 }
 

@@ -109,7 +109,8 @@ std::map<std::string, std::string> parse_pairs(const std::vector<std::string>& i
   for (auto& item : items) {
     size_t equals = item.find('=');
     if (equals == std::string::npos || equals == 0) throw InvalidArgument(std::string(what) + ": wanted NAME=VALUE, found '" + item + "'");
-    if (!out.emplace(item.substr(0, equals), item.substr(equals + 1)).second) throw InvalidArgument(std::string(what) + ": '" + item.substr(0, equals) + "' is given twice");
+    if (!out.emplace(item.substr(0, equals), item.substr(equals + 1)).second)
+      throw InvalidArgument(std::string(what) + ": '" + item.substr(0, equals) + "' is given twice");
   }
   return out;
 }

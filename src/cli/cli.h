@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <map>
 #include <memory>
@@ -43,11 +42,11 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-std::string bytes_text(int64_t bytes);       // "1.09 MB"
-std::string count_text(double count);        // "270 k", "1.24 G"
+std::string bytes_text(int64_t bytes);  // "1.09 MB"
+std::string count_text(double count);   // "270 k", "1.24 G"
 std::string percent(double share, int digits = 2);
 std::string fixed(double value, int digits);
-std::string shape_text(const std::vector<int64_t>& shape);  // "16x3x3x3"
+std::string shape_text(const std::vector<int64_t>& shape);                               // "16x3x3x3"
 std::map<std::string, int64_t> parse_dimensions(const std::vector<std::string>& items);  // {"sequence=128"}
 std::map<std::string, std::string> parse_pairs(const std::vector<std::string>& items, const char* what);
 

@@ -5,7 +5,8 @@
 namespace lacuna::cli {
 
 void add_convert(CLI::App& app) {
-  Verb verb(app, "convert", "Write a model as the kind it came from, dense with zeros, so that other tools read it", "lacuna convert small/ -o out.onnx");
+  Verb verb(app, "convert", "Write a model as the kind it came from, dense with zeros, so that other tools read it",
+            "lacuna convert small/ -o out.onnx");
   struct Options {
     std::string model, output;
     ConvertOptions convert;
@@ -14,14 +15,19 @@ void add_convert(CLI::App& app) {
   verb.command->add_option("model", o->model, "Usually a Lacuna directory")->required();
   verb.command->add_option("-o,--output", o->output, "File or directory to write")->required();
   verb.command->add_option("--to", o->convert.to, "onnx, huggingface, gguf or lacuna (default: by the output's name, else what it came from)");
-  verb.command->add_option("--encoding", o->convert.encoding, "GGUF: f16, q8_0 or q4_0 (default: each weight as it is stored, what has no code for zero, as Q4_1, in f16; q8_0 is half as large)");
+  verb.command->add_option(
+      "--encoding", o->convert.encoding,
+      "GGUF: f16, q8_0 or q4_0 (default: each weight as it is stored, what has no code for zero, as Q4_1, in f16; q8_0 is half as large)");
   verb.command->add_flag("--force", o->convert.force, "Replace an existing output");
   verb.command->callback([o, json = verb.json] {
     auto bar = progress_bar();
     ConvertReport r = convert(o->model, o->output, o->convert, bar.get());
     bar.reset();
-    if (*json) std::printf("%s\n", to_json(r).c_str());
-    else std::printf("%s -> %s: %lld weights, %lld zeros, %s in %s\n", r.from.c_str(), r.to.c_str(), static_cast<long long>(r.weights), static_cast<long long>(r.zeros), bytes_text(r.bytes).c_str(), r.output.c_str());
+    if (*json)
+      std::printf("%s\n", to_json(r).c_str());
+    else
+      std::printf("%s -> %s: %lld weights, %lld zeros, %s in %s\n", r.from.c_str(), r.to.c_str(), static_cast<long long>(r.weights),
+                  static_cast<long long>(r.zeros), bytes_text(r.bytes).c_str(), r.output.c_str());
     if (!*json)
       for (auto& line : r.needs_attention) std::printf("needs attention: %s\n", line.c_str());
   });

@@ -16,11 +16,12 @@ void print(const DemoReport& r) {
     quality.add(cells);
   }
   quality.print();
-  std::printf("\nWhat it buys: a layer of 3072 x 768 on 128 tokens, %s, %d thread%s (dense and sparse timed in turn)\n\n", r.cpu.c_str(), r.threads, r.threads == 1 ? "" : "s");
+  std::printf("\nWhat it buys: a layer of 3072 x 768 on 128 tokens, %s, %d thread%s (dense and sparse timed in turn)\n\n", r.cpu.c_str(), r.threads,
+              r.threads == 1 ? "" : "s");
   Table speed({"<pattern", "zeros", "<stored as", "size", "of dense", "dense ms", "sparse ms", "speedup", "<kernel"});
   for (auto& row : r.speed)
-    speed.add({row.pattern, percent(row.sparsity, 1), row.format, bytes_text(row.bytes), percent(double(row.bytes) / double(row.dense_bytes), 1), fixed(row.dense_ms, 3), fixed(row.ms, 3),
-               fixed(row.speedup, 2) + "x", row.kernel});
+    speed.add({row.pattern, percent(row.sparsity, 1), row.format, bytes_text(row.bytes), percent(double(row.bytes) / double(row.dense_bytes), 1),
+               fixed(row.dense_ms, 3), fixed(row.ms, 3), fixed(row.speedup, 2) + "x", row.kernel});
   speed.print();
   std::printf("\nNext: lacuna prune MODEL -o small/ --sparsity 0.8; lacuna verify MODEL small/; lacuna bench small/ --vs MODEL\n");
 }
@@ -33,8 +34,10 @@ void add_demo(CLI::App& app) {
     auto bar = progress_bar();
     DemoReport report = demo(bar.get());
     bar.reset();
-    if (*json) std::printf("%s\n", to_json(report).c_str());
-    else print(report);
+    if (*json)
+      std::printf("%s\n", to_json(report).c_str());
+    else
+      print(report);
   });
 }
 

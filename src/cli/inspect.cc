@@ -6,14 +6,16 @@ namespace lacuna::cli {
 namespace {
 
 void print(const ModelSummary& m, bool weights) {
-  std::printf("%s: %s%s%s\n", m.path.c_str(), m.kind.c_str(), m.family.empty() || m.family == m.kind ? "" : ", ", m.family == m.kind ? "" : m.family.c_str());
+  std::printf("%s: %s%s%s\n", m.path.c_str(), m.kind.c_str(), m.family.empty() || m.family == m.kind ? "" : ", ",
+              m.family == m.kind ? "" : m.family.c_str());
   for (auto& port : m.inputs) std::printf("  input   %s %s %s\n", port.name.c_str(), port.dtype.c_str(), port.shape.c_str());
   for (auto& port : m.outputs) std::printf("  output  %s %s %s\n", port.name.c_str(), port.dtype.c_str(), port.shape.c_str());
   std::string ops;
   for (auto& [op, count] : m.op_counts) ops += (ops.empty() ? "" : ", ") + std::to_string(count) + " " + op;
   std::printf("  ops     %s\n\n", ops.c_str());
 
-  Table table({"<weight", "<op", "shape", "parameters", "FLOPs", "<encoding", "<pattern", "<stored as", "bytes", "dense", "sparsity", "<smaller than dense from"});
+  Table table({"<weight", "<op", "shape", "parameters", "FLOPs", "<encoding", "<pattern", "<stored as", "bytes", "dense", "sparsity",
+               "<smaller than dense from"});
   for (auto& w : m.weights) {
     if (!w.rows) continue;
     std::string break_even;
@@ -43,16 +45,18 @@ void print(const ModelSummary& m, bool weights) {
     sizes.print();
   }
 
-  std::printf("\n%s parameters (%s prunable), %s FLOPs per item; weights %s as stored, %s dense; files %s\n", count_text(double(m.parameters)).c_str(),
-              count_text(double(m.prunable_parameters)).c_str(), count_text(m.operations).c_str(), bytes_text(m.stored_bytes).c_str(), bytes_text(m.dense_bytes).c_str(),
-              bytes_text(m.file_bytes).c_str());
-  if (m.prunable_sparsity) std::printf("sparsity: %s of the prunable weights, %s of the whole model\n", percent(*m.prunable_sparsity).c_str(), percent(*m.sparsity).c_str());
+  std::printf("\n%s parameters (%s prunable), %s FLOPs per item; weights %s as stored, %s dense; files %s\n",
+              count_text(double(m.parameters)).c_str(), count_text(double(m.prunable_parameters)).c_str(), count_text(m.operations).c_str(),
+              bytes_text(m.stored_bytes).c_str(), bytes_text(m.dense_bytes).c_str(), bytes_text(m.file_bytes).c_str());
+  if (m.prunable_sparsity)
+    std::printf("sparsity: %s of the prunable weights, %s of the whole model\n", percent(*m.prunable_sparsity).c_str(), percent(*m.sparsity).c_str());
 }
 
 }  // namespace
 
 void add_inspect(CLI::App& app) {
-  Verb verb(app, "inspect", "What a model is: layers, shapes, parameters, FLOPs, pattern, storage, break-even", "lacuna inspect resnet20.onnx --weights");
+  Verb verb(app, "inspect", "What a model is: layers, shapes, parameters, FLOPs, pattern, storage, break-even",
+            "lacuna inspect resnet20.onnx --weights");
   struct Options {
     std::string model;
     InspectOptions inspect;
@@ -67,8 +71,10 @@ void add_inspect(CLI::App& app) {
     auto bar = progress_bar();
     ModelSummary summary = inspect(o->model, o->inspect, bar.get());
     bar.reset();
-    if (*json) std::printf("%s\n", to_json(summary).c_str());
-    else print(summary, o->inspect.weights);
+    if (*json)
+      std::printf("%s\n", to_json(summary).c_str());
+    else
+      print(summary, o->inspect.weights);
   });
 }
 

@@ -31,7 +31,8 @@ void add_run(CLI::App& app) {
   c->add_option("--executor", o->text.executor, "runtime or reference")->capture_default_str();
   prompt->excludes(inputs);
   c->callback([o, json = verb.json, prompt, inputs] {
-    if (!prompt->count() && !inputs->count()) throw InvalidArgument("nothing to run: give --prompt TEXT, or --inputs NAME=FILE.npy and --outputs DIRECTORY");
+    if (!prompt->count() && !inputs->count())
+      throw InvalidArgument("nothing to run: give --prompt TEXT, or --inputs NAME=FILE.npy and --outputs DIRECTORY");
     if (prompt->count()) {
       auto stream = [&](const std::string& text) { return std::fputs(text.c_str(), stdout) >= 0 && std::fflush(stdout) == 0; };
       GenerateResult r = generate(o->model, o->text, *json ? std::function<bool(const std::string&)>() : stream);
@@ -39,8 +40,9 @@ void add_run(CLI::App& app) {
         std::printf("%s\n", to_json(r).c_str());
       } else {
         std::printf("\n");
-        std::fprintf(stderr, "%lld prompt tokens in %s s (%s/s), %lld new in %s s (%s/s); stopped by %s\n", static_cast<long long>(r.prompt_tokens), fixed(r.prefill_seconds, 3).c_str(),
-                     fixed(double(r.prompt_tokens) / std::max(1e-9, r.prefill_seconds), 1).c_str(), static_cast<long long>(r.new_tokens), fixed(r.decode_seconds, 3).c_str(),
+        std::fprintf(stderr, "%lld prompt tokens in %s s (%s/s), %lld new in %s s (%s/s); stopped by %s\n", static_cast<long long>(r.prompt_tokens),
+                     fixed(r.prefill_seconds, 3).c_str(), fixed(double(r.prompt_tokens) / std::max(1e-9, r.prefill_seconds), 1).c_str(),
+                     static_cast<long long>(r.new_tokens), fixed(r.decode_seconds, 3).c_str(),
                      fixed(double(r.new_tokens) / std::max(1e-9, r.decode_seconds), 1).c_str(), r.stopped_by.c_str());
       }
       return;
@@ -54,7 +56,8 @@ void add_run(CLI::App& app) {
       std::printf("%s\n", to_json(r).c_str());
       return;
     }
-    for (auto& out : r.outputs) std::printf("%s  %s %s  -> %s\n", out.name.c_str(), out.dtype.c_str(), shape_text(out.shape).c_str(), out.file.c_str());
+    for (auto& out : r.outputs)
+      std::printf("%s  %s %s  -> %s\n", out.name.c_str(), out.dtype.c_str(), shape_text(out.shape).c_str(), out.file.c_str());
     std::printf("%s s\n", fixed(r.seconds, 3).c_str());
   });
 }

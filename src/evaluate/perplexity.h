@@ -18,6 +18,7 @@ struct PerplexityResult {
 // cache, and its first token is context only. A last window that is not whole is left out.
 // tokens: the whole text, tokenized once. The model has an input of ids [batch, tokens] and an output `logits` [batch, tokens, vocab].
 // Throws InvalidArgument if the text is shorter than one window, or window_tokens < 2.
-PerplexityResult perplexity(Session& session, std::span<const int32_t> tokens, int64_t window_tokens, int64_t max_windows = 0, Progress* progress = nullptr);
+PerplexityResult perplexity(Session& session, std::span<const int32_t> tokens, int64_t window_tokens, int64_t max_windows = 0,
+                            Progress* progress = nullptr);
 
 }  // namespace lacuna

@@ -38,7 +38,8 @@ double pearson(std::span<const double> a, std::span<const double> b) {
 }  // namespace
 
 double spearman(std::span<const double> a, std::span<const double> b) {
-  if (a.size() != b.size() || a.size() < 2) throw InvalidArgument(cat("spearman: needs two lists of one size of at least 2, got ", a.size(), " and ", b.size()));
+  if (a.size() != b.size() || a.size() < 2)
+    throw InvalidArgument(cat("spearman: needs two lists of one size of at least 2, got ", a.size(), " and ", b.size()));
   return pearson(ranks(a), ranks(b));
 }
 

@@ -27,12 +27,12 @@ class InferContext {
   size_t input_count() const { return node_.inputs.size(); }
   size_t output_count() const { return node_.outputs.size(); }
   bool has_input(size_t i) const { return i < node_.inputs.size() && node_.inputs[i] != kNoValue; }
-  const Fact& input(size_t i) const;                                               // throws InvalidData if absent
-  const Fact& output(size_t i) const;                              // as set so far; nothing is known of one that is absent
-  const SymShape* shape(size_t i) const;                                           // nullptr if unknown
-  const std::vector<Dim>* elements(size_t i) const;                                // nullptr if unknown or absent
-  std::optional<std::vector<int64_t>> constants(size_t i) const;                   // elements, if all are integers
-  std::optional<std::vector<double>> numbers(size_t i) const;  // constants, or the values of a float weight of at most 64 elements
+  const Fact& input(size_t i) const;                              // throws InvalidData if absent
+  const Fact& output(size_t i) const;                             // as set so far; nothing is known of one that is absent
+  const SymShape* shape(size_t i) const;                          // nullptr if unknown
+  const std::vector<Dim>* elements(size_t i) const;               // nullptr if unknown or absent
+  std::optional<std::vector<int64_t>> constants(size_t i) const;  // elements, if all are integers
+  std::optional<std::vector<double>> numbers(size_t i) const;     // constants, or the values of a float weight of at most 64 elements
   // A dimension that only the run can tell, as a symbol of its own ("?12.0": value 12, axis 0) that no binding names.
   Dim unknown(size_t output, size_t axis) const;
   // Sets what is known of an output; outputs that the node does not have are ignored.

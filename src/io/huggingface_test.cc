@@ -55,8 +55,10 @@ TEST(HuggingFace, ListsTensorsThatNoShardHolds) {
   TemporaryDirectory dir;
   write_sharded(kFixtures / "llama", dir / "m");
   std::string index = get_file(dir / "m/model.safetensors.index.json");
-  put_file(dir / "m/model.safetensors.index.json", std::string(index).insert(index.find("\"weight_map\":{") + 14, R"("ghost.weight":"model-0.safetensors","spirit":"model-1.safetensors",)"));
-  EXPECT_TRUE(contains(message_of<InvalidData>([&] { read_huggingface(dir / "m"); }), "'ghost.weight' (model-0.safetensors), 'spirit' (model-1.safetensors)"));
+  put_file(dir / "m/model.safetensors.index.json",
+           std::string(index).insert(index.find("\"weight_map\":{") + 14, R"("ghost.weight":"model-0.safetensors","spirit":"model-1.safetensors",)"));
+  EXPECT_TRUE(contains(message_of<InvalidData>([&] { read_huggingface(dir / "m"); }),
+                       "'ghost.weight' (model-0.safetensors), 'spirit' (model-1.safetensors)"));
   put_file(dir / "m/model.safetensors.index.json", std::string(index).insert(index.find("\"weight_map\":{") + 14, R"("ghost":"../../etc/passwd",)"));
   EXPECT_TRUE(contains(message_of<InvalidData>([&] { read_huggingface(dir / "m"); }), "a name without folders wanted"));
 }
@@ -68,7 +70,8 @@ TEST(HuggingFace, SaysHowToConvertPyTorchFiles) {
   std::string message = message_of<Unsupported>([&] { read_huggingface(dir.path()); });
   EXPECT_TRUE(contains(message, "python -c \"from transformers import LlamaForCausalLM as M; M.from_pretrained('"));
   fs::remove(dir / "pytorch_model.bin");
-  EXPECT_TRUE(contains(message_of<NotFound>([&] { read_huggingface(dir.path()); }), "has neither model.safetensors nor model.safetensors.index.json; it holds config.json"));
+  EXPECT_TRUE(contains(message_of<NotFound>([&] { read_huggingface(dir.path()); }),
+                       "has neither model.safetensors nor model.safetensors.index.json; it holds config.json"));
 }
 
 TEST(HuggingFace, WritesBackWhatItRead) {
@@ -134,7 +137,8 @@ TEST(CompressedTensors, NamesBrokenParts) {
   std::string name = "model.layers.0.mlp.up_proj";
   EXPECT_TRUE(contains(rewritten([&](auto& t) { t.erase(name + ".shape"); }), "has no shape"));
   EXPECT_TRUE(contains(rewritten([&](auto& t) { t[name + ".shape"].template mutable_data<int64_t>()[0] = -1; }), "states the shape [-1, 32]"));
-  EXPECT_TRUE(contains(rewritten([&](auto& t) { t[name + ".shape"].template mutable_data<int64_t>()[1] = 64; }), "has a bitmask of shape [64, 4], u8 [64, 8] wanted"));
+  EXPECT_TRUE(contains(rewritten([&](auto& t) { t[name + ".shape"].template mutable_data<int64_t>()[1] = 64; }),
+                       "has a bitmask of shape [64, 4], u8 [64, 8] wanted"));
   EXPECT_TRUE(contains(rewritten([&](auto& t) { t[name + ".bitmask"].template mutable_data<uint8_t>()[0] ^= 1; }), "values are stored"));
   EXPECT_TRUE(contains(rewritten([&](auto& t) { t[name + ".row_offsets"].template mutable_data<int64_t>()[3] += 1; }), "row 3 is stated to start"));
 }
@@ -146,15 +150,19 @@ void write_sentence_model(const fs::path& dir, const std::string& pooling, const
                                                          {"embeddings.LayerNorm.weight", DType::kF32, {4}},
                                                          {"embeddings.LayerNorm.bias", DType::kF32, {4}}};
   std::string layer = "transformer.layer.0.";
-  for (const char* name : {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin1", "ffn.lin2"}) tensors.push_back({layer + name + ".weight", DType::kF32, {4, 4}});
-  for (const char* name : {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin1", "ffn.lin2", "sa_layer_norm", "output_layer_norm"})
+  for (const char* name : {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin1", "ffn.lin2"})
+    tensors.push_back({layer + name + ".weight", DType::kF32, {4, 4}});
+  for (const char* name :
+       {"attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin", "ffn.lin1", "ffn.lin2", "sa_layer_norm", "output_layer_norm"})
     tensors.push_back({layer + name + ".bias", DType::kF32, {4}});
   for (const char* name : {"sa_layer_norm", "output_layer_norm"}) tensors.push_back({layer + name + ".weight", DType::kF32, {4}});
   fs::create_directories(dir);
   SafetensorsWriter writer(dir / "model.safetensors", tensors);
   for (auto& t : tensors) writer.write(t.name, Tensor(t.dtype, t.shape).bytes().span());
   writer.commit();
-  put_file(dir / "config.json", R"({"model_type": "distilbert", "architectures": ["DistilBertModel"], "dim": 4, "hidden_dim": 4, "n_heads": 2, "n_layers": 1, "vocab_size": 5, "max_position_embeddings": 6})");
+  put_file(
+      dir / "config.json",
+      R"({"model_type": "distilbert", "architectures": ["DistilBertModel"], "dim": 4, "hidden_dim": 4, "n_heads": 2, "n_layers": 1, "vocab_size": 5, "max_position_embeddings": 6})");
   put_file(dir / "1_Pooling/config.json", pooling);
   put_file(dir / "modules.json", modules);
 }

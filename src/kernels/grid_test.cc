@@ -32,8 +32,8 @@ const Arithmetic kArithmetics[] = {
     {DType::kBF16, DType::kBF16, 0, false, 0}, {DType::kF32, DType::kBF16, 0, false, 0}, {DType::kS8, DType::kS8, 0, false, 0},
     {DType::kS8, DType::kS8, 0, false, 0.03f}, {DType::kS8, DType::kS8, 32, false, 0},   {DType::kS8, DType::kF32, 0, false, 0},
     {DType::kS4, DType::kS8, 32, false, 0},    {DType::kS4, DType::kS8, 32, true, 0},    {DType::kS4, DType::kS8, 0, false, 0},
-    {DType::kS4, DType::kS8, 64, true, 0},     {DType::kS4, DType::kF32, 32, false, 0},
-    {DType::kS4, DType::kF32, 64, true, 0},    {DType::kS8, DType::kF32, 32, true, 0}};
+    {DType::kS4, DType::kS8, 64, true, 0},     {DType::kS4, DType::kF32, 32, false, 0},  {DType::kS4, DType::kF32, 64, true, 0},
+    {DType::kS8, DType::kF32, 32, true, 0}};
 const char* const kPatterns[] = {"dense", "unstructured", "2:4",  "4:8",  "8:16",      "4:16",      "2:16",      "4:32",
                                  "32:64", "16:64",        "8:64", "4:64", "block:1x4", "block:4x1", "block:4x4", "block:1x8"};
 const double kSparsities[] = {0.0, 0.5, 0.9, 1.0};

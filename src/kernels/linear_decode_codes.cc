@@ -20,8 +20,7 @@ class CodesPacker {
         group_(weight.group ? weight.group : std::max<int64_t>(weight.cols, 1)),
         groups_(std::max<int64_t>((weight.cols + group_ - 1) / group_, 1)),
         layout_{.four_bits = four_bits, .half_scales = true, .masked = weight.mask && weight.minima} {
-    for (int64_t i = 0; i < weight.rows * groups_ && layout_.half_scales; i++)
-      layout_.half_scales = is_half(weight.scales[i]) && is_half(minimum(i));
+    for (int64_t i = 0; i < weight.rows * groups_ && layout_.half_scales; i++) layout_.half_scales = is_half(weight.scales[i]) && is_half(minimum(i));
   }
 
   CodesLayout layout() const { return layout_; }

@@ -102,7 +102,8 @@ TEST(Llama, ListsEveryTensorThatDoesNotFitInOneError) {
 TEST(Llama, RefusesByNameWhatItDoesNotKnow) {
   EXPECT_TRUE(contains(message_of<Unsupported>(cat(kLlama, R"(, "hidden_act": "zigzag")"), llama_tensors()), "'zigzag', known are silu"));
   EXPECT_TRUE(contains(message_of<Unsupported>(cat(kLlama, R"(, "quantization_config": {"quant_method": "awq"})"), llama_tensors()), "awq"));
-  EXPECT_TRUE(contains(message_of<Unsupported>(cat(kLlama, R"(, "architectures": ["LlamaForSequenceClassification"])"), llama_tensors()), "LlamaForSequenceClassification"));
+  EXPECT_TRUE(contains(message_of<Unsupported>(cat(kLlama, R"(, "architectures": ["LlamaForSequenceClassification"])"), llama_tensors()),
+                       "LlamaForSequenceClassification"));
   EXPECT_TRUE(contains(message_of<Unsupported>(R"("model_type": "mamba")", {}), "model_type is 'mamba', known are llama, mistral"));
 }
 
@@ -127,7 +128,8 @@ TEST(Llama, WindowsFollowTheRulesOfEachFamily) {
     auto tensors = llama_tensors();
     if (std::string_view(type) == "qwen2")
       for (int i = 0; i < 2; i++)
-        for (auto [p, n] : {std::pair("q", 8), {"k", 4}, {"v", 4}}) tensors.push_back(tensor(cat("model.layers.", i, ".self_attn.", p, "_proj.bias"), {n}));
+        for (auto [p, n] : {std::pair("q", 8), {"k", 4}, {"v", 4}})
+          tensors.push_back(tensor(cat("model.layers.", i, ".self_attn.", p, "_proj.bias"), {n}));
     return windows(*build(text + more, tensors));
   };
   using W = std::vector<int64_t>;
@@ -136,7 +138,8 @@ TEST(Llama, WindowsFollowTheRulesOfEachFamily) {
   EXPECT_EQ(with("mistral", ""), (W{4096, 4096}));
   EXPECT_EQ(with("qwen2", R"(, "sliding_window": 16)"), (W{0, 0}));
   EXPECT_EQ(with("qwen2", R"(, "sliding_window": 16, "use_sliding_window": true, "max_window_layers": 1)"), (W{0, 16}));
-  EXPECT_EQ(with("qwen2", R"(, "sliding_window": 16, "use_sliding_window": true, "layer_types": ["sliding_attention", "full_attention"])"), (W{16, 0}));
+  EXPECT_EQ(with("qwen2", R"(, "sliding_window": 16, "use_sliding_window": true, "layer_types": ["sliding_attention", "full_attention"])"),
+            (W{16, 0}));
   EXPECT_EQ(with("llama", R"(, "sliding_window": null)"), (W{0, 0}));
 }
 

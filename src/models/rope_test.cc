@@ -24,7 +24,8 @@ TEST(Rope, EqualsTransformersInBothSpellings) {
 }
 
 TEST(Rope, TheDefaultHasNoTable) {
-  for (const char* json : {R"({"rope_theta": 1e6})", R"({"rope_theta": 1e6, "rope_scaling": null})", R"({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}})",
+  for (const char* json : {R"({"rope_theta": 1e6})", R"({"rope_theta": 1e6, "rope_scaling": null})",
+                           R"({"rope_parameters": {"rope_type": "default", "rope_theta": 1e6}})",
                            R"({"rope_theta": 1e6, "rope_scaling": {"type": "dynamic", "factor": 2.0}})"}) {
     Rope rope = read_rope(Config::parse(json, "config.json"), 64);
     EXPECT_TRUE(rope.inv_freq.empty());

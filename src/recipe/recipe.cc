@@ -29,22 +29,48 @@ namespace {
 
 using Aliases = std::map<std::string, std::string>;
 
-const Aliases kLineKeys = {
-    {"sparsity", "sparsity"},          {"sparsity_ratio", "sparsity"},   {"final_sparsity", "sparsity"}, {"pruning_ratio", "sparsity"},
-    {"amount", "sparsity"},            {"target_sparsity", "sparsity"},  {"sparsity_level", "sparsity"}, {"pattern", "pattern"},
-    {"mask_structure", "pattern"},     {"sparsity_type", "pattern"},     {"mask_type", "pattern"},       {"criterion", "criterion"},
-    {"allocation", "allocation"},      {"sparsity_profile", "allocation"}, {"norm", "norm"},             {"targets", "targets"},
-    {"params", "targets"},             {"ignore", "ignore"},             {"ignored_layers", "ignore"},   {"include", "include"},
-    {"overrides", "overrides"},        {"seed", "seed"}};
+const Aliases kLineKeys = {{"sparsity", "sparsity"},
+                           {"sparsity_ratio", "sparsity"},
+                           {"final_sparsity", "sparsity"},
+                           {"pruning_ratio", "sparsity"},
+                           {"amount", "sparsity"},
+                           {"target_sparsity", "sparsity"},
+                           {"sparsity_level", "sparsity"},
+                           {"pattern", "pattern"},
+                           {"mask_structure", "pattern"},
+                           {"sparsity_type", "pattern"},
+                           {"mask_type", "pattern"},
+                           {"criterion", "criterion"},
+                           {"allocation", "allocation"},
+                           {"sparsity_profile", "allocation"},
+                           {"norm", "norm"},
+                           {"targets", "targets"},
+                           {"params", "targets"},
+                           {"ignore", "ignore"},
+                           {"ignored_layers", "ignore"},
+                           {"include", "include"},
+                           {"overrides", "overrides"},
+                           {"seed", "seed"}};
 const Aliases kOverrideKeys = {{"targets", "targets"}, {"sparsity", "sparsity"}, {"sparsity_ratio", "sparsity"}, {"final_sparsity", "sparsity"}};
-const Aliases kQuantizeKeys = {
-    {"weights", "weights"},  {"group_size", "group_size"}, {"activations", "activations"}, {"targets", "targets"},
-    {"requantize", "requantize"},
-    {"ignore", "ignore"},    {"include", "include"},       {"dataset", "dataset"},         {"method", "method"},
-    {"observer", "method"},  {"percentile", "percentile"}, {"num_calibration_samples", "num_calibration_samples"},
-    {"nsamples", "num_calibration_samples"},               {"resize", "resize"},           {"crop", "crop"},
-    {"mean", "mean"},        {"std", "std"}};
-const Aliases kStageKeys = {{"name", "name"}, {"prune", "prune"}, {"MagnitudePruningModifier", "prune"}, {"quantize", "quantize"}, {"QuantizationModifier", "quantize"}};
+const Aliases kQuantizeKeys = {{"weights", "weights"},
+                               {"group_size", "group_size"},
+                               {"activations", "activations"},
+                               {"targets", "targets"},
+                               {"requantize", "requantize"},
+                               {"ignore", "ignore"},
+                               {"include", "include"},
+                               {"dataset", "dataset"},
+                               {"method", "method"},
+                               {"observer", "method"},
+                               {"percentile", "percentile"},
+                               {"num_calibration_samples", "num_calibration_samples"},
+                               {"nsamples", "num_calibration_samples"},
+                               {"resize", "resize"},
+                               {"crop", "crop"},
+                               {"mean", "mean"},
+                               {"std", "std"}};
+const Aliases kStageKeys = {
+    {"name", "name"}, {"prune", "prune"}, {"MagnitudePruningModifier", "prune"}, {"quantize", "quantize"}, {"QuantizationModifier", "quantize"}};
 
 class Reader {
  public:
@@ -55,7 +81,8 @@ class Reader {
   }
 
   // Calls handle(canonical key, value) for each key of a mapping; unknown and doubled keys are errors.
-  void each_key(const YAML::Node& node, const Aliases& keys, std::string_view what, const std::function<void(const std::string&, const YAML::Node&)>& handle) const {
+  void each_key(const YAML::Node& node, const Aliases& keys, std::string_view what,
+                const std::function<void(const std::string&, const YAML::Node&)>& handle) const {
     if (!node.IsMap()) fail(node.Mark(), cat(what, " must be a mapping of keys to values"));
     std::map<std::string, std::string> seen;
     for (auto entry : node) {
@@ -79,7 +106,11 @@ class Reader {
       if (node.IsScalar()) return node.as<T>();
     } catch (const YAML::Exception&) {
     }
-    fail(node.Mark(), cat(key, ": wanted ", wanted, ", found ", node.IsScalar() ? cat("'", node.Scalar(), "'") : std::string(node.IsSequence() ? "a list" : node.IsMap() ? "a mapping" : "nothing")));
+    fail(node.Mark(), cat(key, ": wanted ", wanted, ", found ",
+                          node.IsScalar() ? cat("'", node.Scalar(), "'")
+                                          : std::string(node.IsSequence() ? "a list"
+                                                        : node.IsMap()    ? "a mapping"
+                                                                          : "nothing")));
   }
 
   double sparsity(const YAML::Node& node) const {
@@ -99,16 +130,26 @@ class Reader {
   PruneLine line(const YAML::Node& node) const {
     PruneLine line;
     each_key(node, kLineKeys, "a prune line", [&](const std::string& key, const YAML::Node& value) {
-      if (key == "sparsity") line.sparsity = sparsity(value);
-      else if (key == "pattern") line.pattern = scalar<std::string>(value, key, "a pattern");
-      else if (key == "criterion") line.criterion = scalar<std::string>(value, key, "a name");
-      else if (key == "allocation") line.allocation = scalar<std::string>(value, key, "a name");
-      else if (key == "norm") line.norm = scalar<std::string>(value, key, "l1 or l2");
-      else if (key == "targets") line.targets = names(value, key);
-      else if (key == "ignore") line.ignore = names(value, key);
-      else if (key == "include") line.include = names(value, key);
-      else if (key == "seed") line.seed = scalar<uint64_t>(value, key, "a whole number");
-      else overrides(value, line);
+      if (key == "sparsity")
+        line.sparsity = sparsity(value);
+      else if (key == "pattern")
+        line.pattern = scalar<std::string>(value, key, "a pattern");
+      else if (key == "criterion")
+        line.criterion = scalar<std::string>(value, key, "a name");
+      else if (key == "allocation")
+        line.allocation = scalar<std::string>(value, key, "a name");
+      else if (key == "norm")
+        line.norm = scalar<std::string>(value, key, "l1 or l2");
+      else if (key == "targets")
+        line.targets = names(value, key);
+      else if (key == "ignore")
+        line.ignore = names(value, key);
+      else if (key == "include")
+        line.include = names(value, key);
+      else if (key == "seed")
+        line.seed = scalar<uint64_t>(value, key, "a whole number");
+      else
+        overrides(value, line);
     });
     return line;
   }
@@ -116,20 +157,34 @@ class Reader {
   QuantizeLine quantize_line(const YAML::Node& node) const {
     QuantizeLine line;
     each_key(node, kQuantizeKeys, "a quantize line", [&](const std::string& key, const YAML::Node& value) {
-      if (key == "weights") line.weights = scalar<std::string>(value, key, "int8 or int4");
-      else if (key == "group_size") line.group_size = scalar<int64_t>(value, key, "a whole number");
-      else if (key == "requantize") line.requantize = scalar<bool>(value, key, "true or false");
-      else if (key == "activations") line.activations = scalar<std::string>(value, key, "none or int8");
-      else if (key == "targets") line.targets = names(value, key);
-      else if (key == "ignore") line.ignore = names(value, key);
-      else if (key == "include") line.include = names(value, key);
-      else if (key == "dataset") line.dataset = scalar<std::string>(value, key, "a path");
-      else if (key == "method") line.method = scalar<std::string>(value, key, "a name");
-      else if (key == "percentile") line.percentile = scalar<double>(value, key, "a number");
-      else if (key == "num_calibration_samples") line.num_calibration_samples = scalar<int64_t>(value, key, "a whole number");
-      else if (key == "resize") line.resize = scalar<int64_t>(value, key, "a whole number");
-      else if (key == "crop") line.crop = scalar<int64_t>(value, key, "a whole number");
-      else (key == "mean" ? line.mean : line.deviation) = numbers(value, key);
+      if (key == "weights")
+        line.weights = scalar<std::string>(value, key, "int8 or int4");
+      else if (key == "group_size")
+        line.group_size = scalar<int64_t>(value, key, "a whole number");
+      else if (key == "requantize")
+        line.requantize = scalar<bool>(value, key, "true or false");
+      else if (key == "activations")
+        line.activations = scalar<std::string>(value, key, "none or int8");
+      else if (key == "targets")
+        line.targets = names(value, key);
+      else if (key == "ignore")
+        line.ignore = names(value, key);
+      else if (key == "include")
+        line.include = names(value, key);
+      else if (key == "dataset")
+        line.dataset = scalar<std::string>(value, key, "a path");
+      else if (key == "method")
+        line.method = scalar<std::string>(value, key, "a name");
+      else if (key == "percentile")
+        line.percentile = scalar<double>(value, key, "a number");
+      else if (key == "num_calibration_samples")
+        line.num_calibration_samples = scalar<int64_t>(value, key, "a whole number");
+      else if (key == "resize")
+        line.resize = scalar<int64_t>(value, key, "a whole number");
+      else if (key == "crop")
+        line.crop = scalar<int64_t>(value, key, "a whole number");
+      else
+        (key == "mean" ? line.mean : line.deviation) = numbers(value, key);
     });
     return line;
   }
@@ -146,8 +201,10 @@ class Reader {
     for (auto item : node) {
       PruneLine::Override override{{}, -1};
       each_key(item, kOverrideKeys, "an override", [&](const std::string& key, const YAML::Node& value) {
-        if (key == "targets") override.targets = names(value, key);
-        else override.sparsity = sparsity(value);
+        if (key == "targets")
+          override.targets = names(value, key);
+        else
+          override.sparsity = sparsity(value);
       });
       if (override.targets.empty() || override.sparsity < 0) fail(item.Mark(), "an override needs targets and sparsity");
       line.overrides.push_back(std::move(override));
@@ -157,11 +214,16 @@ class Reader {
   Stage stage(const YAML::Node& node, size_t index) const {
     Stage stage{cat("stage ", index + 1), {}, {}};
     // One line or a list of them.
-    auto lines = [](const YAML::Node& value) { return value.IsSequence() ? std::vector<YAML::Node>(value.begin(), value.end()) : std::vector<YAML::Node>{value}; };
+    auto lines = [](const YAML::Node& value) {
+      return value.IsSequence() ? std::vector<YAML::Node>(value.begin(), value.end()) : std::vector<YAML::Node>{value};
+    };
     each_key(node, kStageKeys, "a stage", [&](const std::string& key, const YAML::Node& value) {
-      if (key == "name") stage.name = scalar<std::string>(value, key, "text");
-      else if (key == "prune") for (auto& item : lines(value)) stage.prune.push_back(line(item));
-      else for (auto& item : lines(value)) stage.quantize.push_back(quantize_line(item));
+      if (key == "name")
+        stage.name = scalar<std::string>(value, key, "text");
+      else if (key == "prune")
+        for (auto& item : lines(value)) stage.prune.push_back(line(item));
+      else
+        for (auto& item : lines(value)) stage.quantize.push_back(quantize_line(item));
     });
     if (stage.prune.empty() && stage.quantize.empty()) fail(node.Mark(), cat("stage '", stage.name, "' does nothing: wanted prune: or quantize:"));
     return stage;

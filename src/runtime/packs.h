@@ -19,7 +19,7 @@ class PackStore {
   template <class Packed>
   struct Pack {
     std::shared_ptr<const Packed> packed;
-    bool rounds = false;  // the kernel rounds its input; if not and a rounding was asked for, the caller does
+    bool rounds = false;                                         // the kernel rounds its input; if not and a rounding was asked for, the caller does
     std::shared_ptr<const std::vector<int32_t>> row_sums = {};   // conv_of_codes: of the codes
     std::shared_ptr<const std::vector<float>> weight_sums = {};  // linear: of the weights of each row, if the rounding has a zero point
   };

@@ -15,10 +15,10 @@ namespace lacuna {
 // How a weight is seen as a matrix [rows = out_features, cols = in_features]: the view that masks, patterns,
 // storage formats and kernels use.
 enum class MatrixLayout {
-  kNone,        // not a matrix (bias, norm scale, index constant)
-  kOutIn,       // [out, in]: Hugging Face linear, embedding tables
-  kInOut,       // [in, out]: ONNX MatMul, GPT-2
-  kConv,        // [out, in/groups, k...]: cols are (k..., in/groups), input channel fastest
+  kNone,   // not a matrix (bias, norm scale, index constant)
+  kOutIn,  // [out, in]: Hugging Face linear, embedding tables
+  kInOut,  // [in, out]: ONNX MatMul, GPT-2
+  kConv,   // [out, in/groups, k...]: cols are (k..., in/groups), input channel fastest
 };
 std::string_view name_of(MatrixLayout layout) noexcept;
 
@@ -43,10 +43,10 @@ struct Encoding {
   DType values = DType::kF32;
   // Scales: none (floats), or one per tensor, per row, or per `group` consecutive columns of a row (matrix view).
   enum class Granularity { kNone, kTensor, kRow, kGroup } granularity = Granularity::kNone;
-  int64_t group = 0;                // columns per group, for kGroup
-  bool has_zero_points = false;     // zero points, same granularity, dtype of values
-  bool has_minima = false;          // minima, same granularity, dtype of scales
-  DType scales = DType::kF32;       // dtype of scales and minima
+  int64_t group = 0;             // columns per group, for kGroup
+  bool has_zero_points = false;  // zero points, same granularity, dtype of values
+  bool has_minima = false;       // minima, same granularity, dtype of scales
+  DType scales = DType::kF32;    // dtype of scales and minima
   bool operator==(const Encoding&) const = default;
 };
 std::string to_string(const Encoding& encoding);  // "f32", "u4 g32 f16 min"
@@ -64,9 +64,9 @@ class WeightSource {
  public:
   virtual ~WeightSource() = default;
   virtual WeightData load() const = 0;
-  virtual int64_t stored_bytes() const = 0;  // bytes on disk, metadata of the encoding included
+  virtual int64_t stored_bytes() const = 0;                      // bytes on disk, metadata of the encoding included
   virtual std::string stored_format() const { return "dense"; }  // "dense", "bitmask", "n_m", "csr", "bsr"
-  virtual void drop() const {}  // forget cached pages
+  virtual void drop() const {}                                   // forget cached pages
 };
 
 struct Weight {
@@ -97,7 +97,7 @@ class WeightTable {
   WeightId add(Weight weight);
   const Weight& operator[](WeightId id) const { return weights_[size_t(id)]; }
   Weight& edit(WeightId id) { return weights_[size_t(id)]; }  // its name stays
-  WeightId find(std::string_view name) const;  // -1 if absent
+  WeightId find(std::string_view name) const;                 // -1 if absent
   int64_t size() const { return int64_t(weights_.size()); }
   auto begin() const { return weights_.begin(); }
   auto end() const { return weights_.end(); }

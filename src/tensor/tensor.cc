@@ -78,7 +78,8 @@ Tensor::Tensor(DType dtype, Shape shape, bool zeroed) : dtype_(dtype), shape_(st
   bytes_ = {std::shared_ptr<const void>(memory, data), data, size};
 }
 
-Tensor::Tensor(DType dtype, Shape shape, Bytes bytes) : dtype_(dtype), shape_(std::move(shape)), size_(element_count(shape_)), bytes_(std::move(bytes)) {
+Tensor::Tensor(DType dtype, Shape shape, Bytes bytes)
+    : dtype_(dtype), shape_(std::move(shape)), size_(element_count(shape_)), bytes_(std::move(bytes)) {
   LACUNA_ASSERT(bytes_.size == bytes_for(dtype_, shape_));
 }
 
@@ -123,7 +124,9 @@ Tensor Tensor::to(DType dtype) const {
 }
 
 double relative_error(const Tensor& a, const Tensor& b) {
-  return compare(a, b, [](double difference, double magnitude) { return difference == 0 ? 0 : magnitude == 0 ? std::numeric_limits<double>::infinity() : difference / magnitude; });
+  return compare(a, b, [](double difference, double magnitude) {
+    return difference == 0 ? 0 : magnitude == 0 ? std::numeric_limits<double>::infinity() : difference / magnitude;
+  });
 }
 
 double absolute_error(const Tensor& a, const Tensor& b) {

@@ -17,9 +17,7 @@ namespace lacuna {
 using Shape = std::vector<int64_t>;
 
 // Product of the dimensions; 1 for a scalar.
-inline int64_t element_count(std::span<const int64_t> shape) {
-  return std::accumulate(shape.begin(), shape.end(), int64_t(1), std::multiplies<>());
-}
+inline int64_t element_count(std::span<const int64_t> shape) { return std::accumulate(shape.begin(), shape.end(), int64_t(1), std::multiplies<>()); }
 // As element_count, for shapes out of files: throws InvalidData naming `what` if a dimension is negative or the byte size overflows.
 int64_t checked_element_count(std::span<const int64_t> shape, DType dtype, std::string_view what);
 

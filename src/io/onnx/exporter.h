@@ -69,7 +69,8 @@ class Lowering {
   // Adds an ONNX node for intermediate results; its first output.
   std::string add(const std::string& type, std::vector<std::string> inputs, std::map<std::string, AttributeValue> attributes = {});
   // The same for a node with several results.
-  std::vector<std::string> add_results(const std::string& type, std::vector<std::string> inputs, size_t count, std::map<std::string, AttributeValue> attributes = {});
+  std::vector<std::string> add_results(const std::string& type, std::vector<std::string> inputs, size_t count,
+                                       std::map<std::string, AttributeValue> attributes = {});
   // Adds the ONNX node that gives the Graph node's results under their names.
   void finish(const std::string& type, std::vector<std::string> inputs, std::map<std::string, AttributeValue> attributes = {});
   std::string constant(Tensor values);

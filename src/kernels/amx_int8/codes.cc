@@ -8,7 +8,8 @@ namespace lacuna::kernels::amx_int8 {
 namespace {
 
 struct Rounding {
-  explicit Rounding(const CodeRounding& r) : scale(_mm512_set1_ps(r.scale)), inverse(_mm512_set1_ps(r.inverse)), low(_mm512_set1_ps(r.low)), high(_mm512_set1_ps(r.high)) {}
+  explicit Rounding(const CodeRounding& r)
+      : scale(_mm512_set1_ps(r.scale)), inverse(_mm512_set1_ps(r.inverse)), low(_mm512_set1_ps(r.low)), high(_mm512_set1_ps(r.high)) {}
   __m512 operator()(__m512 v) const {
     v = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(v, inverse), low), high);
     return _mm512_mul_ps(_mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), scale);

@@ -19,9 +19,7 @@ static inline Vec exp_of(Vec x) {
 static inline Vec sigmoid_of(Vec x) { return Vec::div(Vec::set1(1.0f), Vec::add(Vec::set1(1.0f), exp_of(Vec::sub(Vec::zero(), x)))); }
 
 // 1 - 2 / (e^2x + 1): absolute error of an ulp of 1.
-static inline Vec tanh_of(Vec x) {
-  return Vec::sub(Vec::set1(1.0f), Vec::div(Vec::set1(2.0f), Vec::add(exp_of(Vec::add(x, x)), Vec::set1(1.0f))));
-}
+static inline Vec tanh_of(Vec x) { return Vec::sub(Vec::set1(1.0f), Vec::div(Vec::set1(2.0f), Vec::add(exp_of(Vec::add(x, x)), Vec::set1(1.0f)))); }
 
 // The rational approximation x P(x^2) / Q(x^2) on [-4, 4] that Eigen uses; absolute error below 3e-7.
 static inline Vec erf_of(Vec x) {
@@ -51,7 +49,8 @@ static inline Vec activated(Vec v, uint8_t activation, float alpha, float beta) 
     case 3: return Vec::mul(Vec::mul(half, v), Vec::add(one, erf_of(Vec::mul(v, Vec::set1(0.70710678118654752f)))));
     case 4: {
       Vec cube = Vec::mul(Vec::mul(v, v), v);
-      return Vec::mul(Vec::mul(half, v), Vec::add(one, tanh_of(Vec::mul(Vec::set1(0.79788456080286536f), Vec::fmadd(cube, Vec::set1(0.044715f), v)))));
+      return Vec::mul(Vec::mul(half, v),
+                      Vec::add(one, tanh_of(Vec::mul(Vec::set1(0.79788456080286536f), Vec::fmadd(cube, Vec::set1(0.044715f), v)))));
     }
     case 5: return Vec::mul(v, sigmoid_of(v));
     case 6: return tanh_of(v);

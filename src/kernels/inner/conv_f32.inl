@@ -43,7 +43,8 @@ void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pie
       case 1:
         if (own->lanes == (uint64_t(1) << Vec::kLanes) - 1)
           for (int64_t c = 0; c < cols; c++) Vec::store(to + c * kPanelLanes, Vec::load(columns[c] + own->offset));
-        else pack_vector<1>(columns, cols, own, to);
+        else
+          pack_vector<1>(columns, cols, own, to);
         break;
       case 2: pack_vector<2>(columns, cols, own, to); break;
       case 3: pack_vector<3>(columns, cols, own, to); break;

@@ -53,7 +53,8 @@ static const std::byte* decode_group(const DecodeTask& task) {
     Fetch fetch(stream);
     for (int64_t row = 0; row < kDecodeRows; row++) {
       fetch.begin_row(row);
-#define LACUNA_EACH_TOKEN(do) do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7)
+#define LACUNA_EACH_TOKEN(do) \
+  do (0) do(1) do(2) do(3) do(4) do(5) do(6) do(7)
 #define LACUNA_LOAD(i) [[maybe_unused]] Vec a##i = T > i ? Vec::load(sums[row][T > i ? i : 0]) : Vec::zero();
       LACUNA_EACH_TOKEN(LACUNA_LOAD)
 #undef LACUNA_LOAD
@@ -61,9 +62,9 @@ static const std::byte* decode_group(const DecodeTask& task) {
       for (int64_t col = 0; col < kDecodeCols; col += Fetch::kVectors * Vec::kLanes) {
         Vec w[Fetch::kVectors];
         fetch.step(stream, col, w);
-#define LACUNA_FMA(i)                                                                                                \
-  if constexpr (T > i) {                                                                                             \
-    a##i = Vec::fmadd(w[0], Vec::load(x + i * kDecodeCols + col), a##i);                                             \
+#define LACUNA_FMA(i)                                                                                                      \
+  if constexpr (T > i) {                                                                                                   \
+    a##i = Vec::fmadd(w[0], Vec::load(x + i * kDecodeCols + col), a##i);                                                   \
     if constexpr (Fetch::kVectors == 2) a##i = Vec::fmadd(w[1], Vec::load(x + i * kDecodeCols + col + Vec::kLanes), a##i); \
   }
         LACUNA_EACH_TOKEN(LACUNA_FMA)

@@ -4,7 +4,8 @@
 // 64-byte loads a cycle by the book; a loop of FMAs with memory operands reaches two thirds of that).
 // Accumulators are named, never arrays: gcc 12 leaves arrays of vectors on the stack.
 
-#define LACUNA_EACH_VECTOR(do) do(0) do(1) do(2) do(3) do(4) do(5) do(6) do(7)
+#define LACUNA_EACH_VECTOR(do) \
+  do (0) do(1) do(2) do(3) do(4) do(5) do(6) do(7)
 
 static inline const float* at_offset(const float* panel, uint16_t offset) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(panel) + offset);
@@ -46,26 +47,27 @@ static void paired_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const 
     float* out_a = sums + int64_t(meta[0]) * kPanelLanes;
     float* out_b = sums + int64_t(meta[1]) * kPanelLanes;
     meta += 2;
-#define LACUNA_LOAD(i)                                                                     \
+#define LACUNA_LOAD(i)                                                                  \
   [[maybe_unused]] Vec a##i = V > i ? Vec::load(out_a + i * Vec::kLanes) : Vec::zero(); \
   [[maybe_unused]] Vec b##i = V > i ? Vec::load(out_b + i * Vec::kLanes) : Vec::zero();
-    LACUNA_LOAD(0) LACUNA_LOAD(1) LACUNA_LOAD(2) LACUNA_LOAD(3)
+    LACUNA_LOAD(0)
+    LACUNA_LOAD(1) LACUNA_LOAD(2) LACUNA_LOAD(3)
 #undef LACUNA_LOAD
-    const uint16_t* end = meta + 2 * run.count;
+        const uint16_t* end = meta + 2 * run.count;
     for (; meta != end; meta += 2, values += 2) {
       const float* x_a = at_offset(panel, meta[0]);
       const float* x_b = at_offset(panel, meta[1]);
       Vec w_a = Vec::set1(values[0]), w_b = Vec::set1(values[1]);
-#define LACUNA_FMA(i)                                                        \
-  if constexpr (V > i) {                                                     \
+#define LACUNA_FMA(i)                                               \
+  if constexpr (V > i) {                                            \
     a##i = Vec::fmadd(w_a, Vec::load(x_a + i * Vec::kLanes), a##i); \
     b##i = Vec::fmadd(w_b, Vec::load(x_b + i * Vec::kLanes), b##i); \
   }
       LACUNA_FMA(0) LACUNA_FMA(1) LACUNA_FMA(2) LACUNA_FMA(3)
 #undef LACUNA_FMA
     }
-#define LACUNA_STORE(i)                               \
-  if constexpr (V > i) {                              \
+#define LACUNA_STORE(i)                        \
+  if constexpr (V > i) {                       \
     Vec::store(out_a + i * Vec::kLanes, a##i); \
     Vec::store(out_b + i * Vec::kLanes, b##i); \
   }
@@ -82,31 +84,32 @@ static void block_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const f
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
     float* out = sums + int64_t(*meta++) * kPanelLanes;
-#define LACUNA_LOAD(i)                                                                                          \
+#define LACUNA_LOAD(i)                                                                                  \
   [[maybe_unused]] Vec a##i = V > i ? Vec::load(out + i * Vec::kLanes) : Vec::zero();                   \
   [[maybe_unused]] Vec b##i = V > i ? Vec::load(out + kPanelLanes + i * Vec::kLanes) : Vec::zero();     \
   [[maybe_unused]] Vec c##i = V > i ? Vec::load(out + 2 * kPanelLanes + i * Vec::kLanes) : Vec::zero(); \
   [[maybe_unused]] Vec d##i = V > i ? Vec::load(out + 3 * kPanelLanes + i * Vec::kLanes) : Vec::zero();
-    LACUNA_LOAD(0) LACUNA_LOAD(1) LACUNA_LOAD(2) LACUNA_LOAD(3)
+    LACUNA_LOAD(0)
+    LACUNA_LOAD(1) LACUNA_LOAD(2) LACUNA_LOAD(3)
 #undef LACUNA_LOAD
-    const uint16_t* end = meta + run.count;
+        const uint16_t* end = meta + run.count;
     for (; meta != end; meta++, values += 4) {
       const float* x = at_offset(panel, *meta);
       Vec w_a = Vec::set1(values[0]), w_b = Vec::set1(values[1]), w_c = Vec::set1(values[2]), w_d = Vec::set1(values[3]);
-#define LACUNA_FMA(i)                               \
-  if constexpr (V > i) {                            \
+#define LACUNA_FMA(i)                       \
+  if constexpr (V > i) {                    \
     Vec p = Vec::load(x + i * Vec::kLanes); \
-    a##i = Vec::fmadd(w_a, p, a##i);             \
-    b##i = Vec::fmadd(w_b, p, b##i);             \
-    c##i = Vec::fmadd(w_c, p, c##i);             \
-    d##i = Vec::fmadd(w_d, p, d##i);             \
+    a##i = Vec::fmadd(w_a, p, a##i);        \
+    b##i = Vec::fmadd(w_b, p, b##i);        \
+    c##i = Vec::fmadd(w_c, p, c##i);        \
+    d##i = Vec::fmadd(w_d, p, d##i);        \
   }
       LACUNA_FMA(0) LACUNA_FMA(1) LACUNA_FMA(2) LACUNA_FMA(3)
 #undef LACUNA_FMA
     }
-#define LACUNA_STORE(i)                                                     \
-  if constexpr (V > i) {                                                    \
-    Vec::store(out + i * Vec::kLanes, a##i);                         \
+#define LACUNA_STORE(i)                                        \
+  if constexpr (V > i) {                                       \
+    Vec::store(out + i * Vec::kLanes, a##i);                   \
     Vec::store(out + kPanelLanes + i * Vec::kLanes, b##i);     \
     Vec::store(out + 2 * kPanelLanes + i * Vec::kLanes, c##i); \
     Vec::store(out + 3 * kPanelLanes + i * Vec::kLanes, d##i); \

@@ -90,7 +90,8 @@ void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, f
       }
     }
     for (; c < cols; c++)
-      for (int64_t i = 0; i < (lanes < Vec::kLanes ? lanes : Vec::kLanes); i++) out[c * out_stride + r + i] = block[(i < n ? i : n - 1) * in_stride + c];
+      for (int64_t i = 0; i < (lanes < Vec::kLanes ? lanes : Vec::kLanes); i++)
+        out[c * out_stride + r + i] = block[(i < n ? i : n - 1) * in_stride + c];
   }
 }
 

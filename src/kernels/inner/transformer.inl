@@ -13,7 +13,8 @@ static inline float max_of(Vec a) {
   return m;
 }
 
-#define LACUNA_EACH_VECTOR(do) do(0) do(1) do(2) do(3)
+#define LACUNA_EACH_VECTOR(do) \
+  do (0) do(1) do(2) do(3)
 #define LACUNA_ZERO(i) [[maybe_unused]] Vec a##i = Vec::zero(), b##i = a##i, c##i = a##i, d##i = a##i;
 
 // scores[r][0..V vectors) = sum_d q[r][d] panel[d][0..V vectors) for R rows.
@@ -25,10 +26,10 @@ static inline void score_block(const float* q, int64_t q_stride, const float* pa
     Vec wa = Vec::set1(q[k]);
     [[maybe_unused]] Vec wb = R > 1 ? Vec::set1(q[q_stride + k]) : wa, wc = R > 2 ? Vec::set1(q[2 * q_stride + k]) : wa,
                          wd = R > 3 ? Vec::set1(q[3 * q_stride + k]) : wa;
-#define LACUNA_FMA(i)                                   \
-  if constexpr (V > i) {                                \
-    Vec x = Vec::load(panel + i * L);                   \
-    a##i = Vec::fmadd(wa, x, a##i);                     \
+#define LACUNA_FMA(i)                                    \
+  if constexpr (V > i) {                                 \
+    Vec x = Vec::load(panel + i * L);                    \
+    a##i = Vec::fmadd(wa, x, a##i);                      \
     if constexpr (R > 1) b##i = Vec::fmadd(wb, x, b##i); \
     if constexpr (R > 2) c##i = Vec::fmadd(wc, x, c##i); \
     if constexpr (R > 3) d##i = Vec::fmadd(wd, x, d##i); \
@@ -36,9 +37,9 @@ static inline void score_block(const float* q, int64_t q_stride, const float* pa
     LACUNA_EACH_VECTOR(LACUNA_FMA)
 #undef LACUNA_FMA
   }
-#define LACUNA_STORE(i)                                                              \
-  if constexpr (V > i) {                                                             \
-    Vec::store(scores + i * L, a##i);                                                \
+#define LACUNA_STORE(i)                                                        \
+  if constexpr (V > i) {                                                       \
+    Vec::store(scores + i * L, a##i);                                          \
     if constexpr (R > 1) Vec::store(scores + scores_stride + i * L, b##i);     \
     if constexpr (R > 2) Vec::store(scores + 2 * scores_stride + i * L, c##i); \
     if constexpr (R > 3) Vec::store(scores + 3 * scores_stride + i * L, d##i); \
@@ -78,24 +79,24 @@ static inline void value_block(const float* p, int64_t p_stride, const float* v,
     Vec wa = Vec::set1(p[k]);
     [[maybe_unused]] Vec wb = R > 1 ? Vec::set1(p[p_stride + k]) : wa, wc = R > 2 ? Vec::set1(p[2 * p_stride + k]) : wa,
                          wd = R > 3 ? Vec::set1(p[3 * p_stride + k]) : wa;
-#define LACUNA_FMA(i)                                                                                   \
-  if constexpr (V > i) {                                                                                \
-    Vec x = i + 1 < V || whole ? Vec::load(row + i * L) : Vec::load_first(row + i * L, rest);     \
-    a##i = Vec::fmadd(wa, x, a##i);                                                                     \
-    if constexpr (R > 1) b##i = Vec::fmadd(wb, x, b##i);                                                \
-    if constexpr (R > 2) c##i = Vec::fmadd(wc, x, c##i);                                                \
-    if constexpr (R > 3) d##i = Vec::fmadd(wd, x, d##i);                                                \
+#define LACUNA_FMA(i)                                                                         \
+  if constexpr (V > i) {                                                                      \
+    Vec x = i + 1 < V || whole ? Vec::load(row + i * L) : Vec::load_first(row + i * L, rest); \
+    a##i = Vec::fmadd(wa, x, a##i);                                                           \
+    if constexpr (R > 1) b##i = Vec::fmadd(wb, x, b##i);                                      \
+    if constexpr (R > 2) c##i = Vec::fmadd(wc, x, c##i);                                      \
+    if constexpr (R > 3) d##i = Vec::fmadd(wd, x, d##i);                                      \
   }
     LACUNA_EACH_VECTOR(LACUNA_FMA)
 #undef LACUNA_FMA
   }
-#define LACUNA_STORE(i)                                                                 \
-  if constexpr (V > i) {                                                                \
-    int64_t lanes = i + 1 < V ? L : rest;                                               \
-    Vec::store_first(out + i * L, a##i, lanes);                                         \
-    if constexpr (R > 1) Vec::store_first(out + out_stride + i * L, b##i, lanes);       \
-    if constexpr (R > 2) Vec::store_first(out + 2 * out_stride + i * L, c##i, lanes);   \
-    if constexpr (R > 3) Vec::store_first(out + 3 * out_stride + i * L, d##i, lanes);   \
+#define LACUNA_STORE(i)                                                               \
+  if constexpr (V > i) {                                                              \
+    int64_t lanes = i + 1 < V ? L : rest;                                             \
+    Vec::store_first(out + i * L, a##i, lanes);                                       \
+    if constexpr (R > 1) Vec::store_first(out + out_stride + i * L, b##i, lanes);     \
+    if constexpr (R > 2) Vec::store_first(out + 2 * out_stride + i * L, c##i, lanes); \
+    if constexpr (R > 3) Vec::store_first(out + 3 * out_stride + i * L, d##i, lanes); \
   }
   LACUNA_EACH_VECTOR(LACUNA_STORE)
 #undef LACUNA_STORE

@@ -39,16 +39,17 @@ struct CodeRounding {
 };
 
 // Sums of pixels on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says; plus
-// (residual - residual_zero) * residual_scale, rounded as `sum` says; clipped to [low, high]; the code is v * inverse rounded to nearest even, plus zero, in [-128, 127].
+// (residual - residual_zero) * residual_scale, rounded as `sum` says; clipped to [low, high]; the code is v * inverse rounded to nearest even, plus
+// zero, in [-128, 127].
 struct CodeStore {
   const int32_t* sums;  // [pixels][16]
   int64_t pixels;
-  int64_t channels;         // 1 to 16, of all vectors below and of a pixel of y
-  const int32_t* excess;    // or nullptr
+  int64_t channels;       // 1 to 16, of all vectors below and of a pixel of y
+  const int32_t* excess;  // or nullptr
   const float* factors;
   float x_scale;
-  const float* bias;        // or nullptr
-  const int8_t* residual;   // as y, or nullptr
+  const float* bias;       // or nullptr
+  const int8_t* residual;  // as y, or nullptr
   float residual_scale;
   int32_t residual_zero;
   CodeRounding product, sum;

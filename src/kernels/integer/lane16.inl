@@ -32,7 +32,8 @@ struct DenseUnit {
     constexpr int kBytes = 64 / S::kVectors;
     LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
       if constexpr (kBits == 8) w[v] = S::load(p + 64 * i + kBytes * v);
-      if constexpr (kBits == 4) w[v] = i % 2 ? S::high_nibbles(S::load(p + 32 * (i - 1) + kBytes * v)) : S::low_nibbles(S::load(p + 32 * i + kBytes * v));
+      if constexpr (kBits == 4)
+        w[v] = i % 2 ? S::high_nibbles(S::load(p + 32 * (i - 1) + kBytes * v)) : S::low_nibbles(S::load(p + 32 * i + kBytes * v));
     }
   }
   inline void kept(int, typename S::Vec (&)[S::kVectors]) {}
@@ -46,9 +47,7 @@ struct BitmaskUnit {
   const Word64* masks;
   const uint8_t* p;
   explicit BitmaskUnit(const uint8_t* stream) : masks(reinterpret_cast<const Word64*>(stream)), p(stream + 64) {}
-  inline void step(int i, typename S::Vec (&w)[S::kVectors]) {
-    p += S::template expand<kBits>(masks[i], p, w);
-  }
+  inline void step(int i, typename S::Vec (&w)[S::kVectors]) { p += S::template expand<kBits>(masks[i], p, w); }
   inline void kept(int i, typename S::Vec (&ones)[S::kVectors]) { S::ones_of(masks[i], ones); }
   const uint8_t* end() const { return p; }
 };
@@ -60,8 +59,7 @@ void row_scaled(const Lane16Call& c, int64_t first_token) {
   constexpr int kChains = kTokens == 1 ? 2 : 1;
   constexpr int kBias = kBits == 4 ? 8 : S::kBias8;
   Vec acc[kChains][kTokens][S::kVectors];
-  LACUNA_UNROLL for (int k = 0; k < kChains; k++)
-    LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
+  LACUNA_UNROLL for (int k = 0; k < kChains; k++) LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
       start<S>(acc[k][t], k == 0 && kBias ? -kBias * c.x_sums[(first_token + t) * c.x_sums_stride] : 0);
   const uint8_t* p = c.stream;
   const uint8_t* base = c.x + first_token * c.x_stride;
@@ -72,18 +70,16 @@ void row_scaled(const Lane16Call& c, int64_t first_token) {
     LACUNA_UNROLL for (int i = 0; i < 8; i++) {
       Vec w[S::kVectors];
       unit.step(i, w);
-      LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-        LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
           S::template dot_broadcast<kBits>(acc[i % kChains][t][v], w[v], x + t * c.x_stride + 4 * i);
     }
     p = unit.end();
   }
-  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
-      Vec sum = acc[0][t][v];
-      if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
-      S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
-    }
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+    Vec sum = acc[0][t][v];
+    if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
+    S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
+  }
 }
 
 // scaled_sums[t][r] = sum over scale groups of dot * scale + (sum of kept x) * minimum.
@@ -95,8 +91,7 @@ void group_scaled(const Lane16Call& c, int64_t first_token) {
   constexpr bool kCountKept = kMinima && Unit<S, kBits>::kMasked;
   constexpr int kPerVector = 16 / S::kVectors;
   Floats total[kTokens][S::kVectors];
-  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) total[t][v] = S::to_float(S::set1(0));
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) total[t][v] = S::to_float(S::set1(0));
   const uint8_t* p = c.stream;
   const uint8_t* base = c.x + first_token * c.x_stride;
   int64_t scale_bytes = c.half_scales ? 2 : 4;
@@ -116,12 +111,12 @@ void group_scaled(const Lane16Call& c, int64_t first_token) {
       LACUNA_UNROLL for (int i = 0; i < 8; i++) {
         Vec w[S::kVectors];
         unit.step(i, w);
-        LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-          LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) S::template dot_broadcast<kBits>(acc[t][v], w[v], x + t * c.x_stride + 4 * i);
+        LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
+            S::template dot_broadcast<kBits>(acc[t][v], w[v], x + t * c.x_stride + 4 * i);
         if constexpr (kCountKept) {
           unit.kept(i, w);
-          LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-            LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) S::template dot_broadcast<4>(x_kept[t][v], w[v], x + t * c.x_stride + 4 * i);
+          LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
+              S::template dot_broadcast<4>(x_kept[t][v], w[v], x + t * c.x_stride + 4 * i);
         }
       }
       p = unit.end();
@@ -136,8 +131,8 @@ void group_scaled(const Lane16Call& c, int64_t first_token) {
       }
     }
   }
-  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) S::store_floats(c.scaled_sums + (first_token + t) * kLanes + v * kPerVector, total[t][v]);
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
+      S::store_floats(c.scaled_sums + (first_token + t) * kLanes + v * kPerVector, total[t][v]);
 }
 
 // One step of a gather: sixteen activations per 128-bit lane, or a window, permuted to the slots and multiplied.
@@ -148,8 +143,7 @@ void n16(const Lane16Call& c, int64_t first_token) {
   constexpr int kBytes = 64 / S::kVectors;
   constexpr int kPairs = kSlots / 2;  // of steps in a unit: kSlots slots x 4 groups / 4 slots per step / 2
   Vec acc[kChains][kTokens][S::kVectors];
-  LACUNA_UNROLL for (int k = 0; k < kChains; k++)
-    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) start<S>(acc[k][t], 0);
+  LACUNA_UNROLL for (int k = 0; k < kChains; k++) LACUNA_UNROLL for (int t = 0; t < kTokens; t++) start<S>(acc[k][t], 0);
   const uint8_t* p = c.stream;
   const uint8_t* base = c.x + first_token * c.x_stride;
   for (int64_t u = 0; u < c.units; u++) {
@@ -164,19 +158,19 @@ void n16(const Lane16Call& c, int64_t first_token) {
           const int step = 2 * i + half;
           LACUNA_UNROLL for (int t = 0; t < kTokens; t++) {
             const uint8_t* xt = x + t * c.x_stride;
-            Vec gathered = kSlots == 2 ? S::lookup16_pair(xt + 32 * step, index) : S::lookup16(xt + 16 * (step / (kSlots / 4 ? kSlots / 4 : 1)), index);
+            Vec gathered =
+                kSlots == 2 ? S::lookup16_pair(xt + 32 * step, index) : S::lookup16(xt + 16 * (step / (kSlots / 4 ? kSlots / 4 : 1)), index);
             w.dot(acc[half % kChains][t][v], gathered);
           }
         }
       }
     }
   }
-  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
-      Vec sum = acc[0][t][v];
-      if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
-      S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
-    }
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+    Vec sum = acc[0][t][v];
+    if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
+    S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
+  }
 }
 
 // Always inlined: a call that is inlined late leaves the accumulators on the stack (gcc 12).
@@ -198,8 +192,7 @@ void window(const Lane16Call& c, int64_t first_token) {
   using Vec = typename S::Vec;
   constexpr int kChains = kTokens * S::kVectors <= 2 ? 2 : 1;
   Vec acc[kChains][kTokens][S::kVectors];
-  LACUNA_UNROLL for (int k = 0; k < kChains; k++)
-    LACUNA_UNROLL for (int t = 0; t < kTokens; t++) start<S>(acc[k][t], 0);
+  LACUNA_UNROLL for (int k = 0; k < kChains; k++) LACUNA_UNROLL for (int t = 0; t < kTokens; t++) start<S>(acc[k][t], 0);
   const uint8_t *p = c.stream, *x = c.x + first_token * c.x_stride, *x_xor = c.x_xor + first_token * c.x_stride;
   const int32_t* offset = c.offsets;
   int64_t stride = c.x_stride, steps = c.units;
@@ -210,12 +203,11 @@ void window(const Lane16Call& c, int64_t first_token) {
   }
   if constexpr (kChains == 2)
     if (steps > 0) window_step<S, kWindow, kTokens>(acc[0], p, x + offset[0], x_xor + offset[0], stride);
-  LACUNA_UNROLL for (int t = 0; t < kTokens; t++)
-    LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
-      Vec sum = acc[0][t][v];
-      if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
-      S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
-    }
+  LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
+    Vec sum = acc[0][t][v];
+    if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
+    S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
+  }
 }
 
 // Splits the tokens of a call into passes of 16, 8, 4, 2 and 1, as many at once as the registers hold. More tokens share the loads of a
@@ -258,8 +250,7 @@ template <class S>
 void output(const Lane16Output& o) {
   using Floats = typename S::Floats;
   constexpr int kPerVector = 16 / S::kVectors;
-  for (int64_t t = 0; t < o.tokens; t++)
-    LACUNA_UNROLL for (int v = 0; v < 16; v += kPerVector) {
+  for (int64_t t = 0; t < o.tokens; t++) LACUNA_UNROLL for (int v = 0; v < 16; v += kPerVector) {
       Floats sum;
       if (o.sums) {
         typename S::Vec dot = S::load(o.sums + t * kLanes + v);

@@ -56,11 +56,10 @@ void panel(const PanelCall& c) {
       for (int r = 0; r < kRows; r++) fetch_outputs<S>(c, g * kRows + r);
     LACUNA_UNROLL for (int first = 0; first < kRows; first += kPass) {
       Vec acc[kPass][4], odd[kPass][4];
-      LACUNA_UNROLL for (int r = 0; r < kPass; r++)
-        LACUNA_UNROLL for (int i = 0; i < 4; i++) {
-          acc[r][i] = c.accumulate ? S::load(sums + ((first + r) * 4 + i) * kPer) : S::set1(0);
-          if constexpr (kTwoChains) odd[r][i] = S::set1(0);
-        }
+      LACUNA_UNROLL for (int r = 0; r < kPass; r++) LACUNA_UNROLL for (int i = 0; i < 4; i++) {
+        acc[r][i] = c.accumulate ? S::load(sums + ((first + r) * 4 + i) * kPer) : S::set1(0);
+        if constexpr (kTwoChains) odd[r][i] = S::set1(0);
+      }
       const uint8_t* p = stream;
       int64_t q = quads;
       if constexpr (kTwoChains)
@@ -69,11 +68,10 @@ void panel(const PanelCall& c) {
           quad<S, kAligned, kPass>(p + kQuadBytes, c.panel, first, odd);
         }
       for (; q > 0; q--, p += kQuadBytes) quad<S, kAligned, kPass>(p, c.panel, first, acc);
-      LACUNA_UNROLL for (int r = 0; r < kPass; r++)
-        LACUNA_UNROLL for (int i = 0; i < 4; i++) {
-          if constexpr (kTwoChains) acc[r][i] = S::add(acc[r][i], odd[r][i]);
-          S::store(sums + ((first + r) * 4 + i) * kPer, acc[r][i]);
-        }
+      LACUNA_UNROLL for (int r = 0; r < kPass; r++) LACUNA_UNROLL for (int i = 0; i < 4; i++) {
+        if constexpr (kTwoChains) acc[r][i] = S::add(acc[r][i], odd[r][i]);
+        S::store(sums + ((first + r) * 4 + i) * kPer, acc[r][i]);
+      }
     }
     stream += quads * kQuadBytes;
   }
@@ -114,8 +112,7 @@ template <class S>
 void output_channel_major(const PanelOutput& o) {
   using Floats = typename S::Floats;
   constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
-  for (int64_t r = 0; r < o.rows; r++)
-    LACUNA_UNROLL for (int block = 0; block < kTokens / kPer; block++) {
+  for (int64_t r = 0; r < o.rows; r++) LACUNA_UNROLL for (int block = 0; block < kTokens / kPer; block++) {
       typename S::Vec sum = token_block<S>(o.sums + r * kTokens, block, o.interleaved);
       if (o.excess) sum = S::sub(sum, S::set1(o.excess[r]));
       Floats v = S::mul(S::mul(S::to_float(sum), S::set1_float(o.scales[r])), S::load_floats(o.x_scales + block * kPer));
@@ -152,7 +149,7 @@ void interleave_quads(const uint8_t* codes, int64_t stride, int64_t cols, uint8_
       LACUNA_UNROLL for (int t = 0; t < kPer; t++) tile[t] = S::load_floats(reinterpret_cast<const float*>(codes + (first + t) * stride + col));
       S::transpose(tile);
       LACUNA_UNROLL for (int q = 0; q < kPer; q++)
-        S::store_floats(reinterpret_cast<float*>(out + (col / 4 + q) * 4 * kPanelTokens<S> + 4 * first), tile[q]);
+          S::store_floats(reinterpret_cast<float*>(out + (col / 4 + q) * 4 * kPanelTokens<S> + 4 * first), tile[q]);
     }
 }
 

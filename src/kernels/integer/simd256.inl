@@ -102,8 +102,7 @@ struct Simd {
   }
   [[gnu::always_inline]] static void transpose(Floats (&tile)[8]) {
     Floats u[8];
-    LACUNA_UNROLL for (int i = 0; i < 8; i += 2)
-      u[i] = _mm256_unpacklo_ps(tile[i], tile[i + 1]), u[i + 1] = _mm256_unpackhi_ps(tile[i], tile[i + 1]);
+    LACUNA_UNROLL for (int i = 0; i < 8; i += 2) u[i] = _mm256_unpacklo_ps(tile[i], tile[i + 1]), u[i + 1] = _mm256_unpackhi_ps(tile[i], tile[i + 1]);
     LACUNA_UNROLL for (int i = 0; i < 8; i += 4) {
       tile[i] = _mm256_shuffle_ps(u[i], u[i + 2], 0x44), tile[i + 1] = _mm256_shuffle_ps(u[i], u[i + 2], 0xee);
       tile[i + 2] = _mm256_shuffle_ps(u[i + 1], u[i + 3], 0x44), tile[i + 3] = _mm256_shuffle_ps(u[i + 1], u[i + 3], 0xee);

@@ -141,8 +141,8 @@ struct Simd {
   }
   [[gnu::always_inline]] static void transpose(Floats (&tile)[16]) {
     Floats u[16];
-    LACUNA_UNROLL for (int i = 0; i < 16; i += 2)
-      u[i] = _mm512_unpacklo_ps(tile[i], tile[i + 1]), u[i + 1] = _mm512_unpackhi_ps(tile[i], tile[i + 1]);
+    LACUNA_UNROLL for (int i = 0; i < 16; i += 2) u[i] = _mm512_unpacklo_ps(tile[i], tile[i + 1]),
+                                                  u[i + 1] = _mm512_unpackhi_ps(tile[i], tile[i + 1]);
     LACUNA_UNROLL for (int i = 0; i < 16; i += 4) {
       auto pair = [](Floats a, Floats b, bool high) {
         __m512d x = _mm512_castps_pd(a), y = _mm512_castps_pd(b);
@@ -222,7 +222,8 @@ struct Simd {
     for (int64_t g = 0; g < groups; g++) {
       __m256i sum = _mm256_setzero_si256();
       for (int64_t i = 0; i < group; i += 32, codes += 32)
-        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(ones8, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes))), ones16));
+        sum = _mm256_add_epi32(sum,
+                               _mm256_madd_epi16(_mm256_maddubs_epi16(ones8, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(codes))), ones16));
       sums[g] = _mm512_reduce_add_epi32(_mm512_zextsi256_si512(sum));
     }
   }

@@ -1,8 +1,6 @@
 // Dense convolution by oneDNN, f32 and s8: the input is transposed to nhwc once, then chunks of output channels are single-threaded
 // primitives in our tiles, whose outputs are transposed back at the store. The tiles depend on the shape alone, so results do not
 // depend on the thread count.
-#include "kernels/conv.h"
-
 #include <algorithm>
 #include <bit>
 #include <map>
@@ -11,6 +9,7 @@
 
 #include "base/cat.h"
 #include "base/parallel.h"
+#include "kernels/conv.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
 #include "kernels/onednn/engine.h"

@@ -94,7 +94,9 @@ void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcep
   Vec one = Vec::set1(1);
   switch (op) {
     case UnaryOp::kErf: return apply_by(erf_of, x, n, y);
-    case UnaryOp::kElu: return apply_by([&](Vec v) { return Vec::where_negative(v, Vec::mul(Vec::set1(alpha), Vec::sub(exp_of(Vec::min(v, Vec::zero())), one)), v); }, x, n, y);
+    case UnaryOp::kElu:
+      return apply_by([&](Vec v) { return Vec::where_negative(v, Vec::mul(Vec::set1(alpha), Vec::sub(exp_of(Vec::min(v, Vec::zero())), one)), v); },
+                      x, n, y);
     case UnaryOp::kMish:
       // x tanh(ln(1 + e^x)) = x u / (u + 2) with u = e^x (e^x + 2); e^x is cut where the quotient is 1.
       return apply_by(
