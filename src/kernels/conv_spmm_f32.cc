@@ -100,6 +100,8 @@ class SpmmConv final : public PackedConv {
     return bytes;
   }
 
+  bool residual_in_place() const override { return true; }
+
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
     if (batch == 0) return;
     std::shared_ptr<const TapTable> table = table_for(batch, in_h, in_w);
