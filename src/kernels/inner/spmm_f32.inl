@@ -58,7 +58,7 @@ static void paired_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const 
     LACUNA_LOAD(2)
     LACUNA_LOAD(3)
 #undef LACUNA_LOAD
-        const uint16_t* end = meta + 2 * run.count;
+    const uint16_t* end = meta + 2 * run.count;
     for (; meta != end; meta += 2, values += 2) {
       const float* x_a = at_offset(panel, meta[0]);
       const float* x_b = at_offset(panel, meta[1]);
@@ -100,7 +100,7 @@ static void block_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const f
     LACUNA_LOAD(2)
     LACUNA_LOAD(3)
 #undef LACUNA_LOAD
-        const uint16_t* end = meta + run.count;
+    const uint16_t* end = meta + run.count;
     for (; meta != end; meta++, values += 4) {
       const float* x = at_offset(panel, *meta);
       Vec w_a = Vec::set1(values[0]), w_b = Vec::set1(values[1]), w_c = Vec::set1(values[2]), w_d = Vec::set1(values[3]);
