@@ -250,12 +250,13 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
     out.unit_begin.assign(size_t(row_groups + 1), 0);
   }
   if (!encoder.scaled_in_stream()) out.scales.assign(size_t(row_groups * kLanes), 0.0f);
-  if (gathers && isa.unsigned_gather) out.excess.assign(size_t(row_groups * kLanes), 0);
+  int32_t x_zero = options.input_zero + (gathers && isa.unsigned_gather ? 128 : 0);
+  if (x_zero != 0) out.excess.assign(size_t(row_groups * kLanes), 0);
   parallel_for(row_groups, [&](int64_t g) {
     RowGroup rows(weight, g, out.row_of);
     for (int64_t lane = 0; lane < kLanes; lane++) {
       if (!out.scales.empty()) out.scales[size_t(g * kLanes + lane)] = rows.scale(weight.scales, lane, 0, 1);
-      for (int64_t c = 0; c < weight.cols && !out.excess.empty(); c++) out.excess[size_t(g * kLanes + lane)] += 128 * rows.code(lane, c);
+      for (int64_t c = 0; c < weight.cols && !out.excess.empty(); c++) out.excess[size_t(g * kLanes + lane)] += x_zero * rows.code(lane, c);
     }
   });
   return out;
