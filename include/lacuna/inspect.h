@@ -31,7 +31,8 @@ struct WeightSummary {
   std::optional<double> sparsity;               // share removed by its mask; without a mask, share of exact zeros
   std::string recognised_pattern;               // strictest pattern the zeros obey
   std::map<std::string, int64_t> format_bytes;  // bytes in every storage format that takes it
-  std::optional<double> max_magnitude;
+  std::optional<double> max_magnitude;          // of the finite values
+  std::optional<int64_t> not_finite;            // values that are infinite or NaN
 };
 
 struct ModelSummary {

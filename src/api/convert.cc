@@ -21,7 +21,7 @@ std::string kind_for(const ConvertOptions& options, const std::filesystem::path&
 }  // namespace
 
 ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
-  check_replaceable(output, options.force);
+  check_replaceable(output, options.force, path);
   Model model = load_model(path);
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;
@@ -54,7 +54,9 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
     report.needs_attention.push_back(
         "linear layers round their activations per token; the output rounds them with one scale per tensor (DynamicQuantizeLinear)");
   report.bytes = bytes_on_disk(output);
-  for (auto& weight : graph.weights) {
+  // A Lacuna directory stores what another tool pruned under a mask.
+  std::shared_ptr<const Graph> written = report.to == "lacuna" ? load_model(output).graph : model.graph;
+  for (auto& weight : written->weights) {
     report.weights++;
     if (weight.layout == MatrixLayout::kNone) continue;
     WeightData data = weight.load();

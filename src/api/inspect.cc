@@ -87,10 +87,14 @@ void scan(const Weight& weight, WeightSummary& out) {
   std::vector<float> row(size_t(view.cols));
   Mask mask = data.mask ? *data.mask : Mask(view.rows, view.cols, true);
   double largest = 0;
+  int64_t not_finite = 0;
   for (int64_t r = 0; r < view.rows; r++) {
     decode_rows(weight, data, r, 1, row.data());
     for (int64_t c = 0; c < view.cols; c++) {
-      largest = std::max(largest, double(std::abs(row[size_t(c)])));
+      if (std::isfinite(row[size_t(c)]))
+        largest = std::max(largest, double(std::abs(row[size_t(c)])));
+      else
+        not_finite++;
       // Without a mask of its own, what is exactly zero counts as removed.
       if (!data.mask && row[size_t(c)] == 0) mask.set(r, c, false);
     }
@@ -98,6 +102,7 @@ void scan(const Weight& weight, WeightSummary& out) {
   data.mask = std::move(mask);
   MaskedMatrix matrix = masked_matrix(weight, data);  // a zero may have a code other than zero: -0, or one that a minimum makes up for
   out.max_magnitude = largest;
+  out.not_finite = not_finite;
   out.sparsity = matrix.mask.sparsity();
   out.recognised_pattern = *out.sparsity > 0 ? recognise_pattern(matrix.mask, view.inner) : "dense";
   std::vector<FormatChoice> all;

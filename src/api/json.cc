@@ -71,7 +71,8 @@ std::string to_json(const ModelSummary& m) {
                               {"recognised_pattern", w.recognised_pattern},
                               {"format_bytes", w.format_bytes},
                               {"break_even", w.break_even},
-                              {"max_magnitude", optional_json(w.max_magnitude)}});
+                              {"max_magnitude", optional_json(w.max_magnitude)},
+                              {"not_finite", optional_json(w.not_finite)}});
   return dump(out);
 }
 

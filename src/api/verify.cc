@@ -150,6 +150,9 @@ void compare_outputs(const Model& original, const Model& model, uint64_t seed, V
     return session.run(inputs);
   };
   TensorMap got = outputs_of(model.graph);
+  for (auto& [name, tensor] : got)
+    if (tensor.dtype() == DType::kF32 && std::ranges::any_of(tensor.data<float>(), [](float v) { return std::isnan(v); }))
+      report.problems.push_back(cat("output '", name, "' holds NaN on seeded inputs"));
   std::set<std::string> counted;  // as many as the values decide: detections above a threshold
   std::vector<Fact> facts = infer_facts(*original.graph, bindings);
   for (auto& output : original.graph->outputs())

@@ -50,6 +50,9 @@ void print(const ModelSummary& m, bool weights) {
               bytes_text(m.stored_bytes).c_str(), bytes_text(m.dense_bytes).c_str(), bytes_text(m.file_bytes).c_str());
   if (m.prunable_sparsity)
     std::printf("sparsity: %s of the prunable weights, %s of the whole model\n", percent(*m.prunable_sparsity).c_str(), percent(*m.sparsity).c_str());
+  for (auto& w : m.weights)
+    if (w.not_finite.value_or(0) > 0)
+      std::printf("needs attention: %s holds %lld values that are infinite or NaN\n", w.name.c_str(), static_cast<long long>(*w.not_finite));
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "io/output_file.h"
 #include "io/safetensors.h"
 #include "lacuna/error.h"
+#include "sparse/pattern.h"
 
 namespace lacuna {
 namespace fs = std::filesystem;
@@ -299,6 +300,18 @@ void LacunaWriter::discard() { impl_->directory.discard(); }
 
 void save_lacuna(const Model& model, const fs::path& out, bool force, Progress* progress) {
   LacunaWriter writer(out, *model.graph, model.source_kind, force);
+  for (WeightId id : writer.order()) {  // what other tools pruned is stored sparse
+    const Weight& weight = model.graph->weights[id];
+    if (weight.layout == MatrixLayout::kNone) continue;
+    WeightData data = weight.load();
+    MatrixView view(weight.layout, weight.shape);
+    if (data.mask || weight.encoding.granularity != Encoding::Granularity::kNone) continue;
+    std::vector<float> values(size_t(view.rows * view.cols));
+    decode_rows(weight, data, 0, view.rows, values.data());
+    data.mask = mask_of_pruned(weight, values);
+    if (data.mask) writer.add_weight(id, data, recognise_pattern(*data.mask, view.inner));
+    weight.source->drop();
+  }
   writer.add_rest(progress);
   writer.add_assets(model);
   if (model.kind == ModelKind::kLacuna) {

@@ -4,12 +4,15 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <set>
 
 #include "base/buffer.h"
 #include "base/cat.h"
+#include "io/lacuna_directory.h"
 #include "io/output_file.h"
 #include "lacuna/error.h"
 
@@ -39,15 +42,41 @@ fs::path without_slash(const fs::path& path) {
   return path.has_filename() ? path : path.parent_path();
 }
 
+// A file in the directory that its lacuna.json does not list; empty if there is none, or if that cannot be read.
+fs::path foreign_file(const fs::path& directory) {
+  std::set<fs::path> ours;
+  try {
+    for (auto& file : lacuna_files(directory)) ours.insert(file.lexically_normal());
+  } catch (const Error&) {
+    return {};
+  }
+  std::error_code error;
+  for (auto& entry : fs::recursive_directory_iterator(directory, error))
+    if (!entry.is_directory(error) && !entry.path().filename().string().starts_with(kOursPrefix) && !ours.contains(entry.path().lexically_normal()))
+      return entry.path();
+  return {};
+}
+
+bool is_or_holds(const fs::path& out, const fs::path& input) {
+  std::error_code error;
+  fs::path outer = fs::weakly_canonical(without_slash(out), error), inner = fs::weakly_canonical(without_slash(input), error);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
 }  // namespace
 
-void check_replaceable(const fs::path& out, bool force) {
+void check_replaceable(const fs::path& out, bool force, const fs::path& input) {
   std::error_code error;
   fs::file_status status = fs::symlink_status(out, error);
   if (!fs::exists(status)) return;
+  if (!input.empty() && is_or_holds(out, input)) throw InvalidArgument(cat(out, ": is or holds the model that is read; name another output"));
   if (!force) throw InvalidArgument(cat(out, ": exists already; --force replaces it"));
   if (fs::is_regular_file(status)) return;
-  if (fs::is_directory(status) && fs::is_regular_file(out / "lacuna.json", error)) return;
+  if (fs::is_directory(status) && fs::is_regular_file(out / "lacuna.json", error)) {
+    fs::path foreign = foreign_file(out);
+    if (foreign.empty()) return;
+    throw InvalidArgument(cat(out, ": holds ", foreign.filename(), ", which is no part of the model there; --force does not remove it"));
+  }
   throw InvalidArgument(cat(out, ": is neither a regular file nor a directory with a lacuna.json; --force does not replace it"));
 }
 

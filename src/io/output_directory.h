@@ -7,8 +7,8 @@
 namespace lacuna {
 
 // Refuses to write over what is there. Throws InvalidArgument if `out` exists and `force` is not set, or is set and `out` is neither
-// a regular file nor a directory that holds a lacuna.json.
-void check_replaceable(const std::filesystem::path& out, bool force);
+// a regular file nor a directory of a lacuna.json and the files that it lists, or is the model that is read or holds it.
+void check_replaceable(const std::filesystem::path& out, bool force, const std::filesystem::path& input = {});
 
 class OutputDirectory {
  public:

@@ -1,6 +1,9 @@
 #include "prune/prune.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cmath>
+#include <span>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -68,9 +71,25 @@ void check_request(std::span<const PruneTarget> targets, const PruneSettings& se
 
 }  // namespace
 
+namespace {
+
+void require_finite(const Weight& weight, const Tensor& values) {
+  std::span<const float> all = values.data<float>();
+  constexpr int64_t kChunk = 1 << 16;
+  std::atomic<int64_t> broken = 0;
+  parallel_for((values.size() + kChunk - 1) / kChunk, [&](int64_t i) {
+    auto chunk = all.subspan(size_t(i * kChunk), size_t(std::min(kChunk, values.size() - i * kChunk)));
+    broken += std::ranges::count_if(chunk, [](float v) { return !std::isfinite(v); });
+  });
+  if (broken) throw InvalidData(cat("weight '", weight.name, "' holds ", broken.load(), " values that are not finite: they have no rank"));
+}
+
+}  // namespace
+
 Tensor score_weight(const Weight& weight, const WeightData& data, const Criterion& criterion, uint64_t seed) {
   MatrixView view(weight.layout, weight.shape);
   Tensor values = decoded_matrix(weight, data, view);
+  require_finite(weight, values);
   Tensor scores = criterion.score(matrix_ref(values), {.weight_name = weight.name, .seed = seed});
   if (!data.mask) return scores;
   float* s = scores.mutable_data<float>().data();

@@ -30,6 +30,7 @@ struct PruneSettings {
 };
 
 // Scores [rows, cols] f32 in matrix order; -1 where the weight is already removed, so that what is zero ranks last.
+// Throws InvalidData if the weight holds a value that is not finite.
 Tensor score_weight(const Weight& weight, const WeightData& data, const Criterion& criterion, uint64_t seed);
 
 // Units to keep of each target. Targets without a sparsity of their own share settings.sparsity by the allocation; their units sum to the nearest

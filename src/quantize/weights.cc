@@ -13,8 +13,6 @@
 namespace lacuna {
 namespace {
 
-constexpr double kPrunedShare = 0.1;  // from this share of zeros on, a float weight without a mask was pruned by another tool
-
 // To nearest, half to even: adding 1.5 * 2^23 leaves no bits for a fraction. Unlike nearbyint the compiler can vectorise it.
 float rounded(float value, float inverse, float low, float high) {
   constexpr float kMagic = 12582912;
@@ -49,15 +47,6 @@ float s4_scale(std::span<const float> values) {
     if (gain > best_gain) best_gain = gain, best = squares > 0 ? float(products / squares) : 1 / inverse;
   }
   return best;
-}
-
-Mask mask_of_zeros(const std::vector<float>& values, int64_t rows, int64_t cols) {
-  Mask mask(rows, cols, false);
-  parallel_for(rows, [&](int64_t r) {
-    for (int64_t c = 0; c < cols; c++)
-      if (values[size_t(r * cols + c)] != 0) mask.set(r, c, true);
-  });
-  return mask;
 }
 
 // The codes of one weight in matrix order while they are made.
@@ -126,11 +115,7 @@ QuantizedWeight quantize_weight(const Weight& weight, const WeightData& data, co
     throw InvalidData(cat("weight '", weight.name, "' holds values that are not finite: they have no integer code"));
 
   QuantizedWeight out;
-  out.data.mask = data.mask;
-  if (!data.mask && weight.encoding.granularity == Encoding::Granularity::kNone) {
-    Mask zeros = mask_of_zeros(values, view.rows, view.cols);
-    if (zeros.sparsity() >= kPrunedShare) out.data.mask = std::move(zeros);
-  }
+  out.data.mask = data.mask ? data.mask : mask_of_pruned(weight, values);
   int64_t groups = scheme.group ? (view.cols + scheme.group - 1) / scheme.group : 1;
   Coder coder{scheme, view.cols, groups, Tensor(scheme.type, {view.rows, view.cols}),
               Tensor(encoding_of(scheme).scales, scheme.group ? Shape{view.rows, groups} : Shape{view.rows})};

@@ -54,16 +54,6 @@ namespace {
 
 constexpr double kFewZeros = 0.1;  // below this share of zeros a weight is dense
 
-Mask mask_of_zeros(const std::vector<float>& values, int64_t rows, int64_t cols) {
-  Mask mask(rows, cols, false);
-  parallel_for(rows, [&](int64_t r) {
-    auto words = mask.mutable_row(r);
-    for (int64_t c = 0; c < cols; c++)
-      if (values[size_t(r * cols + c)] != 0) words[size_t(c / 64)] |= uint64_t(1) << (c % 64);
-  });
-  return mask;
-}
-
 }  // namespace
 
 std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bool with_codes) {

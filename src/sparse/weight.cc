@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/cat.h"
+#include "base/parallel.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -174,6 +175,24 @@ WeightId WeightTable::add(Weight weight) {
 WeightId WeightTable::find(std::string_view name) const {
   auto it = ids_.find(name);
   return it == ids_.end() ? -1 : it->second;
+}
+
+Mask mask_of_zeros(std::span<const float> values, int64_t rows, int64_t cols) {
+  Mask mask(rows, cols, false);
+  parallel_for(rows, [&](int64_t r) {
+    auto words = mask.mutable_row(r);
+    for (int64_t c = 0; c < cols; c++)
+      if (values[size_t(r * cols + c)] != 0) words[size_t(c / 64)] |= uint64_t(1) << (c % 64);
+  });
+  return mask;
+}
+
+std::optional<Mask> mask_of_pruned(const Weight& weight, std::span<const float> values) {
+  constexpr double kPrunedShare = 0.1;
+  if (weight.encoding.granularity != Encoding::Granularity::kNone) return std::nullopt;
+  MatrixView view(weight.layout, weight.shape);
+  Mask mask = mask_of_zeros(values, view.rows, view.cols);
+  return mask.sparsity() >= kPrunedShare ? std::optional(std::move(mask)) : std::nullopt;
 }
 
 }  // namespace lacuna

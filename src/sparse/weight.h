@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -88,6 +89,11 @@ std::shared_ptr<const WeightSource> in_memory(WeightData data);
 Tensor decode_f32(const Weight& weight, const WeightData& data);
 // Decoded rows [first, first + count) of the matrix view into out [count, cols]. Requires a matrix layout.
 void decode_rows(const Weight& weight, const WeightData& data, int64_t first, int64_t count, float* out);
+
+// Keeps what is not zero.
+Mask mask_of_zeros(std::span<const float> values, int64_t rows, int64_t cols);
+// Of a float matrix of which a tenth or more is exactly zero: another tool pruned it, and those zeros are its mask. `values` in matrix order.
+std::optional<Mask> mask_of_pruned(const Weight& weight, std::span<const float> values);
 
 // The weights of a model, referred to by id. Tying is two references to one id.
 using WeightId = int32_t;

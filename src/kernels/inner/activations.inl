@@ -1,8 +1,9 @@
 // Template over Vec (vec256.inl): exp, tanh, erf and the activations of linear.h. Included inside the namespace of an ISA folder.
+// max and min give their second operand where either is NaN, so bounds come first: NaN stays NaN.
 
 // e^x for x clamped to [-87, 88]: 2^n e^r with |r| <= ln 2 / 2 and the degree-6 polynomial of Cephes expf (Moshier), below 2 ulp.
 static inline Vec exp_of(Vec x) {
-  x = Vec::min(Vec::max(x, Vec::set1(-87.0f)), Vec::set1(88.0f));
+  x = Vec::min(Vec::set1(88.0f), Vec::max(Vec::set1(-87.0f), x));
   Vec n = Vec::round(Vec::mul(x, Vec::set1(1.44269504f)));
   Vec r = Vec::fmadd(n, Vec::set1(-0.693359375f), x);
   r = Vec::fmadd(n, Vec::set1(2.12194440e-4f), r);
@@ -23,7 +24,7 @@ static inline Vec tanh_of(Vec x) { return Vec::sub(Vec::set1(1.0f), Vec::div(Vec
 
 // The rational approximation x P(x^2) / Q(x^2) on [-4, 4] that Eigen uses; absolute error below 3e-7.
 static inline Vec erf_of(Vec x) {
-  x = Vec::min(Vec::max(x, Vec::set1(-4.0f)), Vec::set1(4.0f));
+  x = Vec::min(Vec::set1(4.0f), Vec::max(Vec::set1(-4.0f), x));
   Vec s = Vec::mul(x, x);
   Vec p = Vec::set1(-2.72614225801306e-10f);
   p = Vec::fmadd(p, s, Vec::set1(2.77068142495902e-08f));
@@ -44,8 +45,8 @@ static inline Vec erf_of(Vec x) {
 static inline Vec activated(Vec v, uint8_t activation, float alpha, float beta) {
   Vec zero = Vec::zero(), one = Vec::set1(1.0f), six = Vec::set1(6.0f), half = Vec::set1(0.5f);
   switch (activation) {
-    case 1: return Vec::max(v, zero);
-    case 2: return Vec::min(Vec::max(v, zero), six);
+    case 1: return Vec::max(zero, v);
+    case 2: return Vec::min(six, Vec::max(zero, v));
     case 3: return Vec::mul(Vec::mul(half, v), Vec::add(one, erf_of(Vec::mul(v, Vec::set1(0.70710678118654752f)))));
     case 4: {
       Vec cube = Vec::mul(Vec::mul(v, v), v);
@@ -55,10 +56,10 @@ static inline Vec activated(Vec v, uint8_t activation, float alpha, float beta) 
     case 5: return Vec::mul(v, sigmoid_of(v));
     case 6: return tanh_of(v);
     case 7: return sigmoid_of(v);
-    case 8: return Vec::mul(Vec::mul(v, Vec::min(Vec::max(Vec::add(v, Vec::set1(3.0f)), zero), six)), Vec::set1(1.0f / 6.0f));
-    case 9: return Vec::min(Vec::max(Vec::add(Vec::mul(v, Vec::set1(alpha)), Vec::set1(beta)), zero), one);
+    case 8: return Vec::mul(Vec::mul(v, Vec::min(six, Vec::max(zero, Vec::add(v, Vec::set1(3.0f))))), Vec::set1(1.0f / 6.0f));
+    case 9: return Vec::min(one, Vec::max(zero, Vec::add(Vec::mul(v, Vec::set1(alpha)), Vec::set1(beta))));
     case 10: return Vec::where_negative(v, Vec::mul(v, Vec::set1(alpha)), v);
-    case 11: return Vec::min(Vec::max(v, Vec::set1(alpha)), Vec::set1(beta));
+    case 11: return Vec::min(Vec::set1(beta), Vec::max(Vec::set1(alpha), v));
     default: return v;
   }
 }

@@ -114,7 +114,7 @@ void softmax_row(const float* x, int64_t n, float* y) noexcept {
   float most = max_of(top);
   for (; i < n; i++) most = x[i] > most ? x[i] : most;
   if (most == lowest) {
-    for (i = 0; i < n; i++) y[i] = 0;
+    for (i = 0; i < n; i++) y[i] = x[i] == lowest ? 0 : x[i];  // NaN stays NaN
     return;
   }
   // exp_of clamps at -87: e^-87 is 1e-38 of the largest, below what the sum can hold.

@@ -71,7 +71,7 @@ struct Vec {
     return each([&](int i) { return a.v[i ^ 1]; });
   }
   static Vec power_of_two(Vec n) {
-    return each([&](int i) { return std::ldexp(1.0f, int(n.v[i])); });
+    return each([&](int i) { return n.v[i] == n.v[i] ? std::ldexp(1.0f, int(n.v[i])) : n.v[i]; });
   }
   // Four columns of eight rows: lane i of column c is p[row(i) * stride + c], row(i) = min(i, rows - 1).
   struct Four;

@@ -87,7 +87,7 @@ void attention(const OpCall& call) {
           score = dot * scale;
           if (softcap > 0) score = softcap * std::tanh(score / softcap);
           if (masked && !keeps) score += m;
-          largest = std::max(largest, score);
+          if (score > largest || std::isnan(score)) largest = score;
         }
         double total = 0;
         std::fill(sum.begin(), sum.end(), 0);
@@ -99,7 +99,7 @@ void attention(const OpCall& call) {
           for (int64_t d = 0; d < value_dim; d++) sum[size_t(d)] += weight * value[d];
         }
         float* out = elements<float>(y) + ((b * tokens + i) * heads + h) * value_dim;
-        for (int64_t d = 0; d < value_dim; d++) out[d] = total > 0 ? float(sum[size_t(d)] / total) : 0;
+        for (int64_t d = 0; d < value_dim; d++) out[d] = total != 0 ? float(sum[size_t(d)] / total) : 0;
       }
 }
 

@@ -139,7 +139,8 @@ void softmax_along(const OpCall& call, bool logarithm) {
       float* out = elements<float>(y) + o * v.length * v.inner + i;
       float largest = -std::numeric_limits<float>::infinity();
       double sum = 0;
-      for (int64_t k = 0; k < v.length; k++) largest = std::max(largest, in[k * v.inner]);
+      for (int64_t k = 0; k < v.length; k++)
+        if (float value = in[k * v.inner]; value > largest || std::isnan(value)) largest = value;
       if (largest == -std::numeric_limits<float>::infinity() && !logarithm) {
         for (int64_t k = 0; k < v.length; k++) out[k * v.inner] = 0;
         continue;
