@@ -77,6 +77,16 @@ class GroupSource final : public PanelSource {
     }
   }
 
+  void ahead(int64_t first_token, int64_t tokens, int64_t first_row, SpmmTile::Ahead (&out)[2]) const override {
+    int64_t pixels = call_.table.pixels(), image = first_token / pixels;
+    if (call_.out_channels * pixels * int64_t(sizeof(float)) < int64_t(cache_sizes().l2) / 2) return;  // likely there still
+    int64_t at = (image * call_.out_channels + call_.first_out_channel + first_row) * pixels + first_token % pixels;
+    int64_t bytes = std::min(tokens, pixels - first_token % pixels) * int64_t(sizeof(float));
+    out[0] = {reinterpret_cast<const char*>(call_.y + at), pixels * int64_t(sizeof(float)), bytes};
+    const float* residual = call_.epilogue.residual;
+    if (residual && residual != call_.y) out[1] = {reinterpret_cast<const char*>(residual + at), pixels * int64_t(sizeof(float)), bytes};
+  }
+
   bool streams() const override { return call_.table.plain(); }
 
  private:

@@ -136,7 +136,7 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
 SpmmTile SpmmMatrix::tile(int64_t group, int64_t tile) const {
   const TileStart& start = starts_[size_t(group * tiles() + tile)];
   const TileStart& end = starts_[size_t(group * tiles() + tile + 1)];
-  return {runs_.data() + start.run, end.run - start.run, meta_.data() + start.meta, values_.data() + start.value, tile == 0};
+  return {runs_.data() + start.run, end.run - start.run, meta_.data() + start.meta, values_.data() + start.value, tile == 0, {}};
 }
 
 int64_t SpmmMatrix::size_bytes() const {
@@ -188,10 +188,12 @@ void multiply_range(const SpmmMatrix& matrix, const PanelSource& source, int64_t
     if (auto convert = matrix.isa().convert)
       for (int64_t p = 0; p < panels; p++) convert(packed + p * panel_pitch, cols, packed + p * panel_pitch);
     for (int64_t p = 0; p < panels; p++)
-      for (int64_t g = first_group; g < last_group; g++)
-        matrix.isa().tile(matrix.tile(g, t), packed + p * panel_pitch,
-                          sums + p * sums_pitch + (groups[size_t(g)].first_row - first_row) * kPanelLanes,
-                          std::min(tokens - p * kPanelLanes, kPanelLanes));
+      for (int64_t g = first_group; g < last_group; g++) {
+        int64_t row = groups[size_t(g)].first_row, count = std::min(tokens - p * kPanelLanes, kPanelLanes);
+        SpmmTile tile = matrix.tile(g, t);
+        if (t + 1 == matrix.tiles()) source.ahead(first_token + p * kPanelLanes, count, row, tile.ahead);
+        matrix.isa().tile(tile, packed + p * panel_pitch, sums + p * sums_pitch + (row - first_row) * kPanelLanes, count);
+      }
   }
   source.store(first_token, tokens, first_row, end_row - first_row, sums_pitch, sums);
 }

@@ -70,6 +70,8 @@ class PanelSource {
   virtual void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const = 0;
   // sums [rows][64] per panel.
   virtual void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const = 0;
+  // Memory that store() will read or write: for row i of those at `first_row`, `bytes` at first + i * pitch; none where that says nothing.
+  virtual void ahead(int64_t /*first_token*/, int64_t /*tokens*/, int64_t /*first_row*/, SpmmTile::Ahead (&/*out*/)[2]) const {}
   // Whether neighbouring tokens lie side by side in memory, in far more memory than L2 holds: then several panels are handled at a time,
   // so that each column is read, and each row written, in pieces that the hardware prefetcher notices.
   virtual bool streams() const { return false; }

@@ -186,7 +186,8 @@ Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_v
   if (m.dense.empty()) return choice(m.sparse, "no dense kernel takes this problem");
   if (m.sparse.empty()) return choice(m.dense, "dense: no sparse kernel takes this problem");
   double speedup = m.dense_us / m.sparse_us;
-  if (speedup >= kWorthwhile) return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
+  if (speedup >= (std::is_same_v<Kernel, ConvKernel> ? kWorthwhileConv : kWorthwhile))
+    return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
   return choice(m.dense, cat("dense: sparse is only ", ratio(speedup), " as fast (measured)"));
 }
 

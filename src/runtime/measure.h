@@ -9,7 +9,8 @@
 
 namespace lacuna {
 
-constexpr double kWorthwhile = 1.05;  // sparse must be this much faster than dense
+constexpr double kWorthwhile = 1.05;      // sparse must be this much faster than dense
+constexpr double kWorthwhileConv = 1.15;  // likewise for convolutions, which may need their neighbours' results in another layout
 
 template <class Kernel>
 struct Choice {

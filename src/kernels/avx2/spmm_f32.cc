@@ -14,22 +14,21 @@ template <int V>
 void tile_of_vectors(const SpmmTile& tile, const float* panel, float* sums) {
   const uint16_t* meta = tile.meta;
   const float* values = tile.values;
-  const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);
   for (int64_t i = 0; i < tile.run_count; i++) {
     const SpmmRun& run = tile.runs[i];
     if (run.rows_per_step == 1) {
-      single_rows<V>(run, meta, values, panel, sums, old);
+      single_rows<V>(tile, run, meta, values, panel, sums);
       continue;
     }
     const uint16_t* run_meta = meta;
     const float* run_values = values;
     for (int v = 0; v + 2 <= V; v += 2) {
       meta = run_meta, values = run_values;
-      block_rows<2>(run, meta, values, panel + v * Vec::kLanes, sums + v * Vec::kLanes, old);
+      block_rows<2>(tile, run, meta, values, panel + v * Vec::kLanes, sums + v * Vec::kLanes);
     }
     if constexpr (V % 2 != 0) {
       meta = run_meta, values = run_values;
-      block_rows<1>(run, meta, values, panel + (V - 1) * Vec::kLanes, sums + (V - 1) * Vec::kLanes, old);
+      block_rows<1>(tile, run, meta, values, panel + (V - 1) * Vec::kLanes, sums + (V - 1) * Vec::kLanes);
     }
   }
 }

@@ -13,15 +13,14 @@ template <int V>
 void tile_of_vectors(const SpmmTile& tile, const float* panel, float* sums) {
   const uint16_t* meta = tile.meta;
   const float* values = tile.values;
-  const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);
   for (int64_t i = 0; i < tile.run_count; i++) {
     const SpmmRun& run = tile.runs[i];
     if (run.rows_per_step == 2)
-      paired_rows<V>(run, meta, values, panel, sums, old);
+      paired_rows<V>(tile, run, meta, values, panel, sums);
     else if (run.rows_per_step == 1)
-      single_rows<V>(run, meta, values, panel, sums, old);
+      single_rows<V>(tile, run, meta, values, panel, sums);
     else
-      block_rows<V>(run, meta, values, panel, sums, old);
+      block_rows<V>(tile, run, meta, values, panel, sums);
   }
 }
 

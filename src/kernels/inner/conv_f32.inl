@@ -1,10 +1,27 @@
 // Template over Vec (vec256.inl). Included inside the namespace of an ISA folder.
 
+// Columns of one tap, whose pieces are single and stay in registers: every taps-th of the panel.
+static void pack_tap(const float* channel, int64_t channel_pitch, int64_t count, TapPiece piece, float* out, int64_t out_pitch) {
+  const Vec::Lanes lanes = Vec::lanes(piece.lanes);
+  channel += piece.offset;
+  for (; count > 0; count--, channel += channel_pitch, out += out_pitch) Vec::store(out, Vec::load_lanes(channel, lanes));
+}
+
 // Mostly one piece per tap.
 void pack_taps(const TapTask& task) noexcept {
-  const float* channel = task.channel;
-  const bool single = task.starts[task.taps] - task.starts[0] == task.taps;
+  constexpr int64_t kManyChannels = 3;
   const TapPiece* pieces = task.pieces + task.starts[0];
+  const bool single = task.starts[task.taps] - task.starts[0] == task.taps;
+  if (single && task.cols >= kManyChannels * task.taps) {
+    for (int64_t i = 0, tap = task.first_tap; i < task.taps; i++) {
+      const float* channel = tap < task.first_tap ? task.channel + task.channel_pitch : task.channel;
+      pack_tap(channel, task.channel_pitch, (task.cols - i + task.taps - 1) / task.taps, pieces[tap], task.out + i * kPanelLanes,
+               task.taps * kPanelLanes);
+      if (++tap == task.taps) tap = 0;
+    }
+    return;
+  }
+  const float* channel = task.channel;
   float* out = task.out;
   for (int64_t c = 0, tap = task.first_tap; c < task.cols; c++, out += kPanelLanes) {
     if (single) {

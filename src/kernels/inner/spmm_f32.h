@@ -37,6 +37,12 @@ struct SpmmTile {
   const uint16_t* meta;
   const float* values;
   bool fresh;  // sums hold nothing yet: every row has a step, and starts at zero
+  // Memory that the sums go to afterwards, fetched into L2 meanwhile: for each row that has a step `bytes` at ahead[i] + row * pitch.
+  struct Ahead {
+    const char* first;
+    int64_t pitch, bytes;
+  };
+  Ahead ahead[2] = {};
 };
 
 // sums[row of the group][64] += (or =, if fresh) the tile times panel, for the first `lanes` tokens rounded up to a vector. The panel points at the

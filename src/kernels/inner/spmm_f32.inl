@@ -11,14 +11,21 @@ static inline const float* at_offset(const float* panel, uint16_t offset) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(panel) + offset);
 }
 
-// `old`: the lanes of sums that hold something yet, all or none.
+static inline void fetch_ahead(const SpmmTile& tile, int64_t row) {
+  for (const SpmmTile::Ahead& ahead : tile.ahead)
+    for (int64_t i = 0; i < ahead.bytes; i += 64) _mm_prefetch(ahead.first + row * ahead.pitch + i, _MM_HINT_T1);
+}
+
 // V vectors of one row.
 template <int V>
-static void single_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums,
-                        Vec::Lanes old) {
+static void single_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel,
+                        float* sums) {
+  const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);  // lanes of sums that hold something yet
+  const bool fetches = tile.ahead[0].bytes > 0;
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
+    if (fetches) fetch_ahead(tile, *meta);
     float* out = sums + int64_t(*meta++) * kPanelLanes;
 #define LACUNA_LOAD(i) [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out + i * Vec::kLanes, old) : Vec::zero();
     LACUNA_EACH_VECTOR(LACUNA_LOAD)
@@ -42,11 +49,14 @@ static void single_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const 
 
 // V <= 4 vectors of two rows at a time: twice the independent sums, which hides the latency of the FMA.
 template <int V>
-static void paired_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums,
-                        Vec::Lanes old) {
+static void paired_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel,
+                        float* sums) {
+  const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);  // lanes of sums that hold something yet
+  const bool fetches = tile.ahead[0].bytes > 0;
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
+    if (fetches) fetch_ahead(tile, meta[0]), fetch_ahead(tile, meta[1]);
     float* out_a = sums + int64_t(meta[0]) * kPanelLanes;
     float* out_b = sums + int64_t(meta[1]) * kPanelLanes;
     meta += 2;
@@ -84,11 +94,14 @@ static void paired_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const 
 
 // V vectors of a block of four rows that share their columns: each panel vector is loaded once and used four times.
 template <int V>
-static void block_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums,
-                       Vec::Lanes old) {
+static void block_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel,
+                       float* sums) {
+  const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);  // lanes of sums that hold something yet
+  const bool fetches = tile.ahead[0].bytes > 0;
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
+    for (int64_t i = 0; fetches && i < kBlockRows; i++) fetch_ahead(tile, *meta + i);
     float* out = sums + int64_t(*meta++) * kPanelLanes;
 #define LACUNA_LOAD(i)                                                                                             \
   [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out + i * Vec::kLanes, old) : Vec::zero();                   \
