@@ -1,4 +1,5 @@
 // The program beside ONNX Runtime on real networks. ./dev test names a Python that has ONNX Runtime in LACUNA_TEST_PYTHON.
+#include <algorithm>
 #include <cmath>
 #include <random>
 
@@ -49,6 +50,50 @@ TEST_P(OnnxRuntime, GivesTheOutputsOfBothExecutors) {
   }
 }
 
+struct QuantizedOnnxRuntime : Program, ::testing::WithParamInterface<std::string> {};
+
+// Activations are codes, so results differ by whole codes of the last rounding where a sum falls between two: ONNX Runtime differs as much from
+// itself without its optimizations.
+TEST_P(QuantizedOnnxRuntime, GivesTheOutputsOfBothExecutorsUpToACode) {
+  const std::string model = (kData / "cifar10" / "resnet20.onnx").string();
+  LACUNA_NEEDS(model);
+  const char* python = std::getenv("LACUNA_TEST_PYTHON");
+  if (!python || std::system((std::string(python) + " -c 'import onnxruntime.quantization' 2>/dev/null").c_str()) != 0)
+    GTEST_SKIP() << "missing: LACUNA_TEST_PYTHON, a Python with onnxruntime and onnx";
+  std::string quantized = at("quantized.onnx");
+  std::string command =
+      std::string(python) + " " LACUNA_SOURCE_DIR "/tests/quantized_onnx.py " + model + " " + quantized + " " + GetParam() + " >/dev/null 2>&1";
+  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  constexpr int64_t kBatch = 8, kClasses = 10;
+  Tensor x(DType::kF32, {kBatch, 3, 32, 32});
+  std::mt19937 random{3};
+  std::normal_distribution<float> normal;
+  for (float& value : x.mutable_data<float>()) value = normal(random);
+  write_npy(at("x.npy"), x);
+  std::filesystem::create_directories(at("theirs"));
+  command = std::string(python) + " " LACUNA_SOURCE_DIR "/tests/onnxruntime_outputs.py " + quantized + " input=" + at("x.npy") + " " + at("theirs");
+  ASSERT_EQ(std::system(command.c_str()), 0) << command;
+  Tensor wanted = read_npy(at("theirs/logits.npy"));
+  for (std::string executor : {"runtime", "reference"}) {
+    Result r = lacuna("run " + quantized + " --inputs input=" + at("x.npy") + " --outputs " + at(executor) + " --executor " + executor);
+    ASSERT_EQ(r.status, 0) << r.err;
+    Tensor found = read_npy(at(executor + "/logits.npy"));
+    EXPECT_LT(relative_difference(found, wanted), 0.02) << executor;
+    for (int64_t i = 0; i < kBatch; i++) {
+      auto largest = [&](const Tensor& t) {
+        auto first = t.data<float>().begin() + i * kClasses;
+        return std::max_element(first, first + kClasses) - first;
+      };
+      EXPECT_EQ(largest(found), largest(wanted)) << executor << ", image " << i;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Cifar10, QuantizedOnnxRuntime, ::testing::Values("qdq u8", "qdq s8", "qoperator u8", "qoperator s8"), [](auto& info) {
+  std::string name = info.param;
+  std::replace(name.begin(), name.end(), ' ', '_');
+  return name;
+});
 INSTANTIATE_TEST_SUITE_P(Cifar10, OnnxRuntime, ::testing::Values("resnet20.onnx", "resnet56.onnx"),
                          [](auto& info) { return info.param.substr(0, info.param.find('.')); });
 

@@ -30,6 +30,7 @@ struct EvaluateReport {
   std::map<std::string, double> metrics;        // "top1", "top5", "perplexity", "spearman", ...
   std::map<std::string, std::string> settings;  // every choice that determines the metric, hashes included
   std::string metric;                           // the main one
+  std::vector<std::string> needs_attention;     // what casts doubt on it
   int64_t items = 0;
   double seconds = 0;
 };

@@ -55,6 +55,7 @@ struct PrunedWeight {
   std::string encoding_before, encoding;  // "f32", "s8 per-row f32"
   double rounding_error = 0;              // quantized weights: sqrt(sum (w - q)^2 / sum w^2)
   int64_t bytes_before = 0, bytes_after = 0;
+  std::optional<double> planned_sparsity;  // what a dry run foresees; nullopt where only scores tell (allocation global), or nothing is pruned
 };
 
 // A tensor that is rounded while the model runs.
@@ -65,7 +66,7 @@ struct RoundedActivation {
 
 struct PruneReport {
   std::string model, output;
-  bool dry_run = false;
+  bool dry_run = false;               // then zeros, sizes afterwards, storage formats and rounding errors are not known and stay 0 or empty
   std::vector<PrunedWeight> weights;  // the claimed ones
   int64_t claimed_parameters = 0, claimed_zeros = 0, total_parameters = 0, total_zeros = 0;
   int64_t bytes_before = 0, bytes_after = 0;  // all weights, as stored

@@ -11,15 +11,16 @@
 #include "evaluate/perplexity.h"
 #include "evaluate/similarity.h"
 #include "lacuna/error.h"
+#include "text/unicode.h"
 
 namespace lacuna {
 namespace {
 
 void evaluate_accuracy(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
-  ImagePreprocessing how = image_preprocessing(*model.graph, options.resize, options.crop, options.mean, options.deviation);
+  ImagePreprocessing how = image_preprocessing(*model.graph, options.resize, options.crop, options.mean, options.deviation, model.path.string());
   ImageDataset data(options.dataset, options.limit);
   int64_t batch = options.batch ? options.batch : 100;
-  AccuracyResult r = accuracy(session, data, how, batch, progress);
+  AccuracyResult r = accuracy(session, data, how, batch, progress, model.path.string());
   report.metrics = {{"top1", r.top1}, {"top5", r.top5}};
   report.metric = "top1";
   report.items = r.images;
@@ -28,13 +29,28 @@ void evaluate_accuracy(const Model& model, Session& session, const EvaluateOptio
   report.settings["classes"] = cat(data.classes().size());
 }
 
+// A whole text. What is no text at all is an error, what is not quite UTF-8 is noted.
+std::string read_text(const std::filesystem::path& path, EvaluateReport& report) {
+  if (std::filesystem::is_directory(path)) throw InvalidArgument(cat(path, ": is a directory, a text file wanted"));
+  std::string text = read_text_file(path);
+  if (text.empty()) throw InvalidData(cat(path, ": is empty"));
+  if (size_t at = text.find('\0'); at != text.npos)
+    throw InvalidData(cat(path, ": byte ", at, " is zero, so this is no text (UTF-16 must be converted to UTF-8 first)"));
+  if (size_t at = text::valid_utf8_prefix(text); at != text.size())
+    report.needs_attention.push_back(cat(path, ": is not UTF-8 from byte ", at, " on; such bytes count as U+FFFD, and the metric is of that text"));
+  return text;
+}
+
 void evaluate_perplexity(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
   auto tokenizer = open_tokenizer(model);
-  std::string text = read_text_file(options.dataset);
+  std::string text = read_text(options.dataset, report);
   std::vector<int32_t> tokens = tokenizer->encode(text);
   int64_t window = options.max_seq_length, limit = max_tokens_of(*model.graph);
   if (limit) window = std::min(window, limit);
-  PerplexityResult r = perplexity(session, tokens, window, options.max_windows, progress);
+  if (int64_t(tokens.size()) < window)
+    throw InvalidArgument(
+        cat(options.dataset, ": has ", tokens.size(), " tokens, fewer than one window of ", window, "; --max-seq-length makes windows shorter"));
+  PerplexityResult r = perplexity(session, tokens, window, options.max_windows, progress, model.path.string());
   report.metrics = {{"perplexity", r.perplexity}};
   report.metric = "perplexity";
   report.items = r.scored_tokens;
@@ -83,7 +99,7 @@ std::vector<std::vector<float>> embed(Session& session, const std::vector<std::v
 
 void evaluate_similarity(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
   auto tokenizer = open_tokenizer(model);
-  std::string text = read_text_file(options.dataset);
+  std::string text = read_text(options.dataset, report);
   auto rows = parse_csv(text, options.dataset.string());
   std::vector<std::vector<int32_t>> sentences;
   std::vector<double> scores;

@@ -1,4 +1,6 @@
 // The JSON form of every result: the same field names as the public structs.
+#include "lacuna/json.h"
+
 #include <nlohmann/json.hpp>
 
 #include "lacuna/advise.h"
@@ -24,6 +26,12 @@ Json optional_json(const std::optional<T>& value) {
 }
 
 }  // namespace
+
+std::string error_to_json(std::string_view code, std::string_view message) {
+  Json out;
+  out["error"] = {{"code", code}, {"message", message}};
+  return dump(out);
+}
 
 std::string to_json(const ModelSummary& m) {
   Json out = {{"path", m.path}, {"kind", m.kind}, {"family", m.family}};
@@ -107,6 +115,7 @@ std::string to_json(const EvaluateReport& r) {
                {"metrics", r.metrics},
                {"settings", r.settings},
                {"items", r.items},
+               {"needs_attention", r.needs_attention},
                {"seconds", r.seconds}});
 }
 

@@ -51,7 +51,7 @@ std::string scaled(double value, double base, const std::vector<const char*>& un
 Verb::Verb(CLI::App& app, const std::string& name, const std::string& help, const std::string& example)
     : command(app.add_subcommand(name, help)), json(std::make_shared<bool>(false)) {
   command->footer("Example:\n  " + example);
-  command->add_flag("--json", *json, "Print the result as JSON");
+  command->add_flag("--json", *json, "Print the result as JSON, or {\"error\": {\"code\", \"message\"}}");
 }
 
 std::unique_ptr<Progress> progress_bar() { return isatty(STDERR_FILENO) ? std::make_unique<Bar>() : nullptr; }

@@ -17,7 +17,8 @@ void add_convert(CLI::App& app) {
   verb.command->add_option("--to", o->convert.to, "onnx, huggingface, gguf or lacuna (default: by the output's name, else what it came from)");
   verb.command->add_option(
       "--encoding", o->convert.encoding,
-      "GGUF: f16, q8_0 or q4_0 (default: each weight as it is stored, what has no code for zero, as Q4_1, in f16; q8_0 is half as large)");
+      "GGUF only: f16, q8_0 or q4_0.\nDefault: every weight keeps the encoding that it has (F32, F16, BF16, Q8_0, Q4_0, Q4_1); what cannot be "
+      "written\nas it is (a pruned Q4_1, Q5 and K blocks, int8 by row) becomes f16. q8_0 is half as large as f16.");
   verb.command->add_flag("--force", o->convert.force, "Replace an existing output");
   verb.command->callback([o, json = verb.json] {
     auto bar = progress_bar();

@@ -45,6 +45,7 @@ void add_eval(CLI::App& app) {
       std::printf("%-12s %.6g%s\n", name.c_str(), name.starts_with("top") ? value * 100 : value, name.starts_with("top") ? " %" : "");
     std::printf("protocol %s on %lld items in %s s\n", r.protocol.c_str(), static_cast<long long>(r.items), fixed(r.seconds, 1).c_str());
     for (auto& [key, value] : r.settings) std::printf("  %s: %s\n", key.c_str(), value.c_str());
+    for (auto& line : r.needs_attention) std::printf("needs attention: %s\n", line.c_str());
   });
 }
 

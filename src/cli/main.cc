@@ -1,7 +1,9 @@
-#include <clocale>
+#include <algorithm>
 #include <csignal>
+#include <string_view>
 
 #include "cli/cli.h"
+#include "lacuna/json.h"
 
 namespace {
 
@@ -17,6 +19,24 @@ const char* code_name(lacuna::ErrorCode code) {
   return "error";
 }
 
+// Said before or after any verb; a file of that name would be given as ./--json.
+bool wants_json(int argc, char** argv) {
+  return std::any_of(argv + 1, argv + argc, [](const char* word) { return std::string_view(word) == "--json"; });
+}
+
+// To people on stderr; to a program that asked for JSON on stdout as well.
+int failure(const char* code, const std::string& message, bool json, int status = 1) {
+  std::fprintf(stderr, "error (%s): %s\n", code, message.c_str());
+  if (json) std::printf("%s\n", lacuna::error_to_json(code, message).c_str());
+  return status;
+}
+
+// "prune ", or nothing if none was read.
+std::string verb_of(const CLI::App& app) {
+  auto verbs = app.get_subcommands();
+  return verbs.empty() ? "" : verbs.front()->get_name() + " ";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -24,7 +44,10 @@ int main(int argc, char** argv) {
   CLI::App app{"Lacuna makes neural networks sparse, and runs them so that the zeros are really skipped."};
   app.set_version_flag("--version", LACUNA_VERSION);
   app.require_subcommand(1);
-  app.failure_message(CLI::FailureMessage::simple);
+  app.footer(
+      "lacuna VERB --help explains a verb and gives an example.\n"
+      "Exit status: 0 if what was asked was done; 1 if not; 2 if the command line cannot be read. With --json the result, or\n"
+      "{\"error\": {\"code\", \"message\"}}, is one JSON value on stdout.");
 #define LACUNA_VERB(name) lacuna::cli::add_##name(app);
 #include "cli/verbs.def"
 #undef LACUNA_VERB
@@ -32,27 +55,24 @@ int main(int argc, char** argv) {
     std::fputs(app.help().c_str(), stdout);
     return 2;
   }
+  const bool json = wants_json(argc, argv);
   try {
     app.parse(argc, argv);
     if (std::fflush(stdout) != 0 || std::ferror(stdout)) throw lacuna::IoError("cannot write to the standard output");
     return 0;
-  } catch (const CLI::RequiredError& e) {
-    app.exit(e);
-    if (std::string(e.what()).starts_with("model"))
-      std::fputs("An option that takes a list, such as --ignore, takes all words after it: name the model first.\n", stderr);
-    return 2;
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    std::string message = e.what();
+    if (dynamic_cast<const CLI::RequiredError*>(&e) && message.starts_with("model"))
+      message += ". An option that takes a list, such as --ignore, takes all words after it: name the model first";
+    return failure("usage", message + "; see lacuna " + verb_of(app) + "--help", json, 2);
   } catch (const lacuna::cli::AnswerIsNo&) {
     return 1;
   } catch (const lacuna::Error& e) {
-    std::fprintf(stderr, "error (%s): %s\n", code_name(e.code()), e.what());
-    return 1;
+    return failure(code_name(e.code()), e.what(), json);
   } catch (const std::bad_alloc&) {
-    std::fprintf(stderr, "error (resource_exhausted): out of memory\n");
-    return 1;
+    return failure("resource_exhausted", "out of memory", json);
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "error: %s\n", e.what());
-    return 1;
+    return failure("internal", e.what(), json);
   }
 }

@@ -8,8 +8,27 @@
 namespace lacuna::cli {
 namespace {
 
-void print(const PruneReport& r) {
-  bool codes = std::any_of(r.weights.begin(), r.weights.end(), [](auto& w) { return w.encoding != w.encoding_before; });
+bool changes_codes(const PruneReport& r) {
+  return std::any_of(r.weights.begin(), r.weights.end(), [](auto& w) { return w.encoding != w.encoding_before; });
+}
+
+std::string encoding_text(const PrunedWeight& w) { return w.encoding_before == w.encoding ? w.encoding : w.encoding_before + " -> " + w.encoding; }
+
+// What will be done, as far as it is known before any value is read.
+void print_plan(const PruneReport& r) {
+  Table table({"<weight", "<op", "<claimed by", "shape", "parameters", "sparsity", "<pattern", "bytes", "<encoding"});
+  for (auto& w : r.weights)
+    table.add({w.name, w.op, w.line, shape_text(w.shape), count_text(double(w.parameters)), w.planned_sparsity ? percent(*w.planned_sparsity) : "-",
+               w.pattern, bytes_text(w.bytes_before), encoding_text(w)});
+  table.print();
+  bool ranked = std::any_of(r.weights.begin(), r.weights.end(), [](auto& w) { return !w.planned_sparsity && !w.pattern.empty(); });
+  std::printf("\ndry run: %zu weights claimed, %s of %s parameters%s; nothing was written\n", r.weights.size(),
+              count_text(double(r.claimed_parameters)).c_str(), count_text(double(r.total_parameters)).c_str(),
+              ranked ? " (-: the allocation decides by scores, which a dry run does not compute)" : "");
+}
+
+void print_result(const PruneReport& r) {
+  bool codes = changes_codes(r);
   std::vector<std::string> header = {"<weight", "<op", "<claimed by", "shape", "sparsity", "zeros", "<pattern", "<stored as", "before", "after"};
   if (codes) header.insert(header.end(), {"<encoding", "rounding error"});
   Table table(header);
@@ -18,30 +37,27 @@ void print(const PruneReport& r) {
                                     w.op,
                                     w.line,
                                     shape_text(w.shape),
-                                    r.dry_run ? "" : percent(w.sparsity),
-                                    r.dry_run ? "" : std::to_string(w.zeros),
+                                    percent(w.sparsity),
+                                    std::to_string(w.zeros),
                                     w.pattern,
                                     w.format,
                                     bytes_text(w.bytes_before),
-                                    r.dry_run ? "" : bytes_text(w.bytes_after)};
-    if (codes)
-      row.insert(row.end(), {w.encoding_before == w.encoding ? w.encoding : w.encoding_before + " -> " + w.encoding,
-                             w.rounding_error > 0 ? percent(w.rounding_error) : ""});
+                                    bytes_text(w.bytes_after)};
+    if (codes) row.insert(row.end(), {encoding_text(w), w.rounding_error > 0 ? percent(w.rounding_error) : ""});
     table.add(std::move(row));
   }
   table.print();
-  if (r.dry_run) {
-    std::printf("\ndry run: %zu weights, %s parameters claimed; nothing was written\n", r.weights.size(),
-                count_text(double(r.claimed_parameters)).c_str());
-  } else {
-    std::printf("\n%lld of %lld claimed weights are zero (%s); %s of all %s parameters\n", static_cast<long long>(r.claimed_zeros),
-                static_cast<long long>(r.claimed_parameters), percent(r.sparsity()).c_str(),
-                percent(double(r.total_zeros) / double(std::max<int64_t>(1, r.total_parameters))).c_str(),
-                count_text(double(r.total_parameters)).c_str());
-    std::printf("weights %s -> %s (%s of before) in %s; %s s\n", bytes_text(r.bytes_before).c_str(), bytes_text(r.bytes_after).c_str(),
-                percent(double(r.bytes_after) / double(std::max<int64_t>(1, r.bytes_before)), 1).c_str(), r.output.c_str(),
-                fixed(r.seconds, 1).c_str());
-  }
+  std::printf("\n%lld of %lld claimed weights are zero (%s); %s of all %s parameters\n", static_cast<long long>(r.claimed_zeros),
+              static_cast<long long>(r.claimed_parameters), percent(r.sparsity()).c_str(),
+              percent(double(r.total_zeros) / double(std::max<int64_t>(1, r.total_parameters))).c_str(),
+              count_text(double(r.total_parameters)).c_str());
+  std::printf("weights %s -> %s (%s of before) in %s; %s s\n", bytes_text(r.bytes_before).c_str(), bytes_text(r.bytes_after).c_str(),
+              percent(double(r.bytes_after) / double(std::max<int64_t>(1, r.bytes_before)), 1).c_str(), r.output.c_str(),
+              fixed(r.seconds, 1).c_str());
+}
+
+void print(const PruneReport& r) {
+  r.dry_run ? print_plan(r) : print_result(r);
   if (!r.activations.empty()) {
     size_t fixed_scales = size_t(std::count_if(r.activations.begin(), r.activations.end(), [](auto& a) { return a.kind == "static"; }));
     std::printf("activations: %zu tensors rounded with calibrated scales, %zu linear layers round per token\n", fixed_scales,

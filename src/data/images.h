@@ -31,6 +31,7 @@ class ImageDataset {
   // Every .jpg, .jpeg and .png below its class folder. `limit`: so many of them, evenly spread over the sorted paths, so that every class is
   // represented; 0: all. Throws NotFound, InvalidData (no image, an image in no class folder, two of one path).
   explicit ImageDataset(std::filesystem::path source, int64_t limit = 0);
+  const std::filesystem::path& source() const { return source_; }
   const std::vector<std::string>& classes() const { return classes_; }  // sorted folder names: label = index
   int64_t size() const { return int64_t(labels_.size()); }
   int64_t found() const { return found_; }  // before the limit

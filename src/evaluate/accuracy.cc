@@ -16,11 +16,11 @@ std::string image_input(const Graph& graph) {
 }
 
 ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean,
-                                       const std::vector<float>& deviation) {
+                                       const std::vector<float>& deviation, std::string_view model) {
   ImagePreprocessing how;
   auto port = std::find_if(graph.inputs().begin(), graph.inputs().end(),
                            [&](ValueId id) { return graph.value(id).shape && graph.value(id).shape->size() == 4; });
-  if (port == graph.inputs().end()) throw Unsupported("the model has no input [batch, 3, height, width] that takes images");
+  if (port == graph.inputs().end()) throw Unsupported(cat(model, " has no input [batch, 3, height, width] that takes images"));
   const SymShape& shape = *graph.value(*port).shape;
   auto height = shape[2].constant(), width = shape[3].constant();
   if (crop)
@@ -28,7 +28,7 @@ ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64
   else if (height && width)
     how.height = *height, how.width = *width;
   else
-    throw InvalidArgument(cat("the model takes images of any size ", to_string(shape), "; say which with --crop"));
+    throw InvalidArgument(cat(model, " takes images of any size ", to_string(shape), "; say which with --crop"));
   how.resize = resize;
   if (how.resize && how.resize < std::min(how.height, how.width))
     throw InvalidArgument(cat("--resize ", how.resize, " is smaller than the crop of ", how.height, "x", how.width));
@@ -55,10 +55,11 @@ Tensor image_batch(std::span<const ImageDataset::File> files, const ImagePreproc
   return x;
 }
 
-AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImagePreprocessing& how, int64_t batch, Progress* progress) {
+AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImagePreprocessing& how, int64_t batch, Progress* progress,
+                        std::string_view model) {
   const Graph& graph = session.graph();
   std::string input = image_input(graph);
-  if (input.empty()) throw Unsupported("accuracy needs an image classifier: the model has no input [batch, 3, height, width]");
+  if (input.empty()) throw Unsupported(cat("accuracy needs an image classifier: ", model, " has no input [batch, 3, height, width]"));
   std::string output = graph.outputs()[0].name;
   AccuracyResult result;
   int64_t hits1 = 0, hits5 = 0;
@@ -68,13 +69,13 @@ AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImageP
     Tensor scores = session.run({{input, image_batch(files, how)}}).at(output).to(DType::kF32);
     int64_t classes = scores.size() / n;
     if (classes != int64_t(data.classes().size()))
-      throw InvalidArgument(cat("the data has ", data.classes().size(), " classes (", join(data.classes(), ", ", 5), "), the model tells ", classes,
-                                " apart; classes are folders, numbered in the order of their names"));
+      throw InvalidArgument(cat(data.source(), " has ", data.classes().size(), " classes (", join(data.classes(), ", ", 5), "), ", model, " tells ",
+                                classes, " apart; classes are folders, numbered in the order of their names"));
     for (int64_t i = 0; i < n; i++) {
       int64_t label = files[size_t(i)].label;
       auto row = scores.data<float>().subspan(size_t(i * classes), size_t(classes));
       if (!std::ranges::all_of(row, [](float score) { return std::isfinite(score); }))
-        throw InvalidData(cat("the model's scores for ", files[size_t(i)].name, " are not finite"));
+        throw InvalidData(cat("the scores of ", model, " for ", files[size_t(i)].name, " are not finite"));
       int64_t better = 0;
       for (int64_t c = 0; c < classes; c++) better += row[size_t(c)] > row[size_t(label)] || (row[size_t(c)] == row[size_t(label)] && c < label);
       hits1 += better < 1;

@@ -8,9 +8,9 @@
 namespace lacuna {
 
 // How images become the model's first 4-D input. `crop` 0: the input's own size; empty mean and deviation: ImageNet's.
-// Throws Unsupported if there is no such input, InvalidArgument on sizes and numbers that do not fit.
+// Throws Unsupported if there is no such input, InvalidArgument on sizes and numbers that do not fit; `model` names the model in them.
 ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean,
-                                       const std::vector<float>& deviation);
+                                       const std::vector<float>& deviation, std::string_view model = "the model");
 // The name of that input, "" if there is none.
 std::string image_input(const Graph& graph);
 
@@ -25,6 +25,7 @@ struct AccuracyResult {
 
 // The first 4-D input takes [batch, 3, height, width]; the first output is [batch, classes]. Ties rank the lower class first.
 // Images are read and decoded a batch at a time. Throws Unsupported if the model has no such ports, InvalidArgument if a label has no class.
-AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImagePreprocessing& how, int64_t batch, Progress* progress = nullptr);
+AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImagePreprocessing& how, int64_t batch, Progress* progress = nullptr,
+                        std::string_view model = "the model");
 
 }  // namespace lacuna

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "lacuna/progress.h"
 #include "runtime/session.h"
@@ -16,9 +17,9 @@ struct PerplexityResult {
 
 // exp of the mean negative log-likelihood over non-overlapping windows of `window_tokens`; a window starts with an empty
 // cache, and its first token is context only. A last window that is not whole is left out.
-// tokens: the whole text, tokenized once. The model has an input of ids [batch, tokens] and an output `logits` [batch, tokens, vocab].
-// Throws InvalidArgument if the text is shorter than one window, or window_tokens < 2.
+// tokens: the whole text, tokenized once. `model` is what errors call it. The model has an input of ids [batch, tokens] and an output `logits`
+// [batch, tokens, vocab]. Throws InvalidArgument if the text is shorter than one window, or window_tokens < 2.
 PerplexityResult perplexity(Session& session, std::span<const int32_t> tokens, int64_t window_tokens, int64_t max_windows = 0,
-                            Progress* progress = nullptr);
+                            Progress* progress = nullptr, std::string_view model = "the model");
 
 }  // namespace lacuna

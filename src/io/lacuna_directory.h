@@ -74,6 +74,9 @@ Model read_lacuna(const std::filesystem::path& directory);
 // Compares every file with its hash: one line per file that is missing, changed, or not listed, naming it. Empty: all is well.
 std::vector<std::string> verify_hashes(const std::filesystem::path& directory);
 
+// lacuna.json and the files that it lists. Throws as read_lacuna.
+std::vector<std::filesystem::path> lacuna_files(const std::filesystem::path& directory);
+
 // Text files of a Lacuna directory; nullopt if it has none of that name.
 std::optional<std::string> read_lacuna_text(const std::filesystem::path& directory, std::string_view name);
 

@@ -183,6 +183,14 @@ Model read_lacuna(const fs::path& directory) {
   return model;
 }
 
+std::vector<fs::path> lacuna_files(const fs::path& directory) {
+  fs::path path = directory / "lacuna.json";
+  std::vector<fs::path> files = {path};
+  for (auto& [name, record] : lacuna_from_text(read_text_file(path, kMaxJson), path.string()).files)
+    if (auto listed = listed_path(directory, name)) files.push_back(*listed);
+  return files;
+}
+
 std::vector<std::string> verify_hashes(const fs::path& directory) {
   std::vector<std::string> problems;
   LacunaJson json;

@@ -65,12 +65,4 @@ Model load_model(const fs::path& path) {
   return model;
 }
 
-int64_t bytes_on_disk(const fs::path& path) {
-  if (!fs::is_directory(path)) return int64_t(fs::file_size(path));
-  int64_t total = 0;
-  for (auto& entry : fs::recursive_directory_iterator(path))
-    if (entry.is_regular_file()) total += int64_t(entry.file_size());
-  return total;
-}
-
 }  // namespace lacuna

@@ -26,7 +26,10 @@ ModelKind detect_model(const std::filesystem::path& path);
 // Reads headers and maps weights; no weight is touched. Throws one Unsupported that lists everything unsupported.
 Model load_model(const std::filesystem::path& path);
 
-// Bytes of a file, or of all files below a directory.
+// The files that a readable model consists of, each once: weights (external data and shards included), configuration, tokenizer. What
+// merely lies in the same folder is none of it.
+std::vector<std::filesystem::path> model_files(const std::filesystem::path& path);
+// Bytes of model_files.
 int64_t bytes_on_disk(const std::filesystem::path& path);
 
 // Readers of each kind (load_model calls them).

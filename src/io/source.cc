@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <set>
 
 #include "base/cat.h"
 #include "lacuna/error.h"
@@ -91,6 +92,18 @@ std::vector<Weight> read_safetensors_directory(const fs::path& directory) {
   std::vector<Weight> weights;
   for (auto& entry : file->header().entries) weights.push_back(safetensors_weight(file, entry));
   return weights;
+}
+
+std::vector<fs::path> safetensors_files(const fs::path& directory) {
+  fs::path index = directory / "model.safetensors.index.json", single = directory / "model.safetensors";
+  if (!fs::exists(index)) return fs::exists(single) ? std::vector<fs::path>{single} : std::vector<fs::path>{};
+  std::set<std::string> names;
+  if (auto map = Config::parse(read_text_file(index, size_t(256) << 20), index.string()).object("weight_map"))
+    for (auto& tensor : map->keys()) names.insert(map->text(tensor));
+  std::vector<fs::path> files = {index};
+  for (auto& name : names)
+    if (is_plain_name(name)) files.push_back(directory / name);
+  return files;
 }
 
 Tensor dense_values(const Weight& weight, const WeightData& data) {

@@ -21,6 +21,9 @@ Weight safetensors_weight(std::shared_ptr<const SafetensorsFile> file, const Saf
 // Throws NotFound (for PyTorch checkpoints it says how to convert), InvalidData listing every tensor whose shard does not hold it.
 std::vector<Weight> read_safetensors_directory(const std::filesystem::path& directory);
 
+// The files behind them, the index included; empty if there are none.
+std::vector<std::filesystem::path> safetensors_files(const std::filesystem::path& directory);
+
 // The values of a weight as the source stored them: its own float or integer type if it has no scales, else f32; zeros where masked.
 Tensor dense_values(const Weight& weight, const WeightData& data);
 

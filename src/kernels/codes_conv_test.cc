@@ -40,12 +40,12 @@ class Data {
                .pad_right = c.pad,
                .weights = DType::kS8,
                .activations = DType::kS8,
-               .input_scale = 0.03f};
+               .input_scale = 0.03f,
+               .input_zero = zero};
     weights = codes(c.out * cols_, -127), x = codes(c.batch * c.size * c.size * c.in, -128);
     x.resize(x.size() + size_t(kCodesSpare));
     for (int64_t r = 0; r < c.out; r++) {
-      scales.push_back(float(0.001 + 0.01 * rng_.uniform())), bias.push_back(float(rng_.uniform() * 2 - 1)), excess.push_back(0);
-      for (int64_t k = 0; k < cols_; k++) excess.back() += zero * weights[size_t(r * cols_ + k)];
+      scales.push_back(float(0.001 + 0.01 * rng_.uniform())), bias.push_back(float(rng_.uniform() * 2 - 1));
     }
     residual = codes(c.batch * problem.out_h(c.size) * problem.out_w(c.size) * c.out, -128);
   }
@@ -74,7 +74,6 @@ class Data {
   ConvProblem problem;
   std::vector<int8_t> weights, x, residual;
   std::vector<float> scales, bias;
-  std::vector<int32_t> excess;
   int64_t cols() const { return cols_; }
 
  private:
@@ -105,7 +104,7 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
         auto packed = kernel.pack(data.problem, weight);
         Expected want = data.expected();
         std::string what = cat(kernel.name, " ", data.problem.to_string(c.batch, c.size, c.size), " zero ", zero);
-        CodesConv call{.x = data.x.data(), .x_zero = int8_t(zero), .excess = zero ? data.excess.data() : nullptr, .bias = data.bias.data()};
+        CodesConv call{.x = data.x.data(), .bias = data.bias.data()};
 
         // Codes, with a residual and relu.
         std::vector<int8_t> y(want.values.size());
@@ -123,8 +122,7 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
 
         // Floats in planes.
         std::vector<float> floats(want.values.size());
-        CodesConv to_floats{
-            .x = data.x.data(), .x_zero = int8_t(zero), .excess = call.excess, .y_floats = floats.data(), .epilogue = {.bias = data.bias.data()}};
+        CodesConv to_floats{.x = data.x.data(), .y_floats = floats.data(), .epilogue = {.bias = data.bias.data()}};
         packed->run_codes(to_floats, c.batch, c.size, c.size);
         double worst = 0, largest = 0;
         for (int64_t b = 0; b < c.batch; b++)

@@ -11,7 +11,8 @@ struct ConvProblem {
   int64_t pad_top = 0, pad_left = 0, pad_bottom = 0, pad_right = 0;
   DType weights = DType::kF32;      // f32, s8
   DType activations = DType::kF32;  // f32, or s8 (static per-tensor input scale)
-  float input_scale = 0;            // of s8 activations: x is about input_scale * code, code in [-127, 127]
+  float input_scale = 0;            // of s8 activations, as in LinearProblem; padding holds the code of 0
+  int32_t input_zero = 0;
   std::string pattern = "dense";
   double sparsity = 0;
   int64_t out_h(int64_t in_h) const { return (in_h + pad_top + pad_bottom - dilation_h * (kernel_h - 1) - 1) / stride_h + 1; }
@@ -22,10 +23,8 @@ struct ConvProblem {
 // Int8 activations between convolutions: signed codes with the channels of a pixel together, [batch, h, w, channels], each standing for
 // scale * (code - zero).
 struct CodesConv {
-  const int8_t* x = nullptr;        // of the problem's input_scale; kCodesSpare readable bytes follow
-  int8_t x_zero = 0;                // also what padding holds
-  const int32_t* excess = nullptr;  // [out_channels]: x_zero * sum of the row's codes, or nullptr if x_zero is 0
-  const float* bias = nullptr;      // [out_channels]
+  const int8_t* x = nullptr;    // of the problem's input_scale and input_zero; kCodesSpare readable bytes follow
+  const float* bias = nullptr;  // [out_channels]
   // Either codes, after an activation of none, relu, relu6 or clip:
   int8_t* y = nullptr;
   float y_scale = 0;
@@ -35,11 +34,7 @@ struct CodesConv {
   int32_t residual_zero = 0;
   Activation activation = Activation::kNone;
   float alpha = 0, beta = 0;
-  // Roundings on the way, as a chain of quantize and dequantize nodes asks for: of product + bias, and of that + residual.
-  struct Rounding {
-    float scale = 0;  // 0: none
-    int32_t zero = 0;
-  };
+  // Roundings on the way: of product + bias, and of that + residual.
   Rounding product = {}, sum = {};
   // or floats, [batch, out_channels, h, w], with the whole epilogue (its bias in place of the one above).
   float* y_floats = nullptr;
@@ -53,7 +48,8 @@ class PackedConv {
   virtual std::string_view kernel() const = 0;
   virtual int64_t size_bytes() const = 0;
   // x [batch, in_channels, in_h, in_w] -> y [batch, out_channels, out_h, out_w], both contiguous.
-  // Epilogue: bias [out_channels]; residual in the layout of y.
+  // Epilogue: bias [out_channels]; residual in the layout of y, which y may equal if residual_in_place().
+  virtual bool residual_in_place() const { return false; }
   virtual void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const = 0;
 
   // Kernels that prefer activations in blocks of channels, [batch, ceil(channels / block), h, w, block], say so for each side; 0: plain.

@@ -9,6 +9,10 @@ static_assert(uint8_t(Activation::kRelu) == 1 && uint8_t(Activation::kGelu) == 3
 
 namespace {
 
+StoreRounding store_rounding(const Rounding& r) {
+  return {.scale = r.scale, .inverse = r.scale > 0 ? 1 / r.scale : 0, .low = float(-128 - r.zero), .high = float(127 - r.zero)};
+}
+
 StoreTask task_of(const OutputTile& tile, float* y, int64_t y_stride, bool rows_outermost, const Epilogue& epilogue) {
   int64_t outer = rows_outermost ? tile.first_row : tile.first_token, inner = rows_outermost ? tile.first_token : tile.first_row;
   return {.sums = tile.sums,
@@ -23,7 +27,9 @@ StoreTask task_of(const OutputTile& tile, float* y, int64_t y_stride, bool rows_
           .y_stride = y_stride,
           .activation = uint8_t(epilogue.activation),
           .alpha = epilogue.alpha,
-          .beta = epilogue.beta};
+          .beta = epilogue.beta,
+          .sum_rounding = store_rounding(epilogue.sum_rounding),
+          .rounding = store_rounding(epilogue.rounding)};
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 namespace lacuna::kernels {
 
-// activation(v), in f32, as the reference computes it. Faster stores approximate the transcendental ones to 4 ulp or so.
+// activation(v), in f32, as the reference computes it, without bias and roundings. Faster stores approximate the transcendental ones to 4 ulp or so.
 float activate(float v, const Epilogue& epilogue) noexcept;
 
 // A tile of sums on its way to y. `y`, bias and residual are those of the whole output; the tile covers

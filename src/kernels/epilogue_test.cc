@@ -21,6 +21,8 @@ TEST(Epilogue, EveryStoreEqualsThePlainOneForEveryActivation) {
         for (float& v : sums) v *= 6;
         Epilogue epilogue = {.bias = bias.data(), .residual = residual.data(), .residual_stride = stride, .activation = Activation(activation)};
         epilogue.alpha = 0.2f, epilogue.beta = 0.7f;
+        bool exact = activation <= int(Activation::kRelu6) || activation == int(Activation::kClip);
+        if (exact && rows > 7) epilogue.sum_rounding = {0.3f, -4}, epilogue.rounding = {0.05f, 100};
         using Store = void (*)(const OutputTile&, float*, int64_t, const Epilogue&) noexcept;
         for (auto [fast, plain] : std::initializer_list<std::pair<Store, Store>>{{store_transposed, reference::store_transposed},
                                                                                  {store_channel_major, reference::store_channel_major},
@@ -32,6 +34,26 @@ TEST(Epilogue, EveryStoreEqualsThePlainOneForEveryActivation) {
           for (size_t i = 0; i < found.size(); i++) ASSERT_NEAR(found[i], wanted[i], 1e-6 * (1 + std::fabs(wanted[i]))) << "at " << i;
         }
       }
+}
+
+// Ties and their neighbours: multiples of half a scale that is no power of two, and the floats beside them.
+TEST(Quantize, RoundsQuotientsToEvenBesideTiesToo) {
+  for (float scale : {0.1f, 0.037f, 3.3f}) {
+    std::vector<float> x;
+    for (int i = -300; i <= 300; i++)
+      for (float v : {float(i) * 0.5f * scale, std::nextafterf(float(i) * 0.5f * scale, 1e9f), std::nextafterf(float(i) * 0.5f * scale, -1e9f)})
+        x.push_back(v);
+    std::vector<int8_t> found(x.size()), wanted(x.size());
+    quantize_static_s8(x.data(), int64_t(x.size()), scale, 3, found.data());
+    reference::quantize_static_s8(x.data(), int64_t(x.size()), scale, 3, wanted.data());
+    EXPECT_EQ(found, wanted) << scale;
+    std::vector<float> values(x.size()), plain(x.size());
+    OutputTile tile = {.sums = x.data(), .sums_stride = 0, .first_row = 0, .rows = int64_t(x.size()), .first_token = 0, .tokens = 1};
+    store_token_major(tile, values.data(), 0, {.rounding = {scale, 3}});
+    reference::store_token_major(tile, plain.data(), 0, {.rounding = {scale, 3}});
+    EXPECT_EQ(values, plain) << scale;
+    for (size_t i = 0; i < x.size(); i++) ASSERT_EQ(plain[i], float(wanted[i] - 3) * scale);
+  }
 }
 
 TEST(Transpose, SwapsRowsAndColumnsOfAnyShape) {
@@ -55,8 +77,12 @@ TEST(Quantize, GivesTheCodesOfThePlainLoops) {
       std::vector<int8_t> found(size_t(n) + 1, 9), wanted = found;
       EXPECT_EQ(quantize_token_s8(scaled.data(), n, found.data()), reference::quantize_token_s8(scaled.data(), n, wanted.data()));
       EXPECT_EQ(found, wanted);
-      quantize_static_s8(scaled.data(), n, 0.5f, found.data()), reference::quantize_static_s8(scaled.data(), n, 0.5f, wanted.data());
-      EXPECT_EQ(found, wanted);
+      for (float scale : {0.5f, 0.037f, 0.01f})
+        for (int32_t zero : {0, -128, 21}) {
+          quantize_static_s8(scaled.data(), n, scale, zero, found.data());
+          reference::quantize_static_s8(scaled.data(), n, scale, zero, wanted.data());
+          EXPECT_EQ(found, wanted) << scale << " " << zero;
+        }
     }
   }
 }

@@ -26,14 +26,15 @@ struct Arithmetic {
   int64_t group;
   bool minima;
   float input_scale;
+  int32_t input_zero = 0;
 };
 const Arithmetic kArithmetics[] = {
-    {DType::kF32, DType::kF32, 0, false, 0},   {DType::kBF16, DType::kF32, 0, false, 0}, {DType::kF16, DType::kF32, 0, false, 0},
-    {DType::kBF16, DType::kBF16, 0, false, 0}, {DType::kF32, DType::kBF16, 0, false, 0}, {DType::kS8, DType::kS8, 0, false, 0},
-    {DType::kS8, DType::kS8, 0, false, 0.03f}, {DType::kS8, DType::kS8, 32, false, 0},   {DType::kS8, DType::kF32, 0, false, 0},
-    {DType::kS4, DType::kS8, 32, false, 0},    {DType::kS4, DType::kS8, 32, true, 0},    {DType::kS4, DType::kS8, 0, false, 0},
-    {DType::kS4, DType::kS8, 64, true, 0},     {DType::kS4, DType::kF32, 32, false, 0},  {DType::kS4, DType::kF32, 64, true, 0},
-    {DType::kS8, DType::kF32, 32, true, 0}};
+    {DType::kF32, DType::kF32, 0, false, 0},   {DType::kBF16, DType::kF32, 0, false, 0},        {DType::kF16, DType::kF32, 0, false, 0},
+    {DType::kBF16, DType::kBF16, 0, false, 0}, {DType::kF32, DType::kBF16, 0, false, 0},        {DType::kS8, DType::kS8, 0, false, 0},
+    {DType::kS8, DType::kS8, 0, false, 0.03f}, {DType::kS8, DType::kS8, 0, false, 0.01f, -128}, {DType::kS8, DType::kS8, 0, false, 0.02f, 17},
+    {DType::kS8, DType::kS8, 32, false, 0},    {DType::kS8, DType::kF32, 0, false, 0},          {DType::kS4, DType::kS8, 32, false, 0},
+    {DType::kS4, DType::kS8, 32, true, 0},     {DType::kS4, DType::kS8, 0, false, 0},           {DType::kS4, DType::kS8, 64, true, 0},
+    {DType::kS4, DType::kF32, 32, false, 0},   {DType::kS4, DType::kF32, 64, true, 0},          {DType::kS8, DType::kF32, 32, true, 0}};
 const char* const kPatterns[] = {"dense", "unstructured", "2:4",  "4:8",  "8:16",      "4:16",      "2:16",      "4:32",
                                  "32:64", "16:64",        "8:64", "4:64", "block:1x4", "block:4x1", "block:4x4", "block:1x8"};
 const double kSparsities[] = {0.0, 0.5, 0.9, 1.0};
@@ -132,7 +133,7 @@ TEST_P(EveryLinearKernel, EqualsTheReferenceOnTheGrid) {
         bool fixed = std::string_view(pattern) == "dense" || std::isdigit(static_cast<unsigned char>(pattern[0]));
         if (fixed && sparsity != 0.5) continue;
         LinearProblem problem = {.rows = 64, .cols = 64, .weights = a.weights, .activations = a.activations, .group = a.group, .minima = a.minima};
-        problem.input_scale = a.input_scale, problem.pattern = pattern, problem.sparsity = sparsity;
+        problem.input_scale = a.input_scale, problem.input_zero = a.input_zero, problem.pattern = pattern, problem.sparsity = sparsity;
         auto check = [&](int64_t rows, int64_t cols, int64_t tokens) {
           problem.rows = rows, problem.cols = cols;
           if (auto reason = kernel.accepts(problem, tokens, cpu_features())) {
@@ -159,7 +160,7 @@ TEST_P(EveryLinearKernel, GivesTheSameBitsForAnyThreadCount) {
     for (const char* pattern : kPatterns)
       for (int64_t tokens : {1, 70}) {
         LinearProblem problem = {.rows = 100, .cols = 192, .weights = a.weights, .activations = a.activations, .group = a.group, .minima = a.minima};
-        problem.input_scale = a.input_scale, problem.pattern = pattern, problem.sparsity = 0.7;
+        problem.input_scale = a.input_scale, problem.input_zero = a.input_zero, problem.pattern = pattern, problem.sparsity = 0.7;
         if (auto reason = kernel.accepts(problem, tokens, cpu_features())) {
           refusal = *reason;
           continue;
@@ -257,12 +258,13 @@ TEST_P(EveryConvKernel, EqualsTheReferenceOnTheGrid) {
   int64_t checked = 0;
   std::string refusal;
   uint64_t seed = 1;
-  for (bool integer : {false, true})
+  for (int arithmetic_kind = 0; arithmetic_kind < 3; arithmetic_kind++)
     for (const char* pattern : kPatterns)
       for (double sparsity : kSparsities)
         for (int i = 0; i < 8; i++) {
           ConvProblem arithmetic;
-          if (integer) arithmetic.weights = arithmetic.activations = DType::kS8, arithmetic.input_scale = 0.03f;
+          if (arithmetic_kind > 0) arithmetic.weights = arithmetic.activations = DType::kS8, arithmetic.input_scale = 0.03f;
+          if (arithmetic_kind == 2) arithmetic.input_scale = 0.01f, arithmetic.input_zero = i % 2 ? -128 : 9;
           arithmetic.pattern = pattern, arithmetic.sparsity = sparsity;
           Rng rng(++seed);
           ConvCase c = random_conv(arithmetic, rng);

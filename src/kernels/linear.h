@@ -17,6 +17,14 @@ namespace lacuna::kernels {
 
 enum class Activation : uint8_t { kNone, kRelu, kRelu6, kGelu, kGeluTanh, kSilu, kTanh, kSigmoid, kHardSwish, kHardSigmoid, kLeakyRelu, kClip };
 
+// Rounding to codes of eight bits and back, as a quantize and a dequantize node do it: v becomes
+// clip(round(v / scale), -128 - zero, 127 - zero) * scale, ties to even. scale 0: v stays.
+struct Rounding {
+  float scale = 0;
+  int32_t zero = 0;
+  bool operator==(const Rounding&) const = default;
+};
+
 // What is fused at the store: y = act(sum + bias[row] + residual[token, row]).
 struct Epilogue {
   const float* bias = nullptr;      // [rows]
@@ -24,6 +32,9 @@ struct Epilogue {
   int64_t residual_stride = 0;
   Activation activation = Activation::kNone;
   float alpha = 0, beta = 0;  // kLeakyRelu slope in alpha; kClip bounds [alpha, beta]
+  // Of the sum before the bias, and of y. Kernels of linear problems do them, those of convolutions need not.
+  Rounding sum_rounding = {}, rounding = {};
+  bool rounds() const { return sum_rounding.scale > 0 || rounding.scale > 0; }
 };
 
 // A weight as handed to a kernel for packing. Either `values` (float weights) or `codes` (+ scales), in matrix order.
@@ -45,7 +56,10 @@ struct LinearProblem {
   DType activations = DType::kF32;  // arithmetic: f32, bf16, or s8 (dynamic per-token quantization inside the kernel)
   int64_t group = 0;                // scale group, 0: per row
   bool minima = false;
-  float input_scale = 0;          // s8 activations: calibrated scale of the whole input; 0: dynamic, per token
+  // s8 activations, calibrated: x stands for input_scale * (code - input_zero), code = round(x / input_scale) + input_zero, ties to even, in
+  // [-128, 127]. input_scale 0: dynamic, per token, codes in [-127, 127].
+  float input_scale = 0;
+  int32_t input_zero = 0;
   std::string pattern = "dense";  // "dense", "unstructured", "2:4", "8:16", "block:1x4", ...
   double sparsity = 0;
   // "spmm s8 unstructured m=768 k=768 sparsity=0.9": the problem language of tests, benchmarks and bug reports.

@@ -52,10 +52,13 @@ float largest_magnitude(const float* x, int64_t n) {
   return reference::largest_magnitude(x, n);
 }
 
-void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) {
-  if (cpu_features().avx512) return avx512::quantize_s8(x, n, inverse, codes);
-  if (cpu_features().avx2) return avx2::quantize_s8(x, n, inverse, codes);
-  reference::quantize_s8(x, n, inverse, codes);
+void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes) {
+  if (cpu_features().avx512) return avx512::quantize_s8(x, n, rule, codes);
+  if (cpu_features().avx2) return avx2::quantize_s8(x, n, rule, codes);
+  for (int64_t i = 0; i < n; i++) {
+    float v = std::nearbyint(rule.scale > 0 ? x[i] / rule.scale : x[i] * rule.inverse);
+    codes[i] = int8_t(std::min(rule.high, std::max(rule.low, v)) + float(rule.zero));
+  }
 }
 
 constexpr float kSmallestMagnitude = 0x1p-100f;
@@ -65,14 +68,16 @@ constexpr float kSmallestMagnitude = 0x1p-100f;
 float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept {
   float largest = largest_magnitude(x, n);
   if (largest >= kSmallestMagnitude) {
-    quantize_s8(x, n, 127.0f / largest, codes);
+    quantize_s8(x, n, per_token_rule(127.0f / largest), codes);
     return largest / 127.0f;
   }
   std::fill_n(codes, n, int8_t(0));
   return 0;
 }
 
-void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept { quantize_s8(x, n, 1.0f / scale, codes); }
+void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, int8_t* codes) noexcept {
+  quantize_s8(x, n, static_rule(scale, zero), codes);
+}
 
 namespace reference {
 
@@ -82,21 +87,19 @@ float largest_magnitude(const float* x, int64_t n) noexcept {
   return largest;
 }
 
-void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept {
-  for (int64_t i = 0; i < n; i++) codes[i] = int8_t(std::nearbyint(std::min(127.0f, std::max(-127.0f, x[i] * inverse))));
-}
-
 float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept {
   float largest = largest_magnitude(x, n);
   if (largest >= kSmallestMagnitude) {
-    quantize_s8(x, n, 127.0f / largest, codes);
+    for (int64_t i = 0; i < n; i++) codes[i] = int8_t(std::nearbyint(std::min(127.0f, std::max(-127.0f, x[i] * (127.0f / largest)))));
     return largest / 127.0f;
   }
   std::fill_n(codes, n, int8_t(0));
   return 0;
 }
 
-void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept { quantize_s8(x, n, 1.0f / scale, codes); }
+void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, int8_t* codes) noexcept {
+  for (int64_t i = 0; i < n; i++) codes[i] = int8_t(std::min(127.0f, std::max(-128.0f, std::nearbyint(x[i] / scale) + float(zero))));
+}
 
 }  // namespace reference
 

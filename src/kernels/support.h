@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/inner/code_rule.h"
 #include "kernels/linear.h"
 
 namespace lacuna::kernels {
@@ -25,18 +26,22 @@ std::vector<int64_t> balanced_cut(std::span<const int64_t> work, int64_t parts);
 // Work of each group of `group_rows` rows: kept weights, plus `per_row` for the fixed cost of a row. mask nullptr: dense.
 std::vector<int64_t> work_of_row_groups(const WeightMatrix& weight, int64_t group_rows, int64_t per_row);
 
+inline CodeRule per_token_rule(float inverse) { return {.inverse = inverse, .scale = 0, .low = -127, .high = 127, .zero = 0}; }
+inline CodeRule static_rule(float scale, int32_t zero) {
+  return {.inverse = 1.0f / scale, .scale = scale, .low = float(-128 - zero), .high = float(127 - zero), .zero = zero};
+}
+
 // One token to s8: scale = max|x| / 127, code = x * (127 / max|x|) rounded to nearest even; all zero and scale 0 if max|x| < 2^-100.
 // Every ISA gives these codes. Returns the scale.
 float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
-// With a given scale: code = x * (1 / scale), rounded to nearest even and clipped to [-127, 127].
-void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept;
+// With a given scale and zero point, as LinearProblem says.
+void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, int8_t* codes) noexcept;
 
 // The same in plain loops.
 namespace reference {
 float largest_magnitude(const float* x, int64_t n) noexcept;
-void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept;
 float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
-void quantize_static_s8(const float* x, int64_t n, float scale, int8_t* codes) noexcept;
+void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, int8_t* codes) noexcept;
 }  // namespace reference
 
 // out [cols, rows] = in [rows, cols].

@@ -4,6 +4,7 @@
 #include <pcre2.h>
 
 #include <algorithm>
+#include <cctype>
 #include <map>
 #include <memory>
 #include <set>
@@ -52,14 +53,41 @@ bool is_op_type(const std::string& selector, const WeightUse& use, const Node& n
          (selector == "Conv" && use.op_type.starts_with("Conv"));
 }
 
-std::vector<std::string> known_names(const Graph& graph, const std::vector<WeightUse>& uses, ReasonAgainst reason_against) {
+// How alike two names are: the share of pairs of neighbouring characters that both have (Dice's coefficient).
+double likeness(std::string_view a, std::string_view b) {
+  auto pairs = [](std::string_view s) {
+    std::map<std::pair<char, char>, int> out;
+    for (size_t i = 0; i + 1 < s.size(); i++) out[{char(std::tolower(uint8_t(s[i]))), char(std::tolower(uint8_t(s[i + 1])))}]++;
+    return out;
+  };
+  auto of_a = pairs(a), of_b = pairs(b);
+  int both = 0;
+  for (auto& [pair, count] : of_a)
+    if (auto it = of_b.find(pair); it != of_b.end()) both += std::min(count, it->second);
+  return a.size() + b.size() > 2 ? 2.0 * both / double(a.size() + b.size() - 2) : 0;
+}
+
+// The names that a selector may have meant: of weights, or of the nodes that use them (in an ONNX file weights are often called onnx::MatMul_123).
+std::string closest_names(const std::string& selector, const Graph& graph, const std::vector<WeightUse>& uses) {
+  constexpr size_t kShown = 5;
+  std::string_view wanted = selector;
+  if (is_regex(selector)) wanted.remove_prefix(3);
+  std::vector<std::pair<double, std::string>> ranked;
+  std::set<std::string> op_types;
+  for (auto& use : uses) {
+    const Weight& weight = graph.weights[use.weight];
+    if (weight.layout == MatrixLayout::kNone) continue;
+    const std::string& node = graph.node(use.node).name;
+    double of_weight = likeness(wanted, weight.name), of_node = likeness(wanted, node);
+    ranked.emplace_back(std::max(of_weight, of_node), of_node > of_weight ? node : weight.name);
+    op_types.insert(use.op_type);
+  }
+  for (auto& type : op_types) ranked.emplace_back(likeness(wanted, type), type);
+  std::stable_sort(ranked.begin(), ranked.end(), [](auto& a, auto& b) { return a.first > b.first; });
   std::vector<std::string> names;
-  for (auto& use : uses)
-    if (const Node& node = graph.node(use.node); reason_against(use, node).empty()) {
-      const std::string& name = graph.weights[use.weight].name;
-      names.push_back(node.name.empty() || name.starts_with(node.name) ? name : cat(name, " (", node.name, ")"));
-    }
-  return names;
+  for (size_t i = 0; i < ranked.size() && names.size() < kShown; i++)
+    if (std::find(names.begin(), names.end(), ranked[i].second) == names.end()) names.push_back(ranked[i].second);
+  return join(names);
 }
 
 }  // namespace
@@ -129,8 +157,8 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
         if (!refused.empty())
           problems.push_back(cat(where, ": ", key, " '", s, "' matches only ", refused));
         else
-          problems.push_back(
-              cat(where, ": ", key, " '", s, "' matches no weight; there are: ", join(known_names(graph, uses, reason_against), ", ", 12)));
+          problems.push_back(cat(where, ": ", key, " '", s, "' matches no weight; the closest names are ", closest_names(s, graph, uses),
+                                 " (`lacuna inspect` lists all)"));
       }
     };
     check(line.targets, "targets", true);

@@ -62,8 +62,17 @@ class Driver {
 
   // Says what would be done, without doing it.
   void list_claims() {
-    for (auto& [id, steps] : plan_) report_.weights.push_back(describe(id, steps));
-    for (auto& w : report_.weights) report_.claimed_parameters += w.parameters;
+    for (auto& [id, steps] : plan_) {
+      PrunedWeight w = describe(id, steps);
+      w.format.clear();
+      w.planned_sparsity = planned_sparsity(id, steps);
+      report_.claimed_parameters += w.parameters;
+      report_.weights.push_back(std::move(w));
+    }
+    for (auto& weight : sources_) {
+      report_.total_parameters += weight.size();
+      report_.bytes_before += weight.source->stored_bytes();
+    }
   }
 
   void write(LacunaWriter& writer) {
@@ -286,10 +295,25 @@ class Driver {
     std::vector<PruneTarget> targets;
     for (size_t i = 0; i < claims.size(); i++) targets.push_back({&weights[i], claims[i].override_sparsity});
     PruneSettings settings = line.settings;
-    if (report_.dry_run) settings.allocation = "uniform";  // which needs no scores: the request is checked all the same
+    if (report_.dry_run && allocation_named(settings.allocation).needs_scores)
+      settings.allocation = "uniform";  // the request is checked all the same
     std::vector<int64_t> kept = plan_units(targets, settings, progress_);
     for (size_t i = 0; i < claims.size(); i++)
       plan_[claims[i].use.weight].push_back({.line = &line, .kept_units = kept[i], .asked = asked(line, claims[i].override_sparsity)});
+  }
+
+  // The largest that a step asks for, zeros that are there already aside.
+  std::optional<double> planned_sparsity(WeightId id, std::span<const Step> steps) const {
+    std::optional<double> most;
+    MatrixView view(sources_[size_t(id)].layout, sources_[size_t(id)].shape);
+    for (auto& step : steps) {
+      if (!step.line->prune) continue;
+      if (!step.asked && allocation_named(step.line->settings.allocation).needs_scores) return std::nullopt;
+      const Pattern& pattern = *step.line->pattern;
+      double units = double(pattern.unit_rows(view.rows) * pattern.unit_cols(view.cols, view.inner));
+      most = std::max(most.value_or(0), units > 0 ? 1 - double(step.kept_units) / units : 0);
+    }
+    return most;
   }
 
   // nullopt: the allocation decides.
@@ -341,22 +365,13 @@ class Driver {
   std::vector<std::string> narrow_;  // weights that a quantize line found coded in as few bits
 };
 
-// Changes when a file of the model does. Of a model in one file: that file, and those beside it whose names begin with its own or its
-// stem, where ONNX keeps large weights.
+// Changes when a file of the model does.
 std::string fingerprint(const std::filesystem::path& path) {
-  namespace fs = std::filesystem;
-  fs::path real = fs::canonical(path);
   std::vector<std::string> lines;
-  auto add = [&](const fs::directory_entry& entry) {
-    if (entry.is_regular_file()) lines.push_back(cat(entry.path(), " ", entry.file_size(), " ", entry.last_write_time().time_since_epoch().count()));
-  };
-  if (fs::is_directory(real)) {
-    for (auto& entry : fs::recursive_directory_iterator(real, fs::directory_options::follow_directory_symlink)) add(entry);
-  } else {
-    for (auto& entry : fs::directory_iterator(real.parent_path()))
-      if (entry.path().filename().string().starts_with(real.stem().string())) add(entry);
+  for (auto& file : model_files(path)) {
+    std::filesystem::path real = std::filesystem::canonical(file);
+    lines.push_back(cat(real, " ", std::filesystem::file_size(real), " ", std::filesystem::last_write_time(real).time_since_epoch().count()));
   }
-  std::sort(lines.begin(), lines.end());
   return hash_hex(join(lines, "\n"));
 }
 

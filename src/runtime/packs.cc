@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -36,19 +35,6 @@ struct PackStore::Matrix {
   std::string pattern = "dense";
   double sparsity = 0;
   bool pruned = false;  // the source has a mask
-
-  std::shared_ptr<const std::vector<int32_t>> row_sums() const {
-    auto sums = std::make_shared<std::vector<int32_t>>(size_t(rows), 0);
-    for (int64_t r = 0; r < rows; r++)
-      for (int64_t c = 0; c < cols; c++) (*sums)[size_t(r)] += codes->codes[size_t(r * cols + c)];
-    return sums;
-  }
-
-  std::shared_ptr<const std::vector<float>> weight_sums() const {
-    auto sums = std::make_shared<std::vector<float>>();
-    for (int64_t r = 0; r < rows; r++) sums->push_back(float(std::accumulate(values.begin() + r * cols, values.begin() + (r + 1) * cols, 0.0)));
-    return sums;
-  }
 
   WeightMatrix view(DType type) const {
     WeightMatrix m{.rows = rows, .cols = cols, .mask = pattern == "dense" ? nullptr : &mask, .inner = inner};
@@ -134,15 +120,17 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
   WeightId id = graph_.value(node.inputs[1]).weight;
   // Decode and batched calls may want different kernels; what batched calls want does not depend on their size in the fixed plan.
   int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens <= 8 ? 8 : 64;
-  auto [choice, fresh] = chosen_.try_emplace({id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.zero_point)});
-  if (!fresh) return {linears_.at({id, choice->second.packed}), choice->second.rounds, {}, choice->second.weight_sums};
+  auto [choice, fresh] =
+      chosen_.try_emplace({id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.signed_zero())});
+  if (!fresh) return {linears_.at({id, choice->second.packed}), choice->second.rounds};
   std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
   LinearProblem problem{.rows = matrix->rows, .cols = matrix->cols, .pattern = matrix->pattern, .sparsity = matrix->sparsity};
   auto choose = [&](DType weights, DType activations) {
     problem.weights = weights, problem.activations = activations;
     bool integers = !is_float(weights);
     problem.group = integers ? matrix->codes->group : 0, problem.minima = integers && !matrix->codes->minima.empty();
-    problem.input_scale = integers && rounding.kind == InputRounding::Kind::kStatic ? rounding.scale : 0;
+    bool calibrated = integers && rounding.kind == InputRounding::Kind::kStatic;
+    problem.input_scale = calibrated ? rounding.scale : 0, problem.input_zero = calibrated ? rounding.signed_zero() : 0;
     return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
   };
   // The arithmetic asked for, then the weights as they are stored (fewer bytes), then f32; the reference kernel only if nothing else.
@@ -164,12 +152,12 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
     else
       problem = with_codes;
   }
-  choice->second = {cat(chosen.kernel->name, " ", name_of(problem.weights), " ", problem.input_scale), problem.activations == DType::kS8};
-  if (choice->second.rounds && rounding.signed_zero() != 0) choice->second.weight_sums = matrix->weight_sums();
+  choice->second = {cat(chosen.kernel->name, " ", name_of(problem.weights), " ", problem.input_scale, " ", problem.input_zero),
+                    problem.activations == DType::kS8};
   auto& packed = linears_[{id, choice->second.packed}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
   add_line(node, *matrix, problem.to_string(size_class), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
-  return {packed, choice->second.rounds, {}, choice->second.weight_sums};
+  return {packed, choice->second.rounds};
 }
 
 PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
@@ -177,20 +165,19 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   WeightId id = graph_.value(node.inputs[1]).weight;
   std::string geometry =
       cat(problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0),
-          " x=", rounding.scale, "/", rounding.zero_point);
+          " x=", rounding.scale, "/", rounding.signed_zero());
   auto [choice, fresh] = chosen_.try_emplace({id, geometry});
   if (!fresh) return {convs_.at({id, choice->second.packed}), choice->second.rounds};
   std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
   problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
   auto choose = [&](DType type) {
     problem.weights = problem.activations = type;
-    problem.input_scale = type == DType::kS8 ? rounding.scale : 0;
+    problem.input_scale = type == DType::kS8 ? rounding.scale : 0, problem.input_zero = type == DType::kS8 ? rounding.signed_zero() : 0;
     return options_.measured_plan ? measured_choice(problem, matrix->view(type), batch, in_h, in_w) : static_choice(problem);
   };
   const ConvKernel* reference = &kernels::conv_kernels().back();
   Choice<ConvKernel> chosen{reference, ""};
-  bool integers = rounding && rounding.zero_point == 0 && rounding.type == DType::kS8 && matrix->codes && matrix->codes->type == DType::kS8 &&
-                  matrix->codes->group == 0 && matrix->codes->minima.empty();
+  bool integers = rounding && matrix->codes && matrix->codes->type == DType::kS8 && matrix->codes->group == 0 && matrix->codes->minima.empty();
   if (integers) chosen = choose(DType::kS8);
   if (chosen.kernel == reference) chosen = choose(DType::kF32);
   choice->second = {cat(chosen.kernel->name, " ", geometry), problem.activations == DType::kS8};
@@ -203,21 +190,21 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
 PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProblem problem, const InputRounding& rounding) {
   WeightId id = graph_.value(node.inputs[1]).weight;
   problem.weights = problem.activations = DType::kS8;
-  problem.input_scale = rounding.scale;
-  std::string key = cat("codes ", problem.to_string(1, 0, 0), " x=", rounding.scale);
+  problem.input_scale = rounding.scale, problem.input_zero = rounding.signed_zero();
+  std::string key = cat("codes ", problem.to_string(1, 0, 0), " x=", rounding.scale, "/", problem.input_zero);
   auto [choice, fresh] = chosen_.try_emplace({id, key});
   Chosen& chosen = choice->second;
-  if (!fresh) return chosen.packed.empty() ? Pack<PackedConv>() : Pack<PackedConv>{convs_.at({id, chosen.packed}), true, chosen.row_sums};
+  if (!fresh) return chosen.packed.empty() ? Pack<PackedConv>() : Pack<PackedConv>{convs_.at({id, chosen.packed}), true};
   auto kernels = kernels::conv_kernels();
   auto kernel = std::find_if(kernels.begin(), kernels.end(), [&](auto& k) { return k.codes && !k.accepts(problem, cpu_features()); });
   if (kernel == kernels.end()) return {};
   std::shared_ptr<const Matrix> matrix = decoded(node, true);
   if (!matrix->codes || matrix->codes->type != DType::kS8 || matrix->codes->group || !matrix->codes->minima.empty()) return {};
-  chosen = {cat(kernel->name, " ", key), true, matrix->row_sums()};
+  chosen = {cat(kernel->name, " ", key), true};
   auto& packed = convs_[{id, chosen.packed}];
   packed = kernel->pack(problem, matrix->view(DType::kS8));
   add_line(node, *matrix, problem.to_string(1, 0, 0), kernel->name, kernel->sparse, packed->size_bytes(), "codes in and out");
-  return {packed, true, chosen.row_sums};
+  return {packed, true};
 }
 
 int64_t PackStore::packed_bytes() const {

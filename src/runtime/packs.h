@@ -19,9 +19,7 @@ class PackStore {
   template <class Packed>
   struct Pack {
     std::shared_ptr<const Packed> packed;
-    bool rounds = false;                                         // the kernel rounds its input; if not and a rounding was asked for, the caller does
-    std::shared_ptr<const std::vector<int32_t>> row_sums = {};   // conv_of_codes: of the codes
-    std::shared_ptr<const std::vector<float>> weight_sums = {};  // linear: of the weights of each row, if the rounding has a zero point
+    bool rounds = false;  // the kernel rounds its input; if not and a rounding was asked for, the caller does
   };
   Pack<kernels::PackedLinear> linear(const Node& node, int64_t tokens, const InputRounding& rounding = {});
   // The weight of a conv node; `geometry` holds all but the weight's own properties.
@@ -47,8 +45,6 @@ class PackStore {
   struct Chosen {
     std::string packed;  // in linears_ or convs_
     bool rounds = false;
-    std::shared_ptr<const std::vector<int32_t>> row_sums = {};
-    std::shared_ptr<const std::vector<float>> weight_sums = {};
   };
   std::map<std::pair<WeightId, std::string>, Chosen> chosen_;  // by weight and problem
   std::vector<PlanLine> plan_;

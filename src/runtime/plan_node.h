@@ -15,12 +15,15 @@ struct PlanNode {
   Node node;
   kernels::Activation activation = kernels::Activation::kNone;
   float alpha = 0, beta = 0;  // of the activation, as in kernels::Epilogue
-  InputRounding rounding;     // of input 0, done by the step itself
+  // Of input 0, done by the step itself: linear and conv; of the codes that a global_average_pool with `codes` reads; a dequantize node that has it
+  // reads values and gives them rounded.
+  InputRounding rounding;
   // With `codes`, a conv reads the codes of its rounded input, a result of a quantize node, in signed bytes with the channels of a pixel
   // together (kChannelsLast); quantize and max_pool nodes write them so. If `output` rounds, the result of a conv is codes too.
   bool codes = false;
   InputRounding residual_codes, output;  // of input 3 and output 0
-  InputRounding product, sum;            // of product + bias and of that + residual, on the way to the output
+  // Of product + bias and of that + residual, on the way to the codes of a conv. Of the product before the bias and of the result of a linear.
+  InputRounding product, sum;
 
   bool has(size_t input) const { return input < node.inputs.size() && node.inputs[input] != kNoValue; }
   ValueId residual() const { return has(3) ? node.inputs[3] : kNoValue; }

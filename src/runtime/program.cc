@@ -76,6 +76,7 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
         graph, whole, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
     fuse_epilogues(graph, facts_, whole, nodes);
     fuse_codes(graph, whole, nodes);
+    fuse_pairs(graph, whole, nodes);
   }
   // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
   size_t room = slots_.size();
@@ -234,7 +235,8 @@ void Program::add_step(Step step, const std::vector<size_t>& unread) {
 // A node of constants only is computed now, once for all runs.
 bool Program::compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant) {
   const Node& node = plan.node;
-  if (!fuse_ || node.inputs.empty() || plan.has(3) || plan.activation != kernels::Activation::kNone) return false;
+  bool fused = plan.has(3) || plan.activation != kernels::Activation::kNone || plan.rounding || plan.product || plan.sum;
+  if (!fuse_ || node.inputs.empty() || fused) return false;
   for (ValueId v : node.inputs)
     if (v != kNoValue && slot(v).place != Place::kConstant) return false;
   std::vector<Tensor> inputs, outputs(node.outputs.size());

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "graph/graph.h"
+#include "kernels/linear.h"
 
 namespace lacuna {
 
@@ -16,6 +17,7 @@ struct InputRounding {
   DType type = DType::kS8;  // of the codes: s8 or u8
   // Of the same codes as signed ones: those of u8 less 128.
   int32_t signed_zero() const { return type == DType::kU8 ? zero_point - 128 : zero_point; }
+  kernels::Rounding of_values() const { return {scale, signed_zero()}; }
   explicit operator bool() const { return kind != Kind::kNone; }
   bool operator==(const InputRounding&) const = default;
 };

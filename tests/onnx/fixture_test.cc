@@ -1,7 +1,6 @@
 // tests/fixtures/onnx/*.safetensors: tiny models with inputs and the outputs of ONNX Runtime, made by tools/fixtures/onnx_ops.py and
 // onnx_models.py. Per case: NAME/model (the file's bytes), NAME/input/INPUT, NAME/output/OUTPUT.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <map>
 
@@ -38,16 +37,6 @@ std::map<std::string, Fixture> read_fixtures(const char* file) {
   return out;
 }
 
-class Scratch {
- public:
-  Scratch() : folder_(fs::temp_directory_path() / cat("lacuna-onnx-", ::getpid())) { fs::create_directories(folder_); }
-  ~Scratch() { fs::remove_all(folder_); }
-  fs::path operator/(const char* name) const { return folder_ / name; }
-
- private:
-  fs::path folder_;
-};
-
 void expect_outputs(std::shared_ptr<const Graph> graph, Executor executor, const Fixture& fixture, const testing::CaseTolerance& tolerance) {
   Session session(graph, {.executor = executor});
   TensorMap found = session.run(fixture.inputs);
@@ -61,7 +50,7 @@ void expect_outputs(std::shared_ptr<const Graph> graph, Executor executor, const
 using ToleranceOf = testing::CaseTolerance (*)(const std::string& name);
 
 void expect_all(const char* file, ToleranceOf tolerance_of, size_t at_least) {
-  Scratch scratch;
+  testing::Scratch scratch;
   auto fixtures = read_fixtures(file);
   EXPECT_GE(fixtures.size(), at_least);
   for (auto& [name, fixture] : fixtures) {

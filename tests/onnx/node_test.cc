@@ -1,7 +1,6 @@
 // The ONNX project's node tests. They ship in its PyPI package up to 1.16 (onnx/backend/test/data/node), those of each release in the
 // opset of its day; LACUNA_ONNX_NODE_TESTS names the folders, separated by colons.
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <cstdlib>
 #include <map>
@@ -68,7 +67,7 @@ class NodeTests : public ::testing::TestWithParam<Way> {};
 TEST_P(NodeTests, EveryModelThatImportsGivesTheRecordedOutputs) {
   if (folders().empty()) GTEST_SKIP() << "LACUNA_ONNX_NODE_TESTS names no folder of ONNX node tests";
   int passed = 0, unsupported = 0, broken = 0;
-  fs::path scratch = GetParam().exported ? fs::path(::testing::TempDir()) / cat("lacuna_node_", ::getpid(), ".onnx") : fs::path();
+  testing::Scratch scratch;
   const char* filter = std::getenv("LACUNA_ONNX_NODE_FILTER");
   for (auto& folder : folders()) {
     std::set<fs::path> cases;
@@ -76,7 +75,7 @@ TEST_P(NodeTests, EveryModelThatImportsGivesTheRecordedOutputs) {
     for (auto& directory : cases) {
       std::string name = directory.filename();
       if (!fs::exists(directory / "model.onnx") || (filter && name.find(filter) == std::string::npos)) continue;
-      auto result = testing::run_case(directory, GetParam().executor, {}, scratch);
+      auto result = testing::run_case(directory, GetParam().executor, {}, GetParam().exported ? scratch / "exported.onnx" : fs::path());
       if (auto known = kBroken.find(name); known != kBroken.end() && result.opset <= known->second.newest_opset) {
         broken++;
         continue;
@@ -87,7 +86,6 @@ TEST_P(NodeTests, EveryModelThatImportsGivesTheRecordedOutputs) {
       if (result.status == Status::kUnsupported && std::getenv("LACUNA_ONNX_NODE_VERBOSE")) std::cout << name << ": " << result.message << "\n";
     }
   }
-  if (!scratch.empty()) fs::remove(scratch);
   RecordProperty("passed", passed);
   RecordProperty("unsupported", unsupported);
   std::cout << passed << " node tests pass, " << unsupported << " use what is not supported, " << broken << " are left out as broken\n";

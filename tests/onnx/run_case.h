@@ -20,6 +20,20 @@ struct CaseTolerance {
   double relative = 1e-3, absolute = 1e-5;
 };
 
+// A folder that vanishes with the test; in memory where the machine has such a file system, because every file that is written is synced,
+// which a user's outputs need and thousands of tests would wait for.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  std::filesystem::path operator/(const char* name) const { return folder_ / name; }
+
+ private:
+  std::filesystem::path folder_;
+};
+
 // nullopt, or how the two differ: type, shape or an element. Integers must be equal but for `codes` (quantized outputs may round the
 // other way: one off).
 std::optional<std::string> difference(const Tensor& found, const Tensor& wanted, const CaseTolerance& tolerance, bool codes = false);

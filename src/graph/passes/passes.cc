@@ -25,8 +25,8 @@ constexpr auto kPasses = std::to_array<Pass>({
 
 // In the order of the list, and the first ones again after folding, which makes operands constant.
 constexpr auto kImportPasses =
-    std::to_array<std::string_view>({"simplify", "linear", "constant_folding", "simplify", "linear", "embedding", "layer_norm", "rms_norm", "l2_norm",
-                                     "activations", "attention", "simplify", "dead_code"});
+    std::to_array<std::string_view>({"simplify", "linear", "constant_folding", "simplify", "einsum", "linear", "embedding", "layer_norm", "rms_norm",
+                                     "l2_norm", "activations", "attention", "simplify", "dead_code"});
 
 const Pass& pass_named(std::string_view name) {
   auto it = std::find_if(kPasses.begin(), kPasses.end(), [&](const Pass& p) { return p.name == name; });

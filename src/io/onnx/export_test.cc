@@ -8,6 +8,7 @@
 #include "graph/passes/passes.h"
 #include "io/model.h"
 #include "io/onnx/exporter.h"
+#include "io/onnx/files.h"
 #include "io/onnx/lacuna_onnx.pb.h"
 #include "io/onnx/read.h"
 #include "io/onnx/writer.h"
@@ -147,6 +148,8 @@ TEST_F(Export, PutsTheValuesBesideAModelThatIsTooLarge) {
   ModelFile file = open_model(folder_ / "large.onnx");
   for (auto& t : file.model->graph().initializer()) EXPECT_EQ(t.data_location(), 1);
   expect_same_weights(*graph, *read_unraised(folder_ / "large.onnx"));
+  std::ofstream(folder_ / "other.onnx.data") << "of another model";
+  EXPECT_EQ(files_of_model(folder_ / "large.onnx"), (std::vector<fs::path>{folder_ / "large.onnx", folder_ / "large.onnx.data"}));
 }
 
 TEST_F(Export, LeavesWhatIsThereAloneWhenItFails) {

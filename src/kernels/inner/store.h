@@ -3,7 +3,14 @@
 
 #include <cstdint>
 
+#include "kernels/inner/code_rule.h"
+
 namespace lacuna::kernels {
+
+// Rounding to codes and back, see linear.h. scale 0: none.
+struct StoreRounding {
+  float scale, inverse, low, high;
+};
 
 // Epilogue and OutputTile without the headers that they come with: plain data for ISA folders.
 struct StoreTask {
@@ -18,6 +25,7 @@ struct StoreTask {
   int64_t y_stride;
   uint8_t activation;  // Activation
   float alpha, beta;
+  StoreRounding sum_rounding, rounding;
 };
 
 #define LACUNA_STORE_FUNCTIONS                                                                                                                    \
@@ -28,8 +36,8 @@ struct StoreTask {
   void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept; \
   /* max|x|; NaN counts as 0. */                                                                                                                  \
   float largest_magnitude(const float* x, int64_t n) noexcept;                                                                                    \
-  /* codes = x * inverse, clipped to [-127, 127] and rounded to nearest even; NaN becomes -127. */                                                \
-  void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept;
+  /* NaN becomes the lowest code. */                                                                                                              \
+  void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes) noexcept;
 
 namespace avx2 {
 LACUNA_STORE_FUNCTIONS

@@ -1,6 +1,22 @@
 // Template over Vec (vec256.inl): stores of tiles with bias, residual and activation, and transposition.
 // Included inside the namespace of an ISA folder. Wants activations.inl before it.
 
+// v / scale as it rounds: a product with 1 / scale rounds alike but beside a tie.
+static inline Vec quotient(Vec v, float inverse, float scale) {
+  Vec q = Vec::mul(v, Vec::set1(inverse)), off = Vec::sub(q, Vec::round(q));
+  return Vec::any_above(Vec::max(off, Vec::sub(Vec::zero(), off)), Vec::set1(0.4999f)) ? Vec::div(v, Vec::set1(scale)) : q;
+}
+
+static inline Vec rounded(Vec v, const StoreRounding& r) {
+  if (r.scale == 0) return v;
+  Vec code = quotient(v, r.inverse, r.scale);
+  return Vec::mul(Vec::round(Vec::min(Vec::max(code, Vec::set1(r.low)), Vec::set1(r.high))), Vec::set1(r.scale));
+}
+
+// A sum without bias and residual, and what becomes of it with them.
+static inline Vec sum_of(const StoreTask& task, Vec v) { return rounded(v, task.sum_rounding); }
+static inline Vec finished(const StoreTask& task, Vec v) { return rounded(activated(v, task.activation, task.alpha, task.beta), task.rounding); }
+
 void store_channel_major(const StoreTask& task) noexcept {
   for (int64_t r = 0; r < task.rows; r++) {
     const float* row = task.sums + r * task.sums_stride;
@@ -11,13 +27,13 @@ void store_channel_major(const StoreTask& task) noexcept {
       const float* sums = row + t / 64 * task.panel_pitch + t % 64;
       int64_t n = task.tokens - t;
       if (n >= Vec::kLanes) {
-        Vec v = Vec::add(Vec::load(sums), bias);
+        Vec v = Vec::add(sum_of(task, Vec::load(sums)), bias);
         if (residual) v = Vec::add(v, Vec::load(residual + t));
-        Vec::store(y + t, activated(v, task.activation, task.alpha, task.beta));
+        Vec::store(y + t, finished(task, v));
       } else {
-        Vec v = Vec::add(Vec::load_first(sums, n), bias);
+        Vec v = Vec::add(sum_of(task, Vec::load_first(sums, n)), bias);
         if (residual) v = Vec::add(v, Vec::load_first(residual + t, n));
-        Vec::store_first(y + t, activated(v, task.activation, task.alpha, task.beta), n);
+        Vec::store_first(y + t, finished(task, v), n);
       }
     }
   }
@@ -27,14 +43,15 @@ void store_channel_major(const StoreTask& task) noexcept {
 static inline void store_rows(const StoreTask& task, Vec v, int64_t token, int64_t row, int64_t n) {
   float* y = task.y + token * task.y_stride + row;
   const float* residual = task.residual ? task.residual + token * task.residual_stride + row : nullptr;
+  v = sum_of(task, v);
   if (n >= Vec::kLanes) {
     if (task.bias) v = Vec::add(v, Vec::load(task.bias + row));
     if (residual) v = Vec::add(v, Vec::load(residual));
-    Vec::store(y, activated(v, task.activation, task.alpha, task.beta));
+    Vec::store(y, finished(task, v));
   } else {
     if (task.bias) v = Vec::add(v, Vec::load_first(task.bias + row, n));
     if (residual) v = Vec::add(v, Vec::load_first(residual, n));
-    Vec::store_first(y, activated(v, task.activation, task.alpha, task.beta), n);
+    Vec::store_first(y, finished(task, v), n);
   }
 }
 
@@ -112,14 +129,17 @@ float largest_magnitude(const float* x, int64_t n) noexcept {
   return largest;
 }
 
-void quantize_s8(const float* x, int64_t n, float inverse, int8_t* codes) noexcept {
-  Vec scale = Vec::set1(inverse), low = Vec::set1(-127.0f), high = Vec::set1(127.0f);
-  auto clipped = [&](Vec v) { return Vec::min(Vec::max(Vec::mul(v, scale), low), high); };
+void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes) noexcept {
+  Vec inverse = Vec::set1(rule.inverse), low = Vec::set1(rule.low), high = Vec::set1(rule.high), zero = Vec::set1(float(rule.zero));
+  auto coded = [&](Vec v) {
+    Vec q = rule.scale > 0 ? quotient(v, rule.inverse, rule.scale) : Vec::mul(v, inverse);
+    return Vec::add(Vec::round(Vec::min(Vec::max(q, low), high)), zero);
+  };
   int64_t i = 0;
-  for (; i + Vec::kLanes <= n; i += Vec::kLanes) Vec::store_s8(codes + i, clipped(Vec::load(x + i)));
+  for (; i + Vec::kLanes <= n; i += Vec::kLanes) Vec::store_s8(codes + i, coded(Vec::load(x + i)));
   if (i < n) {
     int8_t last[Vec::kLanes];
-    Vec::store_s8(last, clipped(Vec::load_first(x + i, n - i)));
+    Vec::store_s8(last, coded(Vec::load_first(x + i, n - i)));
     for (int64_t j = i; j < n; j++) codes[j] = last[j - i];
   }
 }

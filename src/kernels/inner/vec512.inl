@@ -18,6 +18,11 @@ struct Vec {
   static Vec load_lanes(const float* p, Lanes lanes) { return {_mm512_maskz_loadu_ps(lanes, p)}; }
   // Of lanes that are zero in a or in b.
   static Vec join(Vec a, Vec b) { return {_mm512_or_ps(a.v, b.v)}; }
+  // p[0], p[2], ... p[30].
+  static Vec load_even(const float* p) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + 16))};
+  }
   static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 
@@ -31,6 +36,7 @@ struct Vec {
   static Vec div(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
   static Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
   static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+  static bool any_above(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
   static Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
   // Lanes 1, 0, 3, 2, ...
   static Vec swap_pairs(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }

@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/integer/lane16.h"
+
 namespace lacuna::kernels {
 
 constexpr int64_t kAmxTile = 1024;  // bytes; 64 columns
@@ -20,6 +22,9 @@ struct AmxCall {
   int64_t x_stride;
   int64_t token_tiles;
   int32_t* sums[2];  // [token_tiles * 16][16]
+  // What the next call will read of its weights, fetched meanwhile, or nullptr: tiles multiply faster than a core waits for L3 or memory.
+  const uint8_t* ahead;
+  int64_t ahead_bytes;
 };
 
 // Channel-major f32 to codes with the channels of a pixel together. Channel c of pixel i is at x[c * channel_stride + i]; its code goes to
@@ -28,7 +33,7 @@ struct PixelQuantization {
   const float* x;
   int64_t channels, channel_stride;
   int64_t pixels;
-  float inverse;
+  CodeRule rule;
   const int64_t* offsets;
   uint8_t* out;
 };
@@ -38,14 +43,15 @@ struct CodeRounding {
   float scale, inverse, low, high;  // low and high: of the code less its zero point
 };
 
-// Sums of pixels on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says; plus
-// (residual - residual_zero) * residual_scale, rounded as `sum` says; clipped to [low, high]; the code is v * inverse rounded to nearest even, plus
-// zero, in [-128, 127].
+// Sums of pixels, of one or two row groups, on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says; plus
+// (residual - residual_zero) * residual_scale, rounded as `sum` says; the code is v / y_scale rounded to nearest even, clipped to [low, high],
+// plus zero. The activation is in low and high: rounding keeps order, so that it may come before it. Quotients are products with an inverse: v
+// is rounded itself, so that ties mean nothing here.
 struct CodeStore {
-  const int32_t* sums;  // [pixels][16]
+  const int32_t* sums[2];  // [pixels][16] of each row group
   int64_t pixels;
-  int64_t channels;       // 1 to 16, of all vectors below and of a pixel of y
-  const int32_t* excess;  // or nullptr
+  int64_t channels;       // 1 to 32, of all vectors below and of a pixel of y
+  const int32_t* excess;  // or nullptr; whole row groups, as factors
   const float* factors;
   float x_scale;
   const float* bias;       // or nullptr
@@ -53,8 +59,8 @@ struct CodeStore {
   float residual_scale;
   int32_t residual_zero;
   CodeRounding product, sum;
-  float low, high;
-  float inverse;
+  float low, high;  // of the code less its zero point
+  float inverse;    // 1 / y_scale
   int32_t zero;
   int8_t* y;
   int64_t y_stride;  // bytes between pixels
@@ -65,8 +71,9 @@ namespace amx_int8 {
 void expand(const uint8_t* stream, int64_t units, uint8_t* tiles) noexcept;
 void multiply(const AmxCall& call) noexcept;
 void quantize_pixels(const PixelQuantization& task) noexcept;
-// out[r][i] = sums[i][r] * scales[r] * x_scale for 16 rows; tokens a multiple of 16.
-void scale_transposed(const int32_t* sums, int64_t tokens, const float* scales, float x_scale, float* out, int64_t out_stride) noexcept;
+// out[r][i] = (sums[i][r] - excess[r]) * scales[r] * x_scale for 16 rows; tokens a multiple of 16; excess may be nullptr.
+void scale_transposed(const int32_t* sums, const int32_t* excess, int64_t tokens, const float* scales, float x_scale, float* out,
+                      int64_t out_stride) noexcept;
 void store_codes(const CodeStore& task) noexcept;
 }  // namespace amx_int8
 

@@ -42,7 +42,7 @@ class AmxConv : public PackedConv {
           if (!weight.mask || weight.mask->kept(g * rows + r, c))
             codes[size_t(r * cols + c / runs_.length * runs_.padded + c % runs_.length)] = weight.codes[(g * rows + r) * weight.cols + c];
       WeightMatrix padded = {.rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows};
-      groups_.push_back(pack_lane16(padded, amx_layout(), {.format = Lane16Format::kDense}));
+      groups_.push_back(pack_lane16(padded, amx_layout(), {.format = Lane16Format::kDense, .input_zero = problem.input_zero}));
     }
   }
 
@@ -75,7 +75,6 @@ class AmxConv : public PackedConv {
     for_each_block(geometry, batch, [&](const Block& block) {
       int32_t* sums = multiply(geometry, planes, block);
       if (call.y) return store_codes(geometry, block, sums, call);
-      if (call.excess) take_off(block, sums, call.excess);
       store_floats(geometry, block, sums, call.y_floats, call.epilogue);
     });
   }
@@ -124,27 +123,31 @@ class AmxConv : public PackedConv {
     std::vector<Tile> tiles;
   };
 
-  // Some tiles under a pair of row groups.
+  // Some tiles under a pair of row groups; the task goes on to pair last_pair - 1.
   struct Block {
-    int64_t image, group, pair, first_tile, tiles;
+    int64_t image, group, pair, last_pair, first_tile, tiles;
   };
 
   // Codes of a pixel lie together, so that row groups of one cache line belong to one task: all pairs of a block of tiles if there are
-  // blocks enough and the weight stays in the cache meanwhile, else two pairs.
+  // blocks enough and the weight stays in the cache meanwhile, else as many as give each thread some tasks.
   template <class F>
   void for_each_block(const Geometry& geometry, int64_t batch, F&& run) const {
     constexpr int64_t kCachedWeight = 256 << 10;
     int64_t pairs = (groups_[0].row_groups() + 1) / 2, tiles = int64_t(geometry.tiles.size()), blocks = (tiles + kBlockTiles - 1) / kBlockTiles;
-    bool whole = batch * problem_.groups * blocks >= 4 * thread_count() && groups_[0].size_bytes() <= kCachedWeight;
-    int64_t step = whole ? pairs : 2, parts = (pairs + step - 1) / step;
-    parallel_for(batch * problem_.groups * blocks * parts, [&](int64_t task) {
+    int64_t all = batch * problem_.groups * blocks, wanted = 4 * thread_count();
+    bool whole = all >= wanted && groups_[0].size_bytes() <= kCachedWeight;
+    int64_t parts = whole ? 1 : std::clamp<int64_t>((wanted + all - 1) / all, 1, (pairs + 1) / 2);
+    int64_t step = ((pairs + parts - 1) / parts + 1) / 2 * 2;
+    parts = (pairs + step - 1) / step;
+    parallel_for(all * parts, [&](int64_t task) {
       int64_t first = task / parts % blocks * kBlockTiles, part = task % parts;
       Block block{.image = task / parts / blocks / problem_.groups,
                   .group = task / parts / blocks % problem_.groups,
-                  .pair = 0,
+                  .pair = part * step,
+                  .last_pair = std::min(pairs, (part + 1) * step),
                   .first_tile = first,
                   .tiles = std::min(kBlockTiles, tiles - first)};
-      for (block.pair = part * step; block.pair < std::min(pairs, (part + 1) * step); block.pair++) run(block);
+      for (; block.pair < block.last_pair; block.pair++) run(block);
     });
   }
 
@@ -158,7 +161,7 @@ class AmxConv : public PackedConv {
       uint8_t* out = planes + plane * g.group_bytes;
       const float* channels = x + plane * runs_.inner * g.in_h * g.in_w;
       bool padded = g.height != g.in_h || g.width != g.in_w || p.pad_top || p.pad_left;
-      if (padded) std::memset(out + first * g.width * runs_.inner, 0, size_t((last - first) * g.width * runs_.inner));
+      if (padded) std::memset(out + first * g.width * runs_.inner, p.input_zero, size_t((last - first) * g.width * runs_.inner));
       if (g.subsampled || p.pad_left + g.in_w > g.width) {
         for (int64_t row = first; row < last; row++) quantize_row(channels, g, row, out);
       } else {
@@ -176,7 +179,7 @@ class AmxConv : public PackedConv {
                                .channels = runs_.inner,
                                .channel_stride = g.in_h * g.in_w,
                                .pixels = int64_t(offsets.size()),
-                               .inverse = 1.0f / problem_.input_scale,
+                               .rule = static_rule(problem_.input_scale, problem_.input_zero),
                                .offsets = offsets.data(),
                                .out = out});
   }
@@ -198,7 +201,7 @@ class AmxConv : public PackedConv {
                                .channels = runs_.inner,
                                .channel_stride = last - first,
                                .pixels = last - first,
-                               .inverse = 1.0f / p.input_scale,
+                               .rule = static_rule(p.input_scale, p.input_zero),
                                .offsets = offsets.data(),
                                .out = out});
   }
@@ -215,16 +218,16 @@ class AmxConv : public PackedConv {
       uint8_t* out = planes + image * g.image_bytes + group * g.group_bytes + row * g.width * inner;
       int64_t in_row = row * step_h - p.pad_top;
       if (in_row < 0 || in_row >= g.in_h) {
-        std::memset(out, call.x_zero, size_t(g.width * inner));
+        std::memset(out, p.input_zero, size_t(g.width * inner));
         return;
       }
       const int8_t* from = call.x + ((image * g.in_h + in_row) * g.in_w + first * step_w - p.pad_left) * p.in_channels + group * inner;
-      std::memset(out, call.x_zero, size_t(first * inner));
+      std::memset(out, p.input_zero, size_t(first * inner));
       if (p.groups == 1 && step_w == 1)
         std::memcpy(out + first * inner, from, size_t((last - first) * inner));
       else
         for (int64_t w = first; w < last; w++, from += step_w * p.in_channels) std::memcpy(out + w * inner, from, size_t(inner));
-      std::memset(out + last * inner, call.x_zero, size_t((g.width - last) * inner));
+      std::memset(out + last * inner, p.input_zero, size_t((g.width - last) * inner));
     });
     return planes;
   }
@@ -236,17 +239,21 @@ class AmxConv : public PackedConv {
     int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * positions * 16);
     std::array<int64_t, kBlockTiles> tile_offsets;
     for (int64_t t = 0; t < block.tiles; t++) tile_offsets[size_t(t)] = g.tiles[size_t(block.first_tile + t)].offset;
-    AmxCall call = {.tiles = {},
+    auto stream_of = [&](int64_t row_group) {
+      return reinterpret_cast<const uint8_t*>(weight.stream.get()) + weight.stream_begin[size_t(std::min(row_group, weight.row_groups()))];
+    };
+    int64_t first = 2 * block.pair;
+    bool more = block.pair + 1 < block.last_pair;
+    AmxCall call = {.tiles = {stream_of(first), stream_of(first + row_groups(block) - 1)},
                     .chunk_offsets = g.chunk_offsets.data(),
                     .chunks = int64_t(g.chunk_offsets.size()),
                     .x = planes + block.image * g.image_bytes + block.group * g.group_bytes,
                     .tile_offsets = tile_offsets.data(),
                     .x_stride = g.pixel_stride,
                     .token_tiles = block.tiles,
-                    .sums = {sums, sums + positions * 16}};
-    for (int64_t i = 0; i < 2; i++)
-      call.tiles[i] =
-          reinterpret_cast<const uint8_t*>(weight.stream.get()) + weight.stream_begin[size_t(2 * block.pair + std::min(i, row_groups(block) - 1))];
+                    .sums = {sums, sums + positions * 16},
+                    .ahead = more ? stream_of(first + 2) : nullptr,
+                    .ahead_bytes = more ? stream_of(first + 4) - stream_of(first + 2) : 0};
     amx_int8::multiply(call);
     return sums;
   }
@@ -262,54 +269,53 @@ class AmxConv : public PackedConv {
     float* scaled = thread_scratch_of<float>(ScratchSlot::kTileThird, 16 * positions);
     for (int64_t i = 0; i < row_groups(block); i++) {
       const float* scales = groups_[size_t(block.group)].scales.data() + (2 * block.pair + i) * 16;
-      amx_int8::scale_transposed(sums + i * positions * 16, positions, scales, problem_.input_scale, scaled, positions);
+      amx_int8::scale_transposed(sums + i * positions * 16, excess_of(block, i), positions, scales, problem_.input_scale, scaled, positions);
       store(g, block.image, channel_of(block, i), rows_of(block, i), block.first_tile, block.tiles, scaled, y, epilogue);
     }
   }
 
-  void take_off(const Block& block, int32_t* sums, const int32_t* excess) const {
-    int64_t positions = block.tiles * 16;
-    for (int64_t i = 0; i < row_groups(block); i++)
-      for (int64_t position = 0; position < positions; position++)
-        for (int64_t r = 0; r < rows_of(block, i); r++) sums[(i * positions + position) * 16 + r] -= excess[channel_of(block, i) + r];
+  // Of row group i of a block; nullptr if the code of 0 is 0.
+  const int32_t* excess_of(const Block& block, int64_t i) const {
+    const std::vector<int32_t>& excess = groups_[size_t(block.group)].excess;
+    return excess.empty() ? nullptr : excess.data() + (2 * block.pair + i) * 16;
   }
 
-  static CodeRounding rounding_of(const CodesConv::Rounding& r) {
+  static CodeRounding rounding_of(const Rounding& r) {
     return {.scale = r.scale, .inverse = r.scale > 0 ? 1.0f / r.scale : 0, .low = float(-128 - r.zero), .high = float(127 - r.zero)};
   }
 
   void store_codes(const Geometry& g, const Block& block, const int32_t* sums, const CodesConv& call) const {
-    int64_t positions = block.tiles * 16, channels = problem_.out_channels, image = block.image * g.out_h * g.out_w;
-    for (int64_t i = 0; i < row_groups(block); i++) {
-      int64_t channel = channel_of(block, i);
-      CodeStore task = {.sums = sums,
-                        .pixels = 0,
-                        .channels = rows_of(block, i),
-                        .excess = call.excess ? call.excess + channel : nullptr,
-                        .factors = groups_[size_t(block.group)].scales.data() + (2 * block.pair + i) * 16,
-                        .x_scale = problem_.input_scale,
-                        .bias = call.bias ? call.bias + channel : nullptr,
-                        .residual = nullptr,
-                        .residual_scale = call.residual_scale,
-                        .residual_zero = call.residual_zero,
-                        .product = rounding_of(call.product),
-                        .sum = rounding_of(call.sum),
-                        .low = -std::numeric_limits<float>::infinity(),
-                        .high = std::numeric_limits<float>::infinity(),
-                        .inverse = 1.0f / call.y_scale,
-                        .zero = call.y_zero,
-                        .y = nullptr,
-                        .y_stride = channels};
-      if (call.activation != Activation::kNone) task.low = call.activation == Activation::kClip ? call.alpha : 0;
-      if (call.activation == Activation::kClip) task.high = call.beta;
-      if (call.activation == Activation::kRelu6) task.high = 6;
-      for_each_run(g, block.first_tile, block.tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
-        int64_t at = (image + pixel) * channels + channel;
-        task.sums = sums + (i * positions + lane) * 16, task.pixels = count, task.y = call.y + at;
-        if (call.residual) task.residual = call.residual + at;
-        amx_int8::store_codes(task);
-      });
-    }
+    int64_t positions = block.tiles * 16, channels = problem_.out_channels, image = block.image * g.out_h * g.out_w, channel = channel_of(block, 0);
+    float inverse = 1.0f / call.y_scale;
+    CodeStore task = {.sums = {},
+                      .pixels = 0,
+                      .channels = rows_of(block, 0) + (row_groups(block) > 1 ? rows_of(block, 1) : 0),
+                      .excess = excess_of(block, 0),
+                      .factors = groups_[size_t(block.group)].scales.data() + 2 * block.pair * 16,
+                      .x_scale = problem_.input_scale,
+                      .bias = call.bias ? call.bias + channel : nullptr,
+                      .residual = nullptr,
+                      .residual_scale = call.residual_scale,
+                      .residual_zero = call.residual_zero,
+                      .product = rounding_of(call.product),
+                      .sum = rounding_of(call.sum),
+                      .low = float(-128 - call.y_zero),
+                      .high = float(127 - call.y_zero),
+                      .inverse = inverse,
+                      .zero = call.y_zero,
+                      .y = nullptr,
+                      .y_stride = channels};
+    auto clip = [&](float low, float high) { task.low = std::clamp(low, task.low, task.high), task.high = std::clamp(high, task.low, task.high); };
+    if (call.activation == Activation::kRelu) clip(0, task.high);
+    if (call.activation == Activation::kRelu6) clip(0, 6 * inverse);
+    if (call.activation == Activation::kClip) clip(call.alpha * inverse, call.beta * inverse);
+    for_each_run(g, block.first_tile, block.tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
+      int64_t at = (image + pixel) * channels + channel;
+      task.sums[0] = sums + lane * 16, task.sums[1] = sums + (positions + lane) * 16;
+      task.pixels = count, task.y = call.y + at;
+      if (call.residual) task.residual = call.residual + at;
+      amx_int8::store_codes(task);
+    });
   }
 
   // run(lane, pixel, count) for the pieces of output rows among the positions of some tiles.

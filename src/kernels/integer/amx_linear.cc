@@ -22,11 +22,12 @@ class AmxLinear : public PackedLinear {
   AmxLinear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, bool bitmask)
       : kernel_(kernel),
         bitmask_(bitmask),
-        weight_(pack_lane16(weight, amx_layout(), {.format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense})) {
+        weight_(pack_lane16(weight, amx_layout(),
+                            {.format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense, .input_zero = problem.input_zero})) {
     LACUNA_ASSERT(amx_granted());
     for (int64_t i = 0; i < weight_.units / 2; i++) chunk_offsets_.push_back(64 * i);
     wanted_.token_multiple = 16;
-    wanted_.input_scale = problem.input_scale;
+    wanted_.input_scale = problem.input_scale, wanted_.input_zero = problem.input_zero;
   }
 
   std::string_view kernel() const override { return kernel_; }
@@ -37,9 +38,12 @@ class AmxLinear : public PackedLinear {
     if (tokens == 0 || weight_.rows == 0) return;
     TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, amx_layout());
     int64_t quads = (weight_.row_groups() + 3) / 4, blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
-    parallel_for(quads * blocks, [&](int64_t i) {
-      int64_t first = i % blocks * kBlockTokens;
-      run_quad(codes, i / blocks * 4, first, std::min(kBlockTokens, tokens - first), y, y_stride, epilogue);
+    // A task takes some quads one after another, so that it knows which weights to fetch ahead.
+    int64_t parts = std::min<int64_t>(quads, std::max<int64_t>(1, (4 * thread_count() + blocks - 1) / blocks));
+    parallel_for(parts * blocks, [&](int64_t i) {
+      int64_t first = i % blocks * kBlockTokens, part = i / blocks, last = (part + 1) * quads / parts;
+      for (int64_t quad = part * quads / parts; quad < last; quad++)
+        run_quad(codes, quad * 4, std::min(last * 4, weight_.row_groups()), first, std::min(kBlockTokens, tokens - first), y, y_stride, epilogue);
     });
   }
 
@@ -47,7 +51,8 @@ class AmxLinear : public PackedLinear {
   static constexpr int64_t kBlockTokens = 128;
 
   // Four row groups, so that outputs of a token are 256 bytes together, for a block of tokens whose sums stay in the cache.
-  void run_quad(const TokenCodes& codes, int64_t first_group, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
+  // The task ends before row group `end`.
+  void run_quad(const TokenCodes& codes, int64_t first_group, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                 const Epilogue& epilogue) const {
     int64_t token_tiles = (tokens + 15) / 16, groups = std::min<int64_t>(4, weight_.row_groups() - first_group);
     int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 4 * token_tiles * 256);
@@ -55,7 +60,7 @@ class AmxLinear : public PackedLinear {
       // Outputs lie on as many pages as there are tokens: their lines are fetched while the sums are made.
       for (int64_t t = 0; t < tokens; t++)
         for (int64_t k = i; k < std::min(i + 2, groups); k++) __builtin_prefetch(y + (first_token + t) * y_stride + (first_group + k) * kLanes, 1, 2);
-      multiply_pair(codes, first_group + i, first_token, token_tiles, sums + i * token_tiles * 256);
+      multiply_pair(codes, first_group + i, end, first_token, token_tiles, sums + i * token_tiles * 256);
     }
     for (int64_t t = 0; t < tokens; t += 16)
       for (int64_t i = 0; i < groups; i++)
@@ -64,7 +69,7 @@ class AmxLinear : public PackedLinear {
   }
 
   // Sums [2][token_tiles * 16][16] of row groups g and g + 1; an odd last one is multiplied twice.
-  void multiply_pair(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t token_tiles, int32_t* sums) const {
+  void multiply_pair(const TokenCodes& codes, int64_t g, int64_t end, int64_t first_token, int64_t token_tiles, int32_t* sums) const {
     int64_t chunks = weight_.units / 2;
     uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 2 * chunks * kAmxTile) : nullptr;
     std::array<int64_t, kBlockTokens / 16> tile_offsets;
@@ -76,15 +81,19 @@ class AmxLinear : public PackedLinear {
                     .tile_offsets = tile_offsets.data(),
                     .x_stride = codes.stride,
                     .token_tiles = token_tiles,
-                    .sums = {sums, sums + token_tiles * 256}};
+                    .sums = {sums, sums + token_tiles * 256},
+                    .ahead = g + 2 < end ? stream_of(g + 2) : nullptr,
+                    .ahead_bytes = g + 2 < end ? stream_of(std::min(g + 4, end)) - stream_of(g + 2) : 0};
     for (int64_t i = 0; i < 2; i++) {
       bool present = g + i < weight_.row_groups();
-      const uint8_t* stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[size_t(present ? g + i : g)];
+      const uint8_t* stream = stream_of(present ? g + i : g);
       if (bitmask_ && present) amx_int8::expand(stream, weight_.units, tiles + i * chunks * kAmxTile);
       call.tiles[i] = bitmask_ ? tiles + (present ? i : 0) * chunks * kAmxTile : stream;
     }
     amx_int8::multiply(call);
   }
+
+  const uint8_t* stream_of(int64_t g) const { return reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[size_t(g)]; }
 
   std::string_view kernel_;
   bool bitmask_;

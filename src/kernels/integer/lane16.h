@@ -22,10 +22,12 @@
 // Codes. dense and bitmask multiply u = code + bias by the signed x, bias 128 (8 bits) or 8 (4 bits): VNNI wants one side unsigned, and
 // vpmaddubsw cannot saturate on 4 bits. Removed weights stand as u = bias, so that the excess is bias * sum of x, known per token. 8-bit
 // codes without VNNI have bias 0 and move signs instead: |x| times sign(x) u. n16 and window gather x + 128 as unsigned where there is
-// VNNI; the excess 128 * sum of codes is known per row. Without VNNI |code| meets sign(code) x.
+// VNNI; the excess 128 * sum of codes is known per row. Without VNNI |x| meets sign(x) code: x may be -128, codes are not.
 #pragma once
 
 #include <cstdint>
+
+#include "kernels/inner/code_rule.h"
 
 namespace lacuna::kernels {
 
@@ -96,9 +98,8 @@ struct Lane16Isa {
   Lane16Run n16[5];     // S = 2, 4, 8, 12, 16
   Lane16Run window[3];  // 64, 128, 256
   void (*output)(const Lane16Output& output);
-  float (*largest)(const float* x, int64_t n);  // max |x|, NaN passed over
-  // out[i] = round(clip(x[i] * inverse, -127, 127)) ^ flip.
-  void (*quantize)(const float* x, int64_t n, float inverse, uint8_t flip, uint8_t* out);
+  float (*largest)(const float* x, int64_t n);                                                    // max |x|, NaN passed over
+  void (*quantize)(const float* x, int64_t n, const CodeRule& rule, uint8_t flip, uint8_t* out);  // codes ^ flip
   // Sums of `group` consecutive signed codes each (a multiple of 32), `groups` times.
   void (*group_sums)(const int8_t* codes, int64_t group, int64_t groups, int32_t* sums);
   void (*xor_shifted)(const uint8_t* x, int64_t n, uint8_t* out);  // out[c] = x[c] ^ x[c - 16], c >= 16

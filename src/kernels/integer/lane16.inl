@@ -344,15 +344,15 @@ float largest(const float* x, int64_t n) {
 }
 
 template <class S>
-void quantize(const float* x, int64_t n, float inverse, uint8_t flip, uint8_t* out) {
+void quantize(const float* x, int64_t n, const CodeRule& rule, uint8_t flip, uint8_t* out) {
   int64_t i = 0;
-  for (; i + 64 <= n; i += 64) S::quantize64(x + i, inverse, flip, out + i);
-  for (; i + 16 <= n; i += 16) S::quantize16(x + i, inverse, flip, out + i);
+  for (; i + 64 <= n; i += 64) S::quantize64(x + i, rule, flip, out + i);
+  for (; i + 16 <= n; i += 16) S::quantize16(x + i, rule, flip, out + i);
   if (i == n) return;
   float rest[16] = {};
   uint8_t codes[16];
   for (int64_t k = i; k < n; k++) rest[k - i] = x[k];
-  S::quantize16(rest, inverse, flip, codes);
+  S::quantize16(rest, rule, flip, codes);
   for (int64_t k = i; k < n; k++) out[k] = codes[k - i];
 }
 

@@ -31,7 +31,7 @@ class Lane16Linear : public PackedLinear {
     wanted_.planes = weight_.planes, wanted_.plane_stride = weight_.plane_stride;
     wanted_.sums = !gathers;
     wanted_.group = weight.group;
-    wanted_.input_scale = problem.input_scale;
+    wanted_.input_scale = problem.input_scale, wanted_.input_zero = problem.input_zero;
     group_units_ = weight.group ? weight.group / kUnitCols : std::max<int64_t>(weight_.units, 1);
     std::vector<int64_t> work;
     for (int64_t g = 0; g < weight_.row_groups(); g++) work.push_back(weight_.stream_begin[size_t(g) + 1] - weight_.stream_begin[size_t(g)] + 256);
@@ -52,7 +52,7 @@ class Lane16Linear : public PackedLinear {
     float* sums = epilogue.residual ? beside.data() : y;
     int64_t sums_stride = epilogue.residual ? weight_.rows : y_stride;
     multiply(codes, tokens, sums, sums_stride, {});
-    if (!epilogue.residual && !epilogue.bias && epilogue.activation == Activation::kNone) return;
+    if (!epilogue.residual && !epilogue.bias && !epilogue.rounds() && epilogue.activation == Activation::kNone) return;
     parallel_for(tokens, [&](int64_t t) {
       store_token_major(
           {.sums = sums + t * sums_stride, .sums_stride = sums_stride, .first_row = 0, .rows = weight_.rows, .first_token = t, .tokens = 1}, y,
@@ -148,7 +148,8 @@ void store_row_group(const Lane16Weight& weight, const Lane16Isa& isa, int64_t g
   Lane16Output out = {.sums = sums, .scaled_sums = scaled_sums, .x_scales = x_scales, .tokens = tokens};
   if (sums) out.scales = weight.scales.data() + first_row;
   if (!weight.excess.empty()) out.excess = weight.excess.data() + first_row;
-  if (weight.row_of.empty() && rows == kLanes && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu)) {
+  if (weight.row_of.empty() && rows == kLanes && !epilogue.rounds() &&
+      (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu)) {
     out.y = y + first_token * y_stride + first_row, out.y_stride = y_stride;
     if (epilogue.bias) out.bias = epilogue.bias + first_row;
     if (epilogue.residual) out.residual = epilogue.residual + first_token * epilogue.residual_stride + first_row;
@@ -176,6 +177,7 @@ std::optional<std::string> refuses_lane16(const LinearProblem& problem, Lane16Fo
   if (gathers && problem.group != 0) return cat("takes one scale per row, not one per ", problem.group);
   if (problem.group % kUnitCols != 0) return cat("takes scale groups of a multiple of ", kUnitCols, " columns, not ", problem.group);
   if (problem.minima && bits == 8) return "takes no minima";
+  if (problem.input_zero != 0 && (problem.group != 0 || problem.minima)) return "takes a zero point of the input with one scale per row only";
   if (format == Lane16Format::kN16 && n16_slots(problem.pattern) == 0) return cat("takes N:M with M dividing 16, not ", problem.pattern);
   if (format == Lane16Format::kDense && problem.minima && problem.pattern != "dense") return "would add minima where weights were removed";
   if (format != Lane16Format::kDense && problem.pattern == "dense") return "is for sparse weights";
@@ -186,6 +188,7 @@ std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const 
                                                  const Lane16Isa& isa, const Lane16Options& options) {
   Lane16Options chosen = options;
   if (options.format == Lane16Format::kN16) chosen.slots = n16_slots(problem.pattern);
+  chosen.input_zero = problem.input_zero;
   return std::make_unique<Lane16Linear>(kernel, problem, weight, isa, chosen);
 }
 

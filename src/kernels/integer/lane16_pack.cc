@@ -296,7 +296,8 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
     out.unit_begin.assign(size_t(row_groups + 1), 0);
   }
   if (!encoder.scaled_in_stream()) out.scales.assign(size_t(row_groups * kLanes), 0.0f);
-  if (gathers && isa.unsigned_gather) out.excess.assign(size_t(row_groups * kLanes), 0);
+  int32_t x_zero = options.input_zero + (gathers && isa.unsigned_gather ? 128 : 0);
+  if (x_zero != 0) out.excess.assign(size_t(row_groups * kLanes), 0);
   parallel_for(row_groups, [&](int64_t g) {
     RowGroup rows(weight, g, out.row_of);
     for (int64_t lane = 0; lane < kLanes; lane++) {
@@ -304,7 +305,7 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
       for (int64_t word = 0; 64 * word < weight.cols && !out.excess.empty(); word++) {
         int8_t codes[64];
         rows.codes_of_word(lane, word, codes);
-        out.excess[size_t(g * kLanes + lane)] += 128 * std::accumulate(codes, codes + 64, 0);
+        out.excess[size_t(g * kLanes + lane)] += x_zero * std::accumulate(codes, codes + 64, 0);
       }
     }
   });

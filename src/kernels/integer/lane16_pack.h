@@ -16,6 +16,7 @@ struct Lane16Options {
   int bits = 8;
   int slots = 0;   // kN16
   int window = 0;  // kWindow
+  int32_t input_zero = 0;
 };
 
 // A packed weight. Row group g: stream [stream_begin[g], stream_begin[g + 1]), offsets and units [unit_begin[g], unit_begin[g + 1]).
@@ -29,7 +30,7 @@ struct Lane16Weight {
   int planes = 1;                // shifted copies of x that the offsets of a window need
   int64_t plane_stride = 0;      // bytes between them
   int64_t units = 0;             // of every row group, unless kWindow
-  std::vector<int32_t> excess;   // [row groups][16]: 128 * sum of codes, for gathers of x + 128; else empty
+  std::vector<int32_t> excess;   // [row groups][16]: sum of codes times the code of x = 0, and 128 more for gathers of x + 128; empty if all 0
   std::vector<float> scales;     // [row groups][16], if scales are per row
 
   int64_t row_groups() const { return int64_t(stream_begin.size()) - 1; }

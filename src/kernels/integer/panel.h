@@ -9,7 +9,8 @@
 // Columns are cut into tiles whose panel stays in the L1 cache; sums of a chunk of rows are kept in memory between tiles.
 //
 // Stream of a row group (1 or 4 rows) in a tile: per quad its offsets into the panel (16 bits, one if aligned, else four) and four codes
-// per row. A quad that lacks columns repeats offset 0 with code 0. With VNNI activations are x + 128, excess 128 * sum of the row's codes.
+// per row. A quad that lacks columns repeats offset 0 with code 0. With VNNI activations are x + 128; excess is the code of x = 0 times the sum of
+// the row's codes.
 #pragma once
 
 #include <cstdint>

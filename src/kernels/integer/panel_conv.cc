@@ -52,7 +52,7 @@ struct RowSlice {
 class PanelConv : public PackedConv {
  public:
   PanelConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight, const PanelSet& set, const PanelOptions& options)
-      : kernel_(kernel), problem_(problem), set_(set), flip_(set.panels.unsigned_x ? 0x80 : 0) {
+      : kernel_(kernel), problem_(problem), set_(set), flip_(set.panels.unsigned_x ? 0x80 : 0), padding_(uint8_t(problem.input_zero) ^ flip_) {
     int64_t rows = weight.rows / problem.groups;
     for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(RowSlice(weight, g * rows, rows).matrix, set.panels, options);
     x_scales_.assign(size_t(set.panels.tokens), problem.input_scale);
@@ -77,15 +77,15 @@ class PanelConv : public PackedConv {
   static constexpr int64_t kSpare = 256;  // read by the last panel of the last channel
 
   void quantize_planes(const float* x, const PlaneLayout& layout, int64_t batch, uint8_t* planes) const {
-    std::memset(planes + layout.size(batch), flip_, size_t(kSpare));
+    std::memset(planes + layout.size(batch), padding_, size_t(kSpare));
     int64_t in_pixels = layout.in_h * layout.in_w;
-    float inverse = 1.0f / problem_.input_scale;
+    CodeRule rule = static_rule(problem_.input_scale, problem_.input_zero);
     parallel_for(batch * layout.channels, [&](int64_t i) {
       int64_t image = i / layout.channels, channel = i % layout.channels;
       uint8_t* out = planes + image * layout.image_pitch + channel * layout.channel_pitch;
-      if (layout.identity) return set_.tokens.quantize(x + i * in_pixels, in_pixels, inverse, flip_, out);
+      if (layout.identity) return set_.tokens.quantize(x + i * in_pixels, in_pixels, rule, flip_, out);
       uint8_t* codes = thread_scratch_of<uint8_t>(ScratchSlot::kTile, in_pixels);
-      set_.tokens.quantize(x + i * in_pixels, in_pixels, inverse, flip_, codes);
+      set_.tokens.quantize(x + i * in_pixels, in_pixels, rule, flip_, codes);
       for (size_t phase = 0; phase < layout.phases.size(); phase++)
         fill_plane(codes, layout, layout.phases[phase], out + int64_t(phase) * layout.phase_pitch);
     });
@@ -99,16 +99,16 @@ class PanelConv : public PackedConv {
     for (int64_t h = 0; h < layout.height; h++, out += layout.width) {
       int64_t row = h * p.stride_h + phase.row - p.pad_top;
       if (row < 0 || row >= layout.in_h) {
-        std::memset(out, flip_, size_t(layout.width));
+        std::memset(out, padding_, size_t(layout.width));
         continue;
       }
       const uint8_t* from = codes + row * layout.in_w + shift;
-      std::memset(out, flip_, size_t(first));
+      std::memset(out, padding_, size_t(first));
       if (p.stride_w == 1)
         std::copy(from + first, from + last, out + first);
       else
         for (int64_t w = first; w < last; w++) out[w] = from[w * p.stride_w];
-      std::memset(out + last, flip_, size_t(layout.width - last));
+      std::memset(out + last, padding_, size_t(layout.width - last));
     }
   }
 
@@ -194,7 +194,7 @@ class PanelConv : public PackedConv {
   std::string_view kernel_;
   ConvProblem problem_;
   PanelSet set_;
-  uint8_t flip_;
+  uint8_t flip_, padding_;
   std::vector<PanelWeight> groups_;
   std::vector<float> x_scales_;
 };
@@ -212,8 +212,11 @@ std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures
 }
 
 PanelOptions options_for(const ConvProblem& problem, Kind kind) {
-  if (kind == Kind::kDense) return {.group_rows = 4, .aligned = true, .skips = false};
-  return kind == Kind::kBlocks ? *panel_blocks(problem.pattern) : PanelOptions();
+  PanelOptions options = kind == Kind::kDense    ? PanelOptions{.group_rows = 4, .aligned = true, .skips = false}
+                         : kind == Kind::kBlocks ? *panel_blocks(problem.pattern)
+                                                 : PanelOptions();
+  options.input_zero = problem.input_zero;
+  return options;
 }
 
 }  // namespace

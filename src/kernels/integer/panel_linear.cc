@@ -33,7 +33,7 @@ class PanelLinear : public PackedLinear {
       : kernel_(kernel), set_(set), weight_(weight, set.panels, options) {
     wanted_.flip = set.panels.unsigned_x ? 0x80 : 0;
     wanted_.token_multiple = 16;
-    wanted_.input_scale = problem.input_scale;
+    wanted_.input_scale = problem.input_scale, wanted_.input_zero = problem.input_zero;
   }
 
   std::string_view kernel() const override { return kernel_; }
@@ -90,8 +90,11 @@ std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens,
 }
 
 PanelOptions options_for(const LinearProblem& problem, Kind kind) {
-  if (kind == Kind::kDense) return {.group_rows = 4, .aligned = true, .skips = false};
-  return kind == Kind::kBlocks ? *panel_blocks(problem.pattern) : PanelOptions();
+  PanelOptions options = kind == Kind::kDense    ? PanelOptions{.group_rows = 4, .aligned = true, .skips = false}
+                         : kind == Kind::kBlocks ? *panel_blocks(problem.pattern)
+                                                 : PanelOptions();
+  options.input_zero = problem.input_zero;
+  return options;
 }
 
 }  // namespace

@@ -119,9 +119,10 @@ PanelWeight::PanelWeight(const WeightMatrix& weight, const PanelIsa& isa, const 
   size_t padded_rows = size_t(round_up(rows_, kOutputRows));
   scales_.assign(padded_rows, 0.0f);
   std::copy_n(weight.scales, rows_, scales_.begin());
-  if (isa.unsigned_x) excess_.assign(padded_rows, 0);
-  for (int64_t r = 0; r < rows_ && isa.unsigned_x; r++)
-    for (int64_t c = 0; c < cols_; c++) excess_[size_t(r)] += 128 * code_at(weight, r, c);
+  int32_t x_zero = options.input_zero + (isa.unsigned_x ? 128 : 0);
+  if (x_zero != 0) excess_.assign(padded_rows, 0);
+  for (int64_t r = 0; r < rows_ && x_zero != 0; r++)
+    for (int64_t c = 0; c < cols_; c++) excess_[size_t(r)] += x_zero * code_at(weight, r, c);
 }
 
 int64_t PanelWeight::rows_of_chunk(int64_t chunk) const { return std::min(chunk_rows_, round_up(rows_ - chunk * chunk_rows_, kOutputRows)); }
@@ -164,7 +165,7 @@ void PanelWeight::scale(int64_t chunk, int64_t first_row, const int32_t* sums, c
 void PanelWeight::store(int64_t chunk, const int32_t* sums, const Finish& finish, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                         const Epilogue& epilogue) const {
   int64_t first_row = chunk * chunk_rows_, rows = std::min(chunk_rows_, rows_ - first_row);
-  bool simple = epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu;
+  bool simple = !epilogue.rounds() && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu);
   // Sixteen rows and all tokens of a panel at a time are finished in registers; other activations and rests in scratch memory.
   int64_t fused_rows = simple && tokens == isa_.tokens ? rows / kOutputRows * kOutputRows : 0;
   if (fused_rows > 0) {

@@ -22,7 +22,8 @@ struct PanelSet {
 struct PanelOptions {
   int group_rows = 1;    // 1, or 4 that share their columns
   bool aligned = false;  // quads are four neighbouring columns
-  bool skips = true;     // quads without a kept weight; a dense kernel skips none, or it would be no measure of what skipping gains
+  int32_t input_zero = 0;
+  bool skips = true;  // quads without a kept weight; a dense kernel skips none, or it would be no measure of what skipping gains
 };
 // Quads for blocks of RxC, R or C a multiple of 4; nullopt for other patterns.
 std::optional<PanelOptions> panel_blocks(std::string_view pattern);

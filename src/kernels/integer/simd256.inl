@@ -61,7 +61,7 @@ struct Simd {
 #endif
   }
 
-  // Codes that meet gathered activations.
+  // Codes that meet gathered activations. Without VNNI signs move to the codes: x may be -128, which has a magnitude but no opposite.
   struct Gathered {
     Vec codes;
     explicit Gathered(const uint8_t* p) : codes(load(p)) {}
@@ -69,7 +69,7 @@ struct Simd {
 #ifdef __AVXVNNI__
       __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(codes));
 #else
-      acc = add_pairs(acc, _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes)));
+      acc = add_pairs(acc, _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(codes, x)));
 #endif
     }
   };
@@ -82,7 +82,7 @@ struct Simd {
 #ifdef __AVXVNNI__
       __asm__("%{vex%} vpdpbusd %2, %1, %0" : "+x"(acc) : "x"(x), "x"(codes));
 #else
-      acc = add_pairs(acc, _mm256_maddubs_epi16(_mm256_abs_epi8(codes), _mm256_sign_epi8(x, codes)));
+      acc = add_pairs(acc, _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(codes, x)));
 #endif
     }
   };
@@ -144,20 +144,23 @@ struct Simd {
     return _mm_cvtss_f32(_mm_max_ss(m, _mm_shuffle_ps(m, m, 1)));
   }
 
-  static Vec rounded(const float* x, float inverse) {
-    __m256 v = _mm256_mul_ps(_mm256_loadu_ps(x), _mm256_set1_ps(inverse));
-    return _mm256_cvtps_epi32(_mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(-127)), _mm256_set1_ps(127)));
+  [[gnu::always_inline]] static Vec rounded(const float* p, const CodeRule& rule) {
+    Floats x = _mm256_loadu_ps(p), v = _mm256_mul_ps(x, _mm256_set1_ps(rule.inverse));
+    Floats off = abs_float(_mm256_sub_ps(v, _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+    if (rule.scale > 0 && _mm256_movemask_ps(_mm256_cmp_ps(off, _mm256_set1_ps(0.4999f), _CMP_GT_OQ))) v = _mm256_div_ps(x, _mm256_set1_ps(rule.scale));
+    v = _mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(rule.low)), _mm256_set1_ps(rule.high));
+    return _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(rule.zero));
   }
-  static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
-    Vec words = _mm256_permute4x64_epi64(_mm256_packs_epi32(rounded(x, inverse), rounded(x + 8, inverse)), 0xd8);
+  static void quantize16(const float* x, const CodeRule& rule, uint8_t flip, uint8_t* out) {
+    Vec words = _mm256_permute4x64_epi64(_mm256_packs_epi32(rounded(x, rule), rounded(x + 8, rule)), 0xd8);
     __m128i codes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(codes, _mm_set1_epi8(char(flip))));
   }
-  static void quantize64(const float* x, float inverse, uint8_t flip, uint8_t* out) {
+  static void quantize64(const float* x, const CodeRule& rule, uint8_t flip, uint8_t* out) {
     const Vec order = _mm256_set_epi32(7, 3, 6, 2, 5, 1, 4, 0);  // packs works within 128-bit lanes
     for (int i = 0; i < 64; i += 32) {
-      Vec low = _mm256_packs_epi32(rounded(x + i, inverse), rounded(x + i + 8, inverse));
-      Vec high = _mm256_packs_epi32(rounded(x + i + 16, inverse), rounded(x + i + 24, inverse));
+      Vec low = _mm256_packs_epi32(rounded(x + i, rule), rounded(x + i + 8, rule));
+      Vec high = _mm256_packs_epi32(rounded(x + i + 16, rule), rounded(x + i + 24, rule));
       Vec codes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
       _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + i), _mm256_xor_si256(codes, _mm256_set1_epi8(char(flip))));
     }

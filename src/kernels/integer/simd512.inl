@@ -94,11 +94,12 @@ struct Simd {
     explicit Gathered(const uint8_t* p) : codes(load(p)) {}
     void dot(Vec& acc, Vec x) const { __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(codes)); }
 #else
-    Vec magnitudes;
-    __mmask64 negative;
-    explicit Gathered(const uint8_t* p) : magnitudes(_mm512_abs_epi8(load(p))), negative(_mm512_movepi8_mask(load(p))) {}
+    // x may be -128, which has a magnitude but no opposite; codes have both.
+    Vec codes;
+    explicit Gathered(const uint8_t* p) : codes(load(p)) {}
     void dot(Vec& acc, Vec x) const {
-      acc = add_pairs(acc, _mm512_maddubs_epi16(magnitudes, _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x)));
+      Vec moved = _mm512_mask_sub_epi8(codes, _mm512_movepi8_mask(x), _mm512_setzero_si512(), codes);
+      acc = add_pairs(acc, _mm512_maddubs_epi16(_mm512_abs_epi8(x), moved));
     }
 #endif
   };
@@ -110,14 +111,11 @@ struct Simd {
     explicit Broadcast(const uint8_t* p) : codes(_mm512_set1_epi32(*reinterpret_cast<const Word32*>(p))) {}
     void dot(Vec& acc, Vec x) const { __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(x), "v"(codes)); }
 #else
-    Vec magnitudes;
-    __mmask64 negative;
-    explicit Broadcast(const uint8_t* p) {
-      Vec codes = _mm512_set1_epi32(*reinterpret_cast<const Word32*>(p));
-      magnitudes = _mm512_abs_epi8(codes), negative = _mm512_movepi8_mask(codes);
-    }
+    Vec codes;
+    explicit Broadcast(const uint8_t* p) : codes(_mm512_set1_epi32(*reinterpret_cast<const Word32*>(p))) {}
     void dot(Vec& acc, Vec x) const {
-      acc = add_pairs(acc, _mm512_maddubs_epi16(magnitudes, _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x)));
+      Vec moved = _mm512_mask_sub_epi8(codes, _mm512_movepi8_mask(x), _mm512_setzero_si512(), codes);
+      acc = add_pairs(acc, _mm512_maddubs_epi16(_mm512_abs_epi8(x), moved));
     }
 #endif
   };
@@ -202,17 +200,20 @@ struct Simd {
   static Floats abs_float(Floats a) { return _mm512_abs_ps(a); }
   static float largest_lane(Floats a) { return _mm512_reduce_max_ps(a); }
 
-  static Vec rounded(const float* x, float inverse) {
-    __m512 v = _mm512_mul_ps(_mm512_loadu_ps(x), _mm512_set1_ps(inverse));
-    return _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(-127)), _mm512_set1_ps(127)));
+  [[gnu::always_inline]] static Vec rounded(Floats x, const CodeRule& rule) {
+    Floats v = _mm512_mul_ps(x, _mm512_set1_ps(rule.inverse));
+    Floats off = _mm512_abs_ps(_mm512_sub_ps(v, _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+    if (rule.scale > 0 && _mm512_cmp_ps_mask(off, _mm512_set1_ps(0.4999f), _CMP_GT_OQ)) v = _mm512_div_ps(x, _mm512_set1_ps(rule.scale));
+    v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(rule.low)), _mm512_set1_ps(rule.high));
+    return _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(rule.zero));
   }
-  static void quantize16(const float* x, float inverse, uint8_t flip, uint8_t* out) {
-    __m128i codes = _mm512_cvtepi32_epi8(rounded(x, inverse));
+  static void quantize16(const float* x, const CodeRule& rule, uint8_t flip, uint8_t* out) {
+    __m128i codes = _mm512_cvtepi32_epi8(rounded(_mm512_loadu_ps(x), rule));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_xor_si128(codes, _mm_set1_epi8(char(flip))));
   }
-  static void quantize64(const float* x, float inverse, uint8_t flip, uint8_t* out) {
-    Vec low = _mm512_packs_epi32(rounded(x, inverse), rounded(x + 16, inverse));
-    Vec high = _mm512_packs_epi32(rounded(x + 32, inverse), rounded(x + 48, inverse));
+  static void quantize64(const float* x, const CodeRule& rule, uint8_t flip, uint8_t* out) {
+    Vec low = _mm512_packs_epi32(rounded(_mm512_loadu_ps(x), rule), rounded(_mm512_loadu_ps(x + 16), rule));
+    Vec high = _mm512_packs_epi32(rounded(_mm512_loadu_ps(x + 32), rule), rounded(_mm512_loadu_ps(x + 48), rule));
     const Vec order = _mm512_set_epi32(15, 11, 7, 3, 14, 10, 6, 2, 13, 9, 5, 1, 12, 8, 4, 0);  // packs works within 128-bit lanes
     Vec codes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
     _mm512_storeu_si512(out, _mm512_xor_si512(codes, _mm512_set1_epi8(char(flip))));

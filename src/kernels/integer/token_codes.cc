@@ -43,16 +43,17 @@ TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int
       std::memset(codes, wanted.flip, size_t(out.stride));
     } else {
       const float* row = x + t * x_stride;
-      float scale = wanted.input_scale, inverse = 0;
+      float scale = wanted.input_scale;
+      CodeRule rule = {};
       if (scale > 0) {
-        inverse = 1.0f / scale;
+        rule = static_rule(scale, wanted.input_zero);
       } else {
         float largest = isa.largest(row, cols);
-        if (largest >= 0x1p-100f) scale = largest / 127.0f, inverse = 127.0f / largest;
+        if (largest >= 0x1p-100f) scale = largest / 127.0f, rule = per_token_rule(127.0f / largest);
       }
       out.scales[t] = scale;
       if (scale > 0)
-        isa.quantize(row, cols, inverse, wanted.flip, codes);
+        isa.quantize(row, cols, rule, wanted.flip, codes);
       else
         std::memset(codes, wanted.flip, size_t(cols));
       std::memset(codes + cols, wanted.flip, size_t(out.stride - cols));

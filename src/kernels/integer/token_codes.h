@@ -24,6 +24,7 @@ struct TokenCodesWanted {
   bool sums = false;
   int64_t group = 0;      // a multiple of 32; 0: all columns
   float input_scale = 0;  // 0: per token
+  int32_t input_zero = 0;
 };
 
 // In the shared scratch slots of the calling thread.

@@ -131,7 +131,7 @@ class OneDnnConv final : public PackedConv {
       if (type_ == Type::f32) return transpose(from, pixels, channels, count, reinterpret_cast<float*>(to), channels);
       float* rows = thread_scratch_of<float>(ScratchSlot::kTile, count * channels);
       transpose(from, pixels, channels, count, rows, channels);
-      quantize_static_s8(rows, count * channels, problem_.input_scale, reinterpret_cast<int8_t*>(to));
+      quantize_static_s8(rows, count * channels, problem_.input_scale, 0, reinterpret_cast<int8_t*>(to));
     });
   }
 
@@ -161,6 +161,7 @@ std::optional<std::string> accepts(DType type, const ConvProblem& problem, const
   if (auto lacking = lacks(cpu, type == DType::kS8 ? "avx512_vnni" : "avx512")) return lacking;
   if (problem.weights != type || problem.activations != type) return cat("multiplies ", name_of(type), " only");
   if (problem.groups != 1) return "wants a single group";
+  if (problem.input_zero) return "takes no zero point of the input";
   return std::nullopt;
 }
 

@@ -144,7 +144,7 @@ class OneDnnLinear final : public PackedLinear {
     parallel_for(tokens, [&](int64_t t) {
       int8_t* codes = out + t * padded_cols_;
       if (input_scale_ > 0)
-        quantize_static_s8(x + t * x_stride, cols_, scales[t] = input_scale_, codes);
+        quantize_static_s8(x + t * x_stride, cols_, scales[t] = input_scale_, 0, codes);
       else
         scales[t] = quantize_token_s8(x + t * x_stride, cols_, codes);
       std::fill(codes + cols_, codes + padded_cols_, int8_t(0));
@@ -192,6 +192,7 @@ std::optional<std::string> accepts_s8(const LinearProblem& problem, int64_t toke
   if (auto lacking = lacks(cpu, "avx512_vnni")) return lacking;
   if (problem.weights != DType::kS8 || problem.activations != DType::kS8) return "multiplies s8 only";
   if (problem.group || problem.minima) return "wants one scale per row";
+  if (problem.input_zero) return "takes no zero point of the input";
   if (tokens <= 8) return "meant for more than 8 tokens";
   return std::nullopt;
 }

@@ -3,6 +3,7 @@
 // y = dot * scale[out channel] * input_scale. The epilogue is f32.
 #include "kernels/conv.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "base/parallel.h"
@@ -53,8 +54,8 @@ class Reference : public PackedConv {
 
   void quantize(std::vector<float>& input) const {
     std::vector<int8_t> codes(input.size());
-    reference::quantize_static_s8(input.data(), int64_t(input.size()), problem_.input_scale, codes.data());
-    std::copy(codes.begin(), codes.end(), input.begin());
+    reference::quantize_static_s8(input.data(), int64_t(input.size()), problem_.input_scale, problem_.input_zero, codes.data());
+    std::transform(codes.begin(), codes.end(), input.begin(), [&](int8_t code) { return float(code - problem_.input_zero); });
   }
 
   void channel_sums(const float* x, int64_t in_h, int64_t in_w, int64_t channel, float* sums) const {

@@ -27,10 +27,16 @@ float activate(float v, const Epilogue& epilogue) noexcept {
 namespace reference {
 namespace {
 
+float rounded(float v, const Rounding& r) {
+  if (r.scale == 0) return v;
+  return std::min(std::max(std::nearbyint(v / r.scale), float(-128 - r.zero)), float(127 - r.zero)) * r.scale;
+}
+
 float finished(float sum, int64_t row, int64_t residual_offset, const Epilogue& epilogue) {
+  sum = rounded(sum, epilogue.sum_rounding);
   if (epilogue.bias) sum += epilogue.bias[row];
   if (epilogue.residual) sum += epilogue.residual[residual_offset];
-  return activate(sum, epilogue);
+  return rounded(activate(sum, epilogue), epilogue.rounding);
 }
 
 }  // namespace

@@ -83,7 +83,7 @@ class Reference : public PackedLinear {
     std::vector<int8_t> x_codes(static_cast<size_t>(cols_));
     float x_scale = problem_.input_scale;
     if (x_scale > 0)
-      reference::quantize_static_s8(x, cols_, x_scale, x_codes.data());
+      reference::quantize_static_s8(x, cols_, x_scale, problem_.input_zero, x_codes.data());
     else
       x_scale = reference::quantize_token_s8(x, cols_, x_codes.data());
     for (int64_t r = 0; r < rows_; r++) {
@@ -93,8 +93,8 @@ class Reference : public PackedLinear {
         for (int64_t c = g * group_; c < std::min((g + 1) * group_, cols_); c++) {
           size_t i = size_t(r * cols_ + c);
           if (!kept_[i]) continue;
-          dot += int64_t(codes_[i]) * x_codes[size_t(c)];
-          x_sum += x_codes[size_t(c)];
+          dot += int64_t(codes_[i]) * (x_codes[size_t(c)] - problem_.input_zero);
+          x_sum += x_codes[size_t(c)] - problem_.input_zero;
         }
         sum += float(dot) * scales_[size_t(r * groups_ + g)] + float(x_sum) * minima_[size_t(r * groups_ + g)];
       }

@@ -54,6 +54,11 @@ struct Vec {
   static Vec min(Vec a, Vec b) {
     return each([&](int i) { return a.v[i] < b.v[i] ? a.v[i] : b.v[i]; });
   }
+  static bool any_above(Vec a, Vec b) {
+    bool any = false;
+    for (int i = 0; i < kLanes; i++) any |= a.v[i] > b.v[i];
+    return any;
+  }
   static Vec round(Vec a) {
     return each([&](int i) { return std::nearbyint(a.v[i]); });
   }

@@ -5,6 +5,8 @@
 #include <cstring>
 
 #include "base/parallel.h"
+#include "kernels/epilogue.h"
+#include "kernels/support.h"
 #include "runtime/ops/ops.h"
 #include "runtime/passes/fuse_rounding.h"
 #include "runtime/reference/support.h"
@@ -16,14 +18,6 @@ constexpr int64_t kPerTask = 16384;
 
 void in_parts(int64_t count, const std::function<void(int64_t first, int64_t last)>& run) {
   parallel_for((count + kPerTask - 1) / kPerTask, [&](int64_t part) { run(part * kPerTask, std::min(count, (part + 1) * kPerTask)); });
-}
-
-// Adding 1.5 * 2^23 rounds to nearest even; the clamp before it keeps the sum where that holds.
-template <class T>
-void quantize_part(const InputRounding& r, const float* x, int64_t first, int64_t last, T* y) {
-  constexpr float kMagic = 12582912;
-  float low = float(std::numeric_limits<T>::min()) - float(r.zero_point), high = float(std::numeric_limits<T>::max()) - float(r.zero_point);
-  for (int64_t i = first; i < last; i++) y[i] = T(int32_t(std::clamp(x[i] / r.scale, low, high) + kMagic - kMagic) + r.zero_point);
 }
 
 template <class T>
@@ -46,17 +40,21 @@ struct Picture {
   }
 };
 
+// Up to four rows of codes, side by side from y on, `stride` bytes from one pixel to the next.
+void interleave(const int8_t* codes, int64_t channels, int64_t pixels, int8_t* y, int64_t stride) {
+  for (int64_t i = 0; i < pixels; i++, y += stride)
+    for (int64_t c = 0; c < channels; c++) y[c] = codes[c * Picture::kPixels + i];
+}
+
 // x in planes to signed codes, pixel by pixel.
 void quantize_pixels(const InputRounding& r, const Picture& p, const float* x, int8_t* y) {
-  constexpr float kMagic = 12582912;
-  float inverse = 1.0f / r.scale, low = float(-128 - r.signed_zero()), high = float(127 - r.signed_zero());
-  int32_t zero = r.signed_zero();
   p.for_each_piece([&](int64_t from, int64_t to, int64_t count) {
-    int32_t codes[Picture::kPixels];
-    for (int64_t c = 0; c < p.channels; c++) {
-      const float* in = x + from + c * p.pixels;
-      for (int64_t i = 0; i < count; i++) codes[i] = int32_t(std::clamp(in[i] * inverse, low, high) + kMagic - kMagic) + zero;
-      for (int64_t i = 0; i < count; i++) y[to + i * p.channels + c] = int8_t(codes[i]);
+    int8_t codes[4][Picture::kPixels];
+    for (int64_t first = 0; first < p.channels; first += 4) {
+      int64_t channels = std::min<int64_t>(4, p.channels - first);
+      for (int64_t c = 0; c < channels; c++)
+        kernels::quantize_static_s8(x + from + (first + c) * p.pixels, count, r.scale, r.signed_zero(), codes[c]);
+      interleave(codes[0], channels, count, y + to + first, p.channels);
     }
   });
 }
@@ -72,6 +70,9 @@ void dequantize_pixels(const InputRounding& r, const Picture& p, const int8_t* x
 // sees that stores of bytes change none of the sizes.
 void take_larger(uint8_t* y, const uint8_t* x, int64_t count) {
   for (int64_t i = 0; i < count; i++) y[i] = std::max(y[i], uint8_t(x[i] ^ 0x80));
+}
+void add_codes(const int8_t* x, int64_t count, int32_t* sums) {
+  for (int64_t i = 0; i < count; i++) sums[i] += x[i];
 }
 void flip_signs(uint8_t* y, int64_t count) {
   for (int64_t i = 0; i < count; i++) y[i] = uint8_t(y[i] ^ 0x80);
@@ -102,14 +103,11 @@ CompiledStep compile_codes_conv(const OpContext& context) {
   ConvShape shape = *conv_shape(context);
   auto pack = context.packs().conv_of_codes(context.node(), shape.problem, plan.rounding);
   LACUNA_ASSERT(pack.packed);
-  auto excess = std::make_shared<std::vector<int32_t>>(*pack.row_sums);
-  int32_t zero = plan.rounding.signed_zero();
-  for (int32_t& e : *excess) e *= zero;
-  kernels::CodesConv conv{.x_zero = int8_t(zero), .excess = zero ? excess->data() : nullptr};
+  kernels::CodesConv conv;
   if (plan.output) {
     conv.y_scale = plan.output.scale, conv.y_zero = plan.output.signed_zero();
     conv.residual_scale = plan.residual_codes.scale, conv.residual_zero = plan.residual_codes.signed_zero();
-    conv.product = {plan.product.scale, plan.product.signed_zero()}, conv.sum = {plan.sum.scale, plan.sum.signed_zero()};
+    conv.product = plan.product.of_values(), conv.sum = plan.sum.of_values();
     conv.activation = plan.activation, conv.alpha = plan.alpha, conv.beta = plan.beta;
   }
   CompiledStep step{.kernel = std::string(pack.packed->kernel()), .unread = {1}};
@@ -118,7 +116,6 @@ CompiledStep compile_codes_conv(const OpContext& context) {
   kernels::Epilogue epilogue = context.epilogue();
   step.run = [=, packed = pack.packed, codes_out = bool(plan.output)](const StepCall& call) {
     kernels::CodesConv c = conv;
-    if (c.excess) c.excess = excess->data();
     c.x = reinterpret_cast<const int8_t*>(call.in(0).raw());
     if (codes_out) {
       c.bias = call.floats(2);
@@ -165,6 +162,28 @@ CompiledStep compile_codes_pool(const OpContext& context) {
           .output_block = kChannelsLast};
 }
 
+// Means of the pixels of each channel, out of sums that are exact.
+CompiledStep compile_codes_mean(const OpContext& context) {
+  constexpr int64_t kChannels = 64;
+  Picture p(context.shape(0));
+  InputRounding r = context.plan().rounding;
+  int64_t parts = (p.channels + kChannels - 1) / kChannels;
+  return {.kernel = "codes",
+          .run =
+              [=](const StepCall& call) {
+                auto* x = reinterpret_cast<const int8_t*>(call.in(0).raw());
+                parallel_for(p.batch * parts, [&](int64_t task) {
+                  int64_t image = task / parts, first = task % parts * kChannels, count = std::min(kChannels, p.channels - first);
+                  int32_t sums[kChannels] = {};
+                  for (int64_t i = 0; i < p.pixels; i++) add_codes(x + (image * p.pixels + i) * p.channels + first, count, sums);
+                  for (int64_t c = 0; c < count; c++)
+                    call.out_floats()[image * p.channels + first + c] =
+                        float(sums[c] - int32_t(p.pixels) * r.signed_zero()) * r.scale / float(p.pixels);
+                });
+              },
+          .input_blocks = {kChannelsLast}};
+}
+
 CompiledStep compile_quantize(const OpContext& context) {
   auto rounding = static_rounding(context.graph(), context.node());
   if (!rounding || !context.is_float(0)) return {};
@@ -175,20 +194,29 @@ CompiledStep compile_quantize(const OpContext& context) {
                        const StepCall& call) { quantize_pixels(r, p, call.floats(0), reinterpret_cast<int8_t*>(call.out(0).mutable_raw())); },
             .output_block = kChannelsLast};
   return {.kernel = "round", .run = [r = *rounding, count](const StepCall& call) {
-            std::byte* out = call.out(0).mutable_raw();
+            auto* out = reinterpret_cast<int8_t*>(call.out(0).mutable_raw());
             in_parts(count, [&](int64_t first, int64_t last) {
-              if (r.type == DType::kU8)
-                quantize_part(r, call.floats(0), first, last, reinterpret_cast<uint8_t*>(out));
-              else
-                quantize_part(r, call.floats(0), first, last, reinterpret_cast<int8_t*>(out));
+              kernels::quantize_static_s8(call.floats(0) + first, last - first, r.scale, r.signed_zero(), out + first);
+              if (r.type == DType::kU8) flip_signs(reinterpret_cast<uint8_t*>(out + first), last - first);
             });
           }};
 }
 
 CompiledStep compile_dequantize(const OpContext& context) {
+  int64_t count = element_count(context.shape(0));
+  if (context.plan().rounding)
+    return {.kernel = "round",
+            .run =
+                [r = context.plan().rounding.of_values(), count](const StepCall& call) {
+                  in_parts(count, [&](int64_t first, int64_t last) {
+                    kernels::store_token_major(
+                        {.sums = call.floats(0) + first, .sums_stride = 0, .first_row = 0, .rows = last - first, .first_token = 0, .tokens = 1},
+                        call.out_floats() + first, 0, {.rounding = r});
+                  });
+                },
+            .in_place = {0}};
   auto rounding = static_rounding(context.graph(), context.node());
   if (!rounding) return {};
-  int64_t count = element_count(context.shape(0));
   if (context.block(0) == kChannelsLast)
     return {.kernel = "round",
             .run = [r = *rounding, p = Picture(context.shape(0))](

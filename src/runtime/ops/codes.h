@@ -18,6 +18,7 @@ std::optional<ConvShape> conv_shape(const OpContext& context);
 // For plan nodes with `codes`.
 CompiledStep compile_codes_conv(const OpContext& context);
 CompiledStep compile_codes_pool(const OpContext& context);
+CompiledStep compile_codes_mean(const OpContext& context);
 
 // Codes of `type` in planes, [n, c, pixels], to channels last and back.
 void codes_to_pixels(const Shape& shape, DType type, const std::byte* x, std::byte* y);

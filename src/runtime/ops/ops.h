@@ -68,7 +68,11 @@ class OpContext {
   int64_t block(size_t i) const { return has(i) && block_of_ ? block_of_(node().inputs[i]) : 0; }
   bool may_block() const { return bool(block_of_); }
 
-  kernels::Epilogue epilogue() const { return {.activation = plan_.activation, .alpha = plan_.alpha, .beta = plan_.beta}; }
+  kernels::Epilogue epilogue() const {
+    kernels::Epilogue e{.activation = plan_.activation, .alpha = plan_.alpha, .beta = plan_.beta};
+    if (plan_.node.op == Op::linear) e.sum_rounding = plan_.product.of_values(), e.rounding = plan_.sum.of_values();
+    return e;
+  }
 
  private:
   Shape shape_of(ValueId v) const { return *constant_shape(*facts_[size_t(v)].shape); }

@@ -19,8 +19,6 @@ CompiledStep compile_linear(const OpContext& context) {
   auto pack = context.packs().linear(context.node(), tokens, rounding);
   kernels::Epilogue epilogue = context.epilogue();
   epilogue.residual_stride = rows;
-  // Kernels round without a zero point: they get x shifted by it, and the bias takes what that adds off again.
-  float shift = pack.weight_sums ? float(rounding.signed_zero()) * rounding.scale : 0;
   bool rounded = rounding && !pack.rounds;
   return {.kernel = std::string(pack.packed->kernel()),
           .run =
@@ -28,14 +26,9 @@ CompiledStep compile_linear(const OpContext& context) {
                 kernels::Epilogue e = epilogue;
                 e.bias = call.floats(2), e.residual = call.floats(3);
                 const float* input = call.floats(0);
-                std::vector<float> values(rounded || shift != 0 ? size_t(tokens * cols) : 0), bias;
+                std::vector<float> values(rounded ? size_t(tokens * cols) : 0);
                 if (rounded) round_tokens(rounding, input, tokens, cols, values.data());
-                if (shift != 0) {
-                  for (int64_t i = 0; i < tokens * cols; i++) values[size_t(i)] = input[i] + shift;
-                  for (int64_t r = 0; r < rows; r++) bias.push_back((e.bias ? e.bias[r] : 0) - shift * (*pack.weight_sums)[size_t(r)]);
-                  e.bias = bias.data();
-                }
-                pack.packed->run(values.empty() ? input : values.data(), cols, tokens, call.out_floats(), rows, e);
+                pack.packed->run(rounded ? values.data() : input, cols, tokens, call.out_floats(), rows, e);
               },
           .in_place = {3},
           .unread = {1}};
@@ -96,6 +89,7 @@ CompiledStep compile_conv(const OpContext& context) {
   const auto& packed = pack.packed;
   kernels::Epilogue epilogue = context.epilogue();
   CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}};
+  if (packed->residual_in_place()) step.in_place = {3};
   bool blocked = context.may_block() && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
   int64_t count = blocked_count(x, blocked ? packed->input_block() : 0);

@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "kernels/transformer.h"
 #include "runtime/ops/codes.h"
+#include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
 #include "runtime/ops/vector_ops.h"
 #include "runtime/passes/fuse_epilogues.h"
@@ -267,6 +268,7 @@ CompiledStep compile_global_average_pool(const OpContext& context) {
   Shape x = context.shape(0);
   int64_t planes = x[0] * x[1], space = planes ? element_count(x) / planes : 0;
   if (space == 0) return {};
+  if (context.plan().codes) return compile_codes_mean(context);
   if (int64_t block = context.block(0)) {
     int64_t channels = x[1], blocks = (channels + block - 1) / block;
     return {.kernel = "channel blocks",

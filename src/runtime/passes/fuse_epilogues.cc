@@ -56,6 +56,7 @@ class Fuser {
   // Fuses the only reader of a product's result; the new position of the product, or nullopt.
   std::optional<size_t> fuse_user(size_t at) {
     PlanNode& product = nodes_[at];
+    if (product.sum) return std::nullopt;
     ValueId result = product.node.outputs[0];
     if (uses_[size_t(result)] != 1 || kept_[size_t(result)]) return std::nullopt;
     size_t user = users_[size_t(result)];

@@ -69,6 +69,25 @@ void remove_unread(const std::vector<bool>& kept, std::vector<PlanNode>& nodes) 
   nodes = std::move(left);
 }
 
+bool rounds(const std::vector<PlanNode>& nodes) {
+  return std::any_of(nodes.begin(), nodes.end(), [](auto& plan) { return plan.node.op == Op::quantize; });
+}
+
+// A linear does the quantize and dequantize nodes that alone follow it.
+void round_result(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes, PlanNode& linear, InputRounding PlanNode::*place) {
+  Uses uses(graph, nodes);
+  PlanNode* quantize = uses.only_reader(linear.node.outputs[0], kept);
+  auto rounding = quantize && quantize->node.op == Op::quantize ? static_rounding(graph, quantize->node) : std::nullopt;
+  PlanNode* dequantize = rounding ? uses.only_reader(quantize->node.outputs[0], kept) : nullptr;
+  if (!dequantize || dequantize->node.op != Op::dequantize || static_rounding(graph, dequantize->node) != rounding) return;
+  linear.*place = *rounding;
+  PlanNode done = linear;
+  done.node.outputs = dequantize->node.outputs;
+  *dequantize = done;
+  // What is left of the linear and its quantize node reads and gives nothing.
+  linear = *quantize = PlanNode{.node = {.op = Op::identity}};
+}
+
 }  // namespace
 
 std::optional<InputRounding> static_rounding(const Graph& graph, const Node& node) {
@@ -100,6 +119,12 @@ void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const Take
     }
   }
   remove_unread(kept, nodes);
+  if (!rounds(nodes)) return;
+  for (PlanNode& plan : nodes) {
+    bool open = is_product(graph, plan.node) && plan.node.op == Op::linear && !plan.product && !plan.sum;
+    if (open) round_result(graph, kept, nodes, plan, plan.has(2) ? &PlanNode::sum : &PlanNode::product);
+  }
+  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
 }
 
 namespace {
@@ -203,6 +228,20 @@ class Chain {
   std::optional<Result> result_;
 };
 
+// The mean of a picture of codes that a conv gave needs no floats before the end.
+void pool_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
+  Uses uses(graph, nodes);
+  for (PlanNode& plan : nodes) {
+    if (plan.node.op != Op::global_average_pool) continue;
+    const Node* dequantize = uses.made_by(plan.node.inputs[0], Op::dequantize);
+    auto rounding = dequantize && uses.only_reader(dequantize->outputs[0], kept) ? static_rounding(graph, *dequantize) : std::nullopt;
+    PlanNode* conv = rounding ? uses.maker(dequantize->inputs[0]) : nullptr;
+    if (!conv || !conv->codes || !conv->output) continue;
+    plan.codes = true, plan.rounding = *rounding;
+    plan.node.inputs[0] = dequantize->inputs[0];
+  }
+}
+
 }  // namespace
 
 void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
@@ -231,6 +270,23 @@ void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<P
     nodes[n] = nothing;
   }
   std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
+  pool_codes(graph, kept, nodes);
+  remove_unread(kept, nodes);
+}
+
+void fuse_pairs(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
+  if (!rounds(nodes)) return;
+  for (PlanNode& plan : nodes)
+    if (is_product(graph, plan.node) && plan.node.op == Op::linear && !plan.sum) round_result(graph, kept, nodes, plan, &PlanNode::sum);
+  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
+  Uses uses(graph, nodes);
+  for (PlanNode& plan : nodes) {
+    auto rounding = plan.node.op == Op::dequantize ? static_rounding(graph, plan.node) : std::nullopt;
+    PlanNode* quantize = rounding ? uses.maker(plan.node.inputs[0]) : nullptr;
+    if (!quantize || quantize->node.op != Op::quantize || quantize->codes || static_rounding(graph, quantize->node) != rounding) continue;
+    plan.rounding = *rounding;
+    plan.node.inputs = {quantize->node.inputs[0]};
+  }
   remove_unread(kept, nodes);
 }
 
