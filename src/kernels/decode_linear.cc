@@ -55,10 +55,21 @@ void DecodeLinear::run_groups(int64_t begin, int64_t end, int64_t first, int64_t
                               int64_t y_stride, const Epilogue& epilogue) const {
   int64_t stride = (end - begin) * kDecodeRows;
   float* sums = thread_scratch_of<float>(ScratchSlot::kTile, lanes * stride);
-  const std::byte* stream = stream_.bytes.get() + stream_.offsets[size_t(begin)];
-  for (int64_t g = begin; g < end; g++)
-    stream = loop_.run(
-        {.stream = stream, .chunks = chunks_, .x = activations, .tokens = lanes, .sums = sums + (g - begin) * kDecodeRows, .sums_stride = stride});
+  auto task_of = [&](int64_t g) -> DecodeTask {
+    return {.stream = stream_of(g),
+            .chunks = chunks_,
+            .x = activations,
+            .tokens = lanes,
+            .sums = sums + (g - begin) * kDecodeRows,
+            .sums_stride = stride};
+  };
+  int64_t pairs = loop_.pairs && lanes == 1 ? (end - begin) / 2 : 0;
+  for (int64_t g = begin; g < begin + pairs; g++) {
+    DecodeTask task = task_of(g);
+    task.second_stream = stream_of(g + pairs), task.second_sums = task.sums + pairs * kDecodeRows;
+    loop_.run(task);
+  }
+  for (int64_t g = begin + 2 * pairs; g < end; g++) loop_.run(task_of(g));
   int64_t first_row = begin * kDecodeRows;
   store_token_major({.sums = sums,
                      .sums_stride = stride,

@@ -12,6 +12,7 @@ namespace lacuna::kernels {
 struct DecodeLoop {
   DecodeFloat run = nullptr;
   int64_t pair_block = 0;  // order of the activations, see DecodeTask
+  bool pairs = false;      // two groups at a time gain, see DecodeTask
 };
 
 struct DecodeStream {
@@ -37,6 +38,8 @@ class DecodeLinear final : public PackedLinear {
   void run_block(const float* x, int64_t x_stride, int64_t first, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const;
   void run_groups(int64_t begin, int64_t end, int64_t first, int64_t tokens, int64_t lanes, const float* activations, float* y, int64_t y_stride,
                   const Epilogue& epilogue) const;
+
+  const std::byte* stream_of(int64_t group) const { return stream_.bytes.get() + stream_.offsets[size_t(group)]; }
 
   std::string_view name_;
   DecodeLoop loop_;

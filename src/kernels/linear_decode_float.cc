@@ -1,9 +1,13 @@
 // Linear candidates for one to eight tokens with f32, bf16 or f16 weights, dense or behind a bitmask; the stream is described in
 // inner/decode_float.h.
+#include <algorithm>
+#include <bit>
 #include <cstring>
+#include <numeric>
 
 #include "base/buffer.h"
 #include "base/cat.h"
+#include "base/parallel.h"
 #include "kernels/decode_linear.h"
 #include "kernels/dispatch.h"
 
@@ -17,66 +21,74 @@ struct DecodeIsa {
   const DecodeLoop& loop(DType type) const { return type == DType::kF32 ? f32 : type == DType::kBF16 ? bf16 : f16; }
 };
 
-// Writes tiles; measure() counts their bytes beforehand.
+// A weight as tiles, groups of rows in parallel.
 struct Packer {
   const WeightMatrix& weight;
   DType type;
   bool masked;
-  int64_t size = 0;
-  std::byte* out = nullptr;
 
   int64_t value_bytes() const { return bits_of(type) / 8; }
+  int64_t cols_of(int64_t chunk) const { return std::min(kDecodeCols, weight.cols - chunk * kDecodeCols); }
+  const float* values_of(int64_t row, int64_t chunk) const { return weight.values + row * weight.cols + chunk * kDecodeCols; }
   // A weight that is kept but zero needs no place.
-  float value(int64_t row, int64_t col) const { return row < weight.rows && col < weight.cols ? weight.values[row * weight.cols + col] : 0.0f; }
   uint64_t mask_of(int64_t row, int64_t chunk) const {
+    if (!masked) return ~uint64_t(0);
     uint64_t mask = 0;
-    for (int64_t c = 0; c < kDecodeCols; c++) mask |= uint64_t(value(row, chunk * kDecodeCols + c) != 0) << c;
+    if (row < weight.rows)
+      for (int64_t c = 0; c < cols_of(chunk); c++) mask |= uint64_t(values_of(row, chunk)[c] != 0) << c;
     return mask;
   }
-  void measure(int64_t group, int64_t chunk) {
-    if (!masked)
-      size += kDecodeRows * kDecodeCols * value_bytes();
-    else
-      for (int64_t row = group * kDecodeRows; row < (group + 1) * kDecodeRows; row++) size += 8 + std::popcount(mask_of(row, chunk)) * value_bytes();
+  int64_t group_bytes(int64_t group) const {
+    int64_t chunks = decode_chunks(weight.cols), kept = 0;
+    if (!masked) return chunks * kDecodeRows * kDecodeCols * value_bytes();
+    for (int64_t row = group * kDecodeRows; row < (group + 1) * kDecodeRows; row++)
+      for (int64_t chunk = 0; chunk < chunks; chunk++) kept += std::popcount(mask_of(row, chunk));
+    return chunks * kDecodeRows * 8 + kept * value_bytes();
   }
-  void write(int64_t group, int64_t chunk) {
+  std::byte* write_tile(int64_t group, int64_t chunk, std::byte* out) const {
     std::byte* masks = out;
     if (masked) out += kDecodeRows * int64_t(sizeof(uint64_t));
     for (int64_t r = 0; r < kDecodeRows; r++) {
       int64_t row = group * kDecodeRows + r;
-      uint64_t mask = masked ? mask_of(row, chunk) : ~uint64_t(0);
+      uint64_t mask = mask_of(row, chunk);
       if (masked) std::memcpy(masks + r * int64_t(sizeof mask), &mask, sizeof mask);
-      for (int64_t c = 0; c < kDecodeCols; c++) {
-        if (!((mask >> c) & 1)) continue;
-        float v = value(row, chunk * kDecodeCols + c);
-        convert_from_f32(&v, 1, type, out);
-        out += value_bytes();
+      float values[kDecodeCols] = {};
+      int64_t count = 0;
+      if (row < weight.rows) {
+        if (!masked)
+          std::copy_n(values_of(row, chunk), cols_of(chunk), values);
+        else
+          for (; mask; mask &= mask - 1) values[count++] = values_of(row, chunk)[std::countr_zero(mask)];
       }
+      if (!masked) count = kDecodeCols;
+      convert_from_f32(values, count, type, out);
+      out += count * value_bytes();
     }
+    return out;
   }
 };
 
 DecodeStream stream_of(const WeightMatrix& weight, DType type, bool masked) {
   Packer packer = {weight, type, masked};
+  int64_t groups = decode_groups(weight.rows);
   DecodeStream stream;
-  int64_t groups = decode_groups(weight.rows), chunks = decode_chunks(weight.cols);
-  for (int64_t g = 0; g < groups; g++) {
-    stream.offsets.push_back(packer.size);
-    for (int64_t c = 0; c < chunks; c++) packer.measure(g, c);
-  }
-  stream.offsets.push_back(packer.size);
-  stream.bytes = allocate(size_t(packer.size));
-  packer.out = stream.bytes.get();
-  for (int64_t g = 0; g < groups; g++)
-    for (int64_t c = 0; c < chunks; c++) packer.write(g, c);
+  stream.offsets.assign(size_t(groups + 1), 0);
+  parallel_for(groups, [&](int64_t g) { stream.offsets[size_t(g + 1)] = packer.group_bytes(g); });
+  std::partial_sum(stream.offsets.begin(), stream.offsets.end(), stream.offsets.begin());
+  stream.bytes = allocate(size_t(stream.offsets.back()), false);
+  parallel_for(groups, [&](int64_t g) {
+    std::byte* out = stream.bytes.get() + stream.offsets[size_t(g)];
+    for (int64_t chunk = 0; chunk < decode_chunks(weight.cols); chunk++) out = packer.write_tile(g, chunk, out);
+  });
   return stream;
 }
 
 constexpr DecodeIsa kAvx2Dense = {"avx2", {avx2::decode_dense_f32}, {avx2::decode_dense_bf16, 16}, {avx2::decode_dense_f16}};
-constexpr DecodeIsa kAvx2Mask = {"avx2", {avx2::decode_mask_f32}, {avx2::decode_mask_bf16}, {avx2::decode_mask_f16}};
+constexpr DecodeIsa kAvx2Mask = {"avx2", {avx2::decode_mask_f32, 0, true}, {avx2::decode_mask_bf16, 0, true}, {avx2::decode_mask_f16, 0, true}};
 constexpr DecodeIsa kAvx512Dense = {"avx512", {avx512::decode_dense_f32}, {avx512::decode_dense_bf16, 32}, {avx512::decode_dense_f16}};
-constexpr DecodeIsa kAvx512Mask = {"avx512", {avx512::decode_mask_f32}, {avx512::decode_mask_bf16}, {avx512::decode_mask_f16}};
-constexpr DecodeIsa kVbmi2Mask = {"avx512_vbmi2", {}, {avx512_vbmi2::decode_mask_bf16, 32}, {avx512_vbmi2::decode_mask_f16}};
+constexpr DecodeIsa kAvx512Mask = {
+    "avx512", {avx512::decode_mask_f32, 0, true}, {avx512::decode_mask_bf16, 0, true}, {avx512::decode_mask_f16, 0, true}};
+constexpr DecodeIsa kVbmi2Mask = {"avx512_vbmi2", {}, {avx512_vbmi2::decode_mask_bf16, 32, true}, {avx512_vbmi2::decode_mask_f16, 0, true}};
 
 template <const DecodeIsa* isa, bool masked>
 std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {

@@ -128,11 +128,11 @@ struct Bytes : CodesHeader<half_scales, masked, half_to_float> {
 }  // namespace
 
 DecodeFloat decode_codes(CodesLayout layout) noexcept { return codes_loop<Nibbles, Bytes>(layout); }
-const std::byte* decode_dense_f32(const DecodeTask& task) noexcept { return decode_any<DenseF32>(task); }
-const std::byte* decode_dense_bf16(const DecodeTask& task) noexcept { return decode_any<DenseBf16>(task); }
-const std::byte* decode_dense_f16(const DecodeTask& task) noexcept { return decode_any<DenseF16>(task); }
-const std::byte* decode_mask_f32(const DecodeTask& task) noexcept { return decode_any<MaskF32>(task); }
-const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept { return decode_any<MaskBf16>(task); }
-const std::byte* decode_mask_f16(const DecodeTask& task) noexcept { return decode_any<MaskF16>(task); }
+void decode_dense_f32(const DecodeTask& task) noexcept { decode_any<DenseF32>(task); }
+void decode_dense_bf16(const DecodeTask& task) noexcept { decode_any<DenseBf16>(task); }
+void decode_dense_f16(const DecodeTask& task) noexcept { decode_any<DenseF16>(task); }
+void decode_mask_f32(const DecodeTask& task) noexcept { decode_any<MaskF32>(task); }
+void decode_mask_bf16(const DecodeTask& task) noexcept { decode_any<MaskBf16>(task); }
+void decode_mask_f16(const DecodeTask& task) noexcept { decode_any<MaskF16>(task); }
 
 }  // namespace lacuna::kernels::avx2

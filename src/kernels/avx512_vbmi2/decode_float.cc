@@ -43,7 +43,7 @@ struct MaskF16 : MaskHeader {
 
 }  // namespace
 
-const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept { return decode_any<MaskBf16>(task); }
-const std::byte* decode_mask_f16(const DecodeTask& task) noexcept { return decode_any<MaskF16>(task); }
+void decode_mask_bf16(const DecodeTask& task) noexcept { decode_any<MaskBf16>(task); }
+void decode_mask_f16(const DecodeTask& task) noexcept { decode_any<MaskF16>(task); }
 
 }  // namespace lacuna::kernels::avx512_vbmi2

@@ -30,10 +30,14 @@ struct DecodeTask {
   int64_t tokens;  // 1, 2, 4 or 8
   float* sums;     // [tokens][sums_stride], 8 rows
   int64_t sums_stride;
+  // With one token: another group, multiplied beside this one, or nullptr. Where a tile begins is known from the masks of the one before,
+  // so one stream from DRAM is waited for tile by tile; two overlap.
+  const std::byte* second_stream = nullptr;
+  float* second_sums = nullptr;
 };
 
-// Multiplies one group; returns where the next begins.
-using DecodeFloat = const std::byte* (*)(const DecodeTask& task) noexcept;
+// Multiplies one group, or two.
+using DecodeFloat = void (*)(const DecodeTask& task) noexcept;
 
 // What a stream of codes holds.
 struct CodesLayout {
@@ -41,26 +45,26 @@ struct CodesLayout {
 };
 
 namespace avx2 {
-const std::byte* decode_dense_f32(const DecodeTask& task) noexcept;
-const std::byte* decode_dense_bf16(const DecodeTask& task) noexcept;  // pair_block 16
-const std::byte* decode_dense_f16(const DecodeTask& task) noexcept;
-const std::byte* decode_mask_f32(const DecodeTask& task) noexcept;
-const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept;
-const std::byte* decode_mask_f16(const DecodeTask& task) noexcept;
+void decode_dense_f32(const DecodeTask& task) noexcept;
+void decode_dense_bf16(const DecodeTask& task) noexcept;  // pair_block 16
+void decode_dense_f16(const DecodeTask& task) noexcept;
+void decode_mask_f32(const DecodeTask& task) noexcept;
+void decode_mask_bf16(const DecodeTask& task) noexcept;
+void decode_mask_f16(const DecodeTask& task) noexcept;
 DecodeFloat decode_codes(CodesLayout layout) noexcept;  // nibbles in runs of 16 columns
 }  // namespace avx2
 namespace avx512 {
-const std::byte* decode_dense_f32(const DecodeTask& task) noexcept;
-const std::byte* decode_dense_bf16(const DecodeTask& task) noexcept;  // pair_block 32
-const std::byte* decode_dense_f16(const DecodeTask& task) noexcept;
-const std::byte* decode_mask_f32(const DecodeTask& task) noexcept;
-const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept;
-const std::byte* decode_mask_f16(const DecodeTask& task) noexcept;
+void decode_dense_f32(const DecodeTask& task) noexcept;
+void decode_dense_bf16(const DecodeTask& task) noexcept;  // pair_block 32
+void decode_dense_f16(const DecodeTask& task) noexcept;
+void decode_mask_f32(const DecodeTask& task) noexcept;
+void decode_mask_bf16(const DecodeTask& task) noexcept;
+void decode_mask_f16(const DecodeTask& task) noexcept;
 DecodeFloat decode_codes(CodesLayout layout) noexcept;  // nibbles in runs of 32 columns
 }  // namespace avx512
 namespace avx512_vbmi2 {
-const std::byte* decode_mask_bf16(const DecodeTask& task) noexcept;  // pair_block 32
-const std::byte* decode_mask_f16(const DecodeTask& task) noexcept;
+void decode_mask_bf16(const DecodeTask& task) noexcept;  // pair_block 32
+void decode_mask_f16(const DecodeTask& task) noexcept;
 DecodeFloat decode_codes(CodesLayout layout) noexcept;  // nibbles in runs of 32 columns
 }  // namespace avx512_vbmi2
 

@@ -2,7 +2,6 @@
 #include "kernels/integer/lane16_pack.h"
 
 #include <algorithm>
-#include <array>
 #include <bit>
 #include <cstring>
 #include <numeric>
@@ -20,13 +19,30 @@ class RowGroup {
  public:
   // row_of: the row of each lane; empty: in order.
   RowGroup(const WeightMatrix& weight, int64_t index, const std::vector<int32_t>& row_of) : weight_(weight) {
-    for (int64_t lane = 0; lane < kLanes; lane++) rows_[lane] = row_of.empty() ? index * kLanes + lane : row_of[size_t(index * kLanes + lane)];
+    for (int64_t lane = 0; lane < kLanes; lane++) {
+      int64_t row = row_of.empty() ? index * kLanes + lane : row_of[size_t(index * kLanes + lane)];
+      rows_[lane] = row >= 0 && row < weight.rows ? row : -1;
+      if (!present(lane)) continue;
+      codes_[lane] = weight.codes + row * weight.cols;
+      if (weight.mask) masks_[lane] = weight.mask->row(row).data();
+    }
   }
-  bool present(int64_t lane) const { return rows_[lane] >= 0 && rows_[lane] < weight_.rows; }
-  bool kept(int64_t lane, int64_t col) const {
-    return present(lane) && col < weight_.cols && (!weight_.mask || weight_.mask->kept(rows_[lane], col));
+  bool present(int64_t lane) const { return rows_[lane] >= 0; }
+  // Bit i: whether column 64 * word + i is kept.
+  uint64_t kept_word(int64_t lane, int64_t word) const {
+    if (!present(lane) || 64 * word >= weight_.cols) return 0;
+    if (masks_[lane]) return masks_[lane][word];
+    return weight_.cols - 64 * word >= 64 ? ~uint64_t(0) : (uint64_t(1) << (weight_.cols - 64 * word)) - 1;
   }
-  int8_t code(int64_t lane, int64_t col) const { return kept(lane, col) ? weight_.codes[rows_[lane] * weight_.cols + col] : int8_t(0); }
+  // Codes of columns [64 * word, 64 * word + 64), those not kept as 0.
+  void codes_of_word(int64_t lane, int64_t word, int8_t (&out)[64]) const {
+    int64_t count = present(lane) ? std::clamp<int64_t>(weight_.cols - 64 * word, 0, 64) : 0;
+    std::memset(out, 0, sizeof out);
+    if (count > 0) std::memcpy(out, codes_[lane] + 64 * word, size_t(count));
+    uint64_t kept = kept_word(lane, word);
+    for (int i = 0; i < 64; i++) out[i] = (kept >> i) & 1 ? out[i] : int8_t(0);
+  }
+  int8_t code(int64_t lane, int64_t kept_col) const { return codes_[lane][kept_col]; }
   // Scale (or minimum) of a lane; 0 beyond the last row.
   float scale(const float* scales, int64_t lane, int64_t group, int64_t groups) const {
     return present(lane) ? scales[rows_[lane] * groups + group] : 0.0f;
@@ -36,7 +52,15 @@ class RowGroup {
  private:
   const WeightMatrix& weight_;
   int64_t rows_[kLanes];
+  const int8_t* codes_[kLanes] = {};
+  const uint64_t* masks_[kLanes] = {};
 };
+
+// Calls visit(i) for each bit i of a word, lowest first.
+template <class Visit>
+void for_each_bit(uint64_t word, Visit visit) {
+  for (; word; word &= word - 1) visit(std::countr_zero(word));
+}
 
 // Rows by their number of kept weights, so that the sixteen rows of a group move through the columns at one pace. Empty if the rows are
 // alike already: outputs of sorted rows are stored one by one, which only pays if it saves a good part of the steps.
@@ -76,58 +100,79 @@ void append_scales(Bytes8& out, const RowGroup& rows, int64_t group, bool half) 
   }
 }
 
-void append_dense_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int bits, int bias) {
-  uint8_t codes[8][64];
-  for (int64_t step = 0; step < 8; step++)
-    for (int64_t i = 0; i < 64; i++) codes[step][i] = uint8_t(rows.code(i / 4, first_col + 4 * step + i % 4) + bias);
-  for (int64_t step = 0; step < 8; step += bits == 8 ? 1 : 2)
-    for (int64_t i = 0; i < 64; i++) out.push_back(bits == 8 ? codes[step][i] : uint8_t(codes[step][i] | codes[step + 1][i] << 4));
+// Of 64 columns from `word` on: per step of 4 columns, the 64 codes (lane by lane) and which of them are kept.
+struct Steps {
+  alignas(64) int8_t codes[16][64];
+  uint64_t kept[16] = {};
+  Steps(const RowGroup& rows, int64_t word) {
+    for (int64_t lane = 0; lane < kLanes; lane++) {
+      int8_t columns[64];
+      rows.codes_of_word(lane, word, columns);
+      uint64_t mask = rows.kept_word(lane, word);
+      for (int64_t step = 0; step < 16; step++) {
+        std::memcpy(&codes[step][4 * lane], columns + 4 * step, 4);
+        kept[step] |= (mask >> (4 * step) & 15) << (4 * lane);
+      }
+    }
+  }
+};
+
+void append_dense_unit(Bytes8& out, const Steps& steps, int64_t first_step, int bits, int bias) {
+  uint8_t unit[8 * 64];
+  size_t size = 0;
+  for (int64_t step = first_step; step < first_step + 8; step += bits == 8 ? 1 : 2, size += 64)
+    for (size_t i = 0; i < 64; i++)
+      unit[size + i] =
+          bits == 8 ? uint8_t(steps.codes[step][i] + bias) : uint8_t((steps.codes[step][i] + bias) | (steps.codes[step + 1][i] + bias) << 4);
+  out.insert(out.end(), unit, unit + size);
 }
 
-void append_bitmask_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int bits, int bias, int nibble_run) {
-  size_t masks_at = out.size();
-  out.resize(masks_at + 64);
-  for (int64_t step = 0; step < 8; step++) {
-    uint64_t mask = 0;
-    int nibbles = 0;
-    for (int64_t i = 0; i < 64; i++) {
-      if (i % nibble_run == 0) nibbles = 0;
-      if (!rows.kept(i / 4, first_col + 4 * step + i % 4)) continue;
-      mask |= uint64_t(1) << i;
-      uint8_t code = uint8_t(rows.code(i / 4, first_col + 4 * step + i % 4) + bias);
-      if (bits == 8)
-        out.push_back(code);
-      else if (nibbles++ % 2 == 0)
-        out.push_back(code & 15);
-      else
-        out.back() |= uint8_t(code << 4);
+void append_bitmask_unit(Bytes8& out, const Steps& steps, int64_t first_step, int bits, int bias, int nibble_run) {
+  uint8_t unit[64 + 8 * 64];
+  std::memcpy(unit, &steps.kept[first_step], 64);
+  uint8_t* at = unit + 64;
+  for (int64_t step = first_step; step < first_step + 8; step++) {
+    const int8_t* codes = steps.codes[step];
+    if (bits == 8) {
+      for_each_bit(steps.kept[step], [&](int i) { *at++ = uint8_t(codes[i] + bias); });
+      continue;
     }
-    std::memcpy(&out[masks_at + size_t(8 * step)], &mask, 8);
+    for (int run = 0; run < 64; run += nibble_run) {
+      uint64_t in_run = nibble_run == 64 ? steps.kept[step] : steps.kept[step] >> run & ((uint64_t(1) << nibble_run) - 1);
+      int nibbles = 0;
+      for_each_bit(in_run, [&](int i) {
+        auto code = uint8_t(codes[run + i] + bias);
+        if (nibbles++ % 2 == 0)
+          *at++ = code & 15;
+        else
+          at[-1] |= uint8_t(code << 4);
+      });
+    }
   }
+  out.insert(out.end(), unit, at);
 }
 
 // Slot k of four of lane r at byte 4 r + k.
-void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t first_col, int slots) {
-  int64_t steps = slots;  // slots x 4 column groups / 4
-  std::vector<std::array<uint8_t, 64>> index(static_cast<size_t>(steps)), code(static_cast<size_t>(steps));
-  for (auto& line : index) line.fill(0);
-  for (auto& line : code) line.fill(0);
-  for (int64_t lane = 0; lane < kLanes; lane++)
-    for (int64_t group = 0; group < 4; group++) {
-      int64_t slot = group * slots;  // four to a step
-      for (int64_t c = 0; c < 16; c++) {
-        int64_t col = first_col + 16 * group + c;
-        if (!rows.kept(lane, col)) continue;
+void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t word, int slots) {
+  uint8_t index[16][64] = {}, code[16][64] = {};  // a step for each slot: slots x 4 column groups / 4
+  for (int64_t lane = 0; lane < kLanes; lane++) {
+    uint64_t kept = rows.kept_word(lane, word);
+    for (int group = 0; group < 4; group++) {
+      int slot = group * slots;  // four to a step
+      for_each_bit(kept >> (16 * group) & 0xffff, [&](int c) {
         LACUNA_ASSERT(slot < (group + 1) * slots);
-        index[size_t(slot / 4)][size_t(4 * lane + slot % 4)] = uint8_t(c);
-        code[size_t(slot / 4)][size_t(4 * lane + slot % 4)] = uint8_t(rows.code(lane, col));
+        index[slot / 4][4 * lane + slot % 4] = uint8_t(c);
+        code[slot / 4][4 * lane + slot % 4] = uint8_t(rows.code(lane, 64 * word + 16 * group + c));
         slot++;
-      }
+      });
     }
-  for (size_t step = 0; step < size_t(steps); step += 2) {
-    for (size_t i = 0; i < 64; i++) out.push_back(uint8_t(index[step][i] | index[step + 1][i] << 4));
-    out.insert(out.end(), code[step].begin(), code[step].end());
-    out.insert(out.end(), code[step + 1].begin(), code[step + 1].end());
+  }
+  for (int step = 0; step < slots; step += 2) {
+    uint8_t nibbles[64];
+    for (size_t i = 0; i < 64; i++) nibbles[i] = uint8_t(index[step][i] | index[step + 1][i] << 4);
+    out.insert(out.end(), nibbles, nibbles + 64);
+    out.insert(out.end(), code[step], code[step] + 64);
+    out.insert(out.end(), code[step + 1], code[step + 1] + 64);
   }
 }
 
@@ -141,8 +186,8 @@ struct WindowBases {
 void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGroup& rows, int window, const WindowBases& bases) {
   std::vector<int32_t> columns[kLanes];
   for (int64_t lane = 0; lane < kLanes; lane++)
-    for (int64_t col = 0; col < rows.weight().cols; col++)
-      if (rows.kept(lane, col)) columns[lane].push_back(int32_t(col));
+    for (int64_t word = 0; 64 * word < rows.weight().cols; word++)
+      for_each_bit(rows.kept_word(lane, word), [&](int i) { columns[lane].push_back(int32_t(64 * word + i)); });
   size_t next[kLanes] = {};
   for (;;) {
     int64_t base = INT64_MAX;
@@ -179,11 +224,22 @@ struct Encoder {
   // Uniform units with their scale groups, or window steps.
   void encode(const RowGroup& rows, Bytes8& out, std::vector<int32_t>& bases) const {
     if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window, window_bases);
-    for (int64_t u = 0; u < units(); u++) {
-      int64_t col = u * unit_cols();
-      if (scaled_in_stream() && (weight.group ? col % weight.group == 0 : col == 0))
-        append_scales(out, rows, weight.group ? col / weight.group : 0, half_scales);
-      append_unit(rows, out, col);
+    if (options.format == Lane16Format::kN16) {
+      for (int64_t u = 0; u < units(); u++) append_n16_unit(out, rows, u, options.slots);
+      return;
+    }
+    int bias = options.bits == 4 ? 8 : isa.bias8;
+    for (int64_t col = 0; col < units() * kUnitCols; col += 64) {
+      Steps steps(rows, col / 64);
+      for (int64_t half = 0; half < 2 && col + half * kUnitCols < units() * kUnitCols; half++) {
+        int64_t first_col = col + half * kUnitCols;
+        if (scaled_in_stream() && (weight.group ? first_col % weight.group == 0 : first_col == 0))
+          append_scales(out, rows, weight.group ? first_col / weight.group : 0, half_scales);
+        if (options.format == Lane16Format::kDense)
+          append_dense_unit(out, steps, 8 * half, options.bits, bias);
+        else
+          append_bitmask_unit(out, steps, 8 * half, options.bits, isa.raw_bitmask ? 0 : bias, isa.nibble_run);
+      }
     }
   }
   int64_t unit_cols() const { return options.format == Lane16Format::kN16 ? kUnitColsN16 : kUnitCols; }
@@ -192,16 +248,6 @@ struct Encoder {
     return (needed + multiple - 1) / multiple * multiple;
   }
   bool scaled_in_stream() const { return weight.group != 0 || weight.minima; }
-
- private:
-  void append_unit(const RowGroup& rows, Bytes8& out, int64_t col) const {
-    int bias = options.bits == 4 ? 8 : isa.bias8;
-    switch (options.format) {
-      case Lane16Format::kDense: return append_dense_unit(out, rows, col, options.bits, bias);
-      case Lane16Format::kBitmask: return append_bitmask_unit(out, rows, col, options.bits, isa.raw_bitmask ? 0 : bias, isa.nibble_run);
-      default: return append_n16_unit(out, rows, col, options.slots);
-    }
-  }
 };
 
 }  // namespace
@@ -256,7 +302,11 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
     RowGroup rows(weight, g, out.row_of);
     for (int64_t lane = 0; lane < kLanes; lane++) {
       if (!out.scales.empty()) out.scales[size_t(g * kLanes + lane)] = rows.scale(weight.scales, lane, 0, 1);
-      for (int64_t c = 0; c < weight.cols && !out.excess.empty(); c++) out.excess[size_t(g * kLanes + lane)] += x_zero * rows.code(lane, c);
+      for (int64_t word = 0; 64 * word < weight.cols && !out.excess.empty(); word++) {
+        int8_t codes[64];
+        rows.codes_of_word(lane, word, codes);
+        out.excess[size_t(g * kLanes + lane)] += x_zero * std::accumulate(codes, codes + 64, 0);
+      }
     }
   });
   return out;
