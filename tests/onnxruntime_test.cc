@@ -79,12 +79,13 @@ TEST_P(QuantizedOnnxRuntime, GivesTheOutputsOfBothExecutorsUpToACode) {
     ASSERT_EQ(r.status, 0) << r.err;
     Tensor found = read_npy(at(executor + "/logits.npy"));
     EXPECT_LT(relative_difference(found, wanted), 0.02) << executor;
+    // The same class leads, or one whose logit is the same up to a code (1 % of the range).
     for (int64_t i = 0; i < kBatch; i++) {
-      auto largest = [&](const Tensor& t) {
-        auto first = t.data<float>().begin() + i * kClasses;
-        return std::max_element(first, first + kClasses) - first;
-      };
-      EXPECT_EQ(largest(found), largest(wanted)) << executor << ", image " << i;
+      auto ours = found.data<float>().subspan(size_t(i * kClasses), size_t(kClasses)),
+           theirs = wanted.data<float>().subspan(size_t(i * kClasses), size_t(kClasses));
+      auto leader = std::max_element(ours.begin(), ours.end()) - ours.begin();
+      auto [least, most] = std::minmax_element(theirs.begin(), theirs.end());
+      EXPECT_GE(theirs[size_t(leader)], *most - 0.01f * (*most - *least)) << executor << ", image " << i;
     }
   }
 }
