@@ -4,6 +4,8 @@
 Rounds are interleaved: in each round every contender times every model of a row once, in a process of its own, in an order that rotates.
 A cell is the median over the rounds, in milliseconds (decoders: tokens per second); "x" columns are medians of the ratios of a round.
 Sparse models are made by `lacuna prune` (magnitude, unstructured, uniform) and handed to the others by `lacuna convert`.
+At int8 the others read the QDQ file that ONNX Runtime's static quantizer makes of the same weights; so does Lacuna for convolutional models, while
+it runs transformers as `lacuna quantize --activations int8` writes them (scales per token).
 """
 import argparse
 import json
@@ -37,23 +39,36 @@ class Models:
     def dense(self, name):
         if name == "smollm2":
             return self.gguf
+        if name.endswith(".onnx"):
+            return pathlib.Path(name)
         path = self.folder / f"{name}.onnx"
         if not path.exists():
             run([self.python, HERE / "models.py", self.folder, name])
         return path
 
-    def of(self, name, sparsity):
+    def of(self, name, sparsity, precision):
         """What Lacuna reads, what the others read."""
         dense = self.dense(name)
-        if sparsity == 0:
-            return dense, dense
-        pruned = self.folder / f"{name}-{round(sparsity * 100)}"
+        pruned = self.folder / f"{pathlib.Path(name).stem}-{round(sparsity * 100)}"
         exported = pruned.with_name(pruned.name + dense.suffix)
-        if not pruned.exists():
+        if sparsity == 0:
+            pruned = exported = dense
+        elif not pruned.exists():
             run([self.lacuna, "prune", dense, "-o", pruned, "--sparsity", sparsity])
         if not exported.exists():
             run([self.lacuna, "convert", pruned, "-o", exported])
-        return pruned, exported
+        return self.int8_of(pruned, exported) if precision == "int8" else (pruned, exported)
+
+    def int8_of(self, ours, theirs):
+        qdq = self.folder / f"{theirs.stem}-int8.onnx"
+        if not qdq.exists():
+            run([self.python, HERE / "models.py", "--quantize", theirs, qdq])
+        if theirs.stem.split("-")[0] not in ("bert", "minilm"):
+            return qdq, qdq
+        quantized = self.folder / f"{theirs.stem}-int8"
+        if not quantized.exists():
+            run([self.lacuna, "quantize", ours, "-o", quantized, "--weights", "int8", "--activations", "int8"])
+        return quantized, qdq
 
 
 def time_lacuna(a, model, batch, decoder):
@@ -70,10 +85,10 @@ def time_peer(a, engine, model, batch):
     return json.loads(printed.strip().splitlines()[-1]) if printed else None
 
 
-def measure(a, models, name, sparsity, batch):
+def measure(a, models, name, sparsity, batch, precision):
     """{phase: {contender: [milliseconds per round]}}"""
     decoder = name == "smollm2"
-    ours, theirs = models.of(name, sparsity)
+    ours, theirs = models.of(name, sparsity, precision)
     engines = [e for e in (["llama.cpp", "transformers"] if decoder else ["onnxruntime", "openvino", "openvino-bf16", "deepsparse"]) if e in a.python]
     if batch != 1 and decoder:
         engines.remove("llama.cpp")
@@ -95,10 +110,10 @@ def cell(a, phase, ms):
     return f"{ms:.2f}" if tokens is None else f"{tokens / ms * 1e3:.0f}"
 
 
-def lines(a, name, sparsity, batch, times):
+def lines(a, name, sparsity, batch, precision, times):
     for phase, by in times.items():
         peers = [c for c in by if c not in ("lacuna", "dense")]
-        what = name if phase == "run" else f"{name} {phase}, tokens/s"
+        what = pathlib.Path(name).stem + (" int8" if precision == "int8" else "") + ("" if phase == "run" else f" {phase}, tokens/s")
         out = [what, f"{round(sparsity * 100)} %", str(batch), cell(a, phase, statistics.median(by["lacuna"]))]
         out.append(cell(a, phase, statistics.median(by["dense"])) if sparsity else "")
         for engine in a.columns:
@@ -115,8 +130,8 @@ def print_header(a):
     print(f"| {' | '.join(header)} |\n|{'---|' * len(header)}", flush=True)
 
 
-def print_row(a, name, sparsity, batch, times):
-    for line in lines(a, name, sparsity, batch, times):
+def print_row(a, name, sparsity, batch, precision, times):
+    for line in lines(a, name, sparsity, batch, precision, times):
         print(f"| {' | '.join(line)} |", flush=True)
 
 
@@ -125,7 +140,7 @@ def read_rows(files):
     rows = {}
     for file in files:
         for row in json.loads(file.read_text())["rows"]:
-            times = rows.setdefault((row["model"], row["sparsity"], row["batch"]), {})
+            times = rows.setdefault((row["model"], row["sparsity"], row["batch"], row["precision"]), {})
             for phase, by in row["ms"].items():
                 for contender, ms in by.items():
                     times.setdefault(phase, {}).setdefault(contender, []).extend(ms)
@@ -141,9 +156,10 @@ def cpu_name():
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", default=["resnet50", "bert", "minilm", "smollm2"], help="resnet50 bert minilm smollm2")
+    parser.add_argument("--only", nargs="+", default=["resnet50", "bert", "minilm", "smollm2"], help="resnet50 bert minilm smollm2, or a dense .onnx file")
     parser.add_argument("--sparsity", nargs="+", type=float, default=[0, 0.5, 0.7, 0.8, 0.9, 0.95])
-    parser.add_argument("--batch", nargs="+", type=int, default=[1, 8], help="decoders run at 1")
+    parser.add_argument("--batch", nargs="+", type=int, default=[1, 16], help="decoders run at 1")
+    parser.add_argument("--precision", nargs="+", choices=["f32", "int8"], default=["f32", "int8"], help="smollm2 runs as its file is")
     for flag, default in (("threads", os.cpu_count()), ("rounds", 5), ("runs", 10), ("prompt", 256), ("new", 32)):
         parser.add_argument(f"--{flag}", type=int, default=default)
     parser.add_argument("--lacuna", type=pathlib.Path, default=HERE.parent / "build/release/lacuna")
@@ -159,24 +175,24 @@ def main():
     a.columns = [e for e in SHORT if e in a.python and e in wanted]
     if a.tables:
         print_header(a)
-        for (name, sparsity, batch), times in read_rows(a.tables).items():
-            print_row(a, name, sparsity, batch, times)
+        for (name, sparsity, batch, precision), times in read_rows(a.tables).items():
+            print_row(a, name, sparsity, batch, precision, times)
         return
     models, results = Models(a), []
     if "smollm2" in a.only and not (a.gguf and a.gguf.exists()):
         print("smollm2 left out: no SmolLM2.gguf (./dev models makes it)", file=sys.stderr)
         a.only.remove("smollm2")
-    rows = [(n, s, b) for n in a.only for b in a.batch for s in a.sparsity if n != "smollm2" or b == 1]
-    for name, sparsity, _ in rows:
-        models.of(name, sparsity)
+    rows = [(n, s, b, p) for n in a.only for p in a.precision for b in a.batch for s in a.sparsity if n != "smollm2" or (b, p) == (1, "f32")]
+    for name, sparsity, _, precision in rows:
+        models.of(name, sparsity, precision)
     if a.prepare:
         return
     print(f"{cpu_name()}, {a.threads} threads, {a.rounds} interleaved rounds of {a.runs} runs.\n")
     print_header(a)
-    for name, sparsity, batch in rows:
-        times = measure(a, models, name, sparsity, batch)
-        results.append({"model": name, "sparsity": sparsity, "batch": batch, "ms": times})
-        print_row(a, name, sparsity, batch, times)
+    for name, sparsity, batch, precision in rows:
+        times = measure(a, models, name, sparsity, batch, precision)
+        results.append({"model": name, "sparsity": sparsity, "batch": batch, "precision": precision, "ms": times})
+        print_row(a, name, sparsity, batch, precision, times)
         if a.json:
             a.json.write_text(json.dumps({"cpu": cpu_name(), "threads": a.threads, "rows": results}, indent=1))
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Writes dense benchmark models with random weights as ONNX (opset 13, batch left open): models.py OUT [NAME...]
+models.py --quantize IN OUT: the QDQ model of ONNX Runtime's static quantizer (u8 activations, s8 weights per channel), calibrated on random inputs.
 
 resnet50: batch norm folded, 224 x 224. bert: 12 layers of 768, 128 tokens. minilm: 6 layers of 384, 128 tokens.
 Random weights time like trained ones: no kernel looks at a value other than zero.
@@ -111,7 +112,32 @@ MODELS = {
     "minilm": lambda path: encoder(path, layers=6, width=384, heads=12, inner=1536),
 }
 
+
+def quantize(path, out):
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    from peer import feeds
+
+    class Samples(CalibrationDataReader):
+        def __init__(self):
+            self.left = [feeds(path, 1, seed=seed) for seed in range(4)]
+
+        def get_next(self):
+            return self.left.pop() if self.left else None
+
+    prepared = out.with_suffix(".prepared.onnx")
+    quant_pre_process(path, prepared, skip_symbolic_shape=True)
+    operators = {node.op_type for node in onnx.load(prepared, load_external_data=False).graph.node}
+    quantize_static(prepared, out, Samples(), quant_format=QuantFormat.QDQ, per_channel=True, weight_type=QuantType.QInt8, activation_type=QuantType.QUInt8,
+                    op_types_to_quantize=["Conv", "Gemm", "MatMul", "Add"] if "Conv" in operators else ["MatMul", "Gemm"])
+    prepared.unlink()
+
+
 if __name__ == "__main__":
+    if sys.argv[1] == "--quantize":
+        quantize(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
+        sys.exit()
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
     for name in sys.argv[2:] or MODELS:

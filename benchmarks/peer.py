@@ -13,11 +13,11 @@ import time
 import numpy as np
 
 
-def feeds(path, batch, tokens=128):
+def feeds(path, batch, tokens=128, seed=0):
     """Inputs by name, in the order of the graph."""
     import onnx
 
-    random, out = np.random.default_rng(0), {}
+    random, out = np.random.default_rng(seed), {}
     model = onnx.load(path, load_external_data=False)
     weights = {w.name for w in model.graph.initializer}
     for value in model.graph.input:

@@ -16,7 +16,7 @@ TEST_F(Program, QuantizedWeightsTakeABytePerCodeAndAScalePerRow) {
   LACUNA_NEEDS(kResnet20);
   Result r = lacuna("quantize " + kResnet20 + " -o " + at("q") + " --json");
   ASSERT_EQ(r.status, 0) << r.err;
-  for (auto& w : r.json()["weights"]) {
+  for (auto report = r.json(); auto& w : report["weights"]) {
     EXPECT_EQ(w["encoding"], "s8 per-row f32");
     EXPECT_EQ(w["bytes_after"].get<int64_t>(), w["parameters"].get<int64_t>() + 4 * w["shape"][0].get<int64_t>()) << w["name"];
     EXPECT_LT(w["rounding_error"].get<double>(), 0.02) << w["name"];
@@ -32,7 +32,7 @@ TEST_F(Program, PruningThenQuantizingKeepsTheMaskAndStoresItSparse) {
   Result both = lacuna("sparsify " + kResnet20 + " --recipe " + at("recipe.yaml") + " -o " + at("both") + " --json");
   ASSERT_EQ(both.status, 0) << both.err;
   ASSERT_EQ(lacuna("prune " + kResnet20 + " -o " + at("pruned") + " --sparsity 0.8").status, 0);
-  for (auto& w : both.json()["weights"]) {
+  for (auto report = both.json(); auto& w : report["weights"]) {
     int64_t rows = w["shape"][0], parameters = w["parameters"], zeros = w["zeros"];
     if (zeros == 0 || w["format"] != "bitmask") continue;
     // One bit per weight, rows from a byte on; a byte per kept weight; a scale per row.

@@ -3,6 +3,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${LACUNA_FUZZ_SECONDS:-60}
+environment=${LACUNA_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/lacuna/venv}  # made by ./dev test
 step() { printf '\n== %s\n' "$*"; }
 
 step "release build and tests"
@@ -23,8 +24,9 @@ for isa in $isas; do
 done
 
 for cpu in Haswell Nehalem; do
-  step "kernels on an emulated $cpu"
+  step "kernels and runtime on an emulated $cpu"
   qemu-x86_64 -cpu "$cpu" build/release/lacuna_kernels_test --gtest_brief=1
+  qemu-x86_64 -cpu "$cpu" build/release/lacuna_runtime_test --gtest_brief=1
 done
 
 for preset in asan tsan; do
@@ -35,11 +37,34 @@ done
 
 step "fuzzing, $seconds s per target"
 ./dev build fuzz >/dev/null
-for target in build/fuzz/*_fuzz; do
-  printf '%s: ' "$(basename "$target")"
-  "$target" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 >"$target.log" 2>&1 || { tail -40 "$target.log"; exit 1; }
-  grep -E 'Done [0-9]+ runs' "$target.log"
-done
+seeds() {  # seeds TARGET: files that look like what it reads
+  case $1 in
+    onnx_fuzz) find "$environment" -path '*backend/test/data/node*' -name model.onnx -size -4k 2>/dev/null || true ;;
+    gguf_fuzz) find tests/fixtures -name '*.gguf' -size -40k ;;
+    safetensors_fuzz | compressed_tensors_fuzz) find tests/fixtures -name '*.safetensors' -size -40k ;;
+    npy_fuzz) find tests/fixtures -name '*.npy' -size -8k ;;
+    config_fuzz) find tests/fixtures -name config.json ;;
+    tokenizer_json_fuzz) find tests/fixtures -name 'tokenizer*.json' -size -40k ;;
+    sentencepiece_fuzz) find tests/fixtures -name '*.model' ;;
+  esac
+}
+fuzz() {
+  local name=$(basename "$1") corpus=build/fuzz/corpus/$(basename "$1")
+  [ -d "$corpus" ] || { mkdir -p "$corpus"; seeds "$name" | xargs -r cp --backup=numbered -t "$corpus"; }
+  "$1" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$1-" "$corpus" >"$1.log" 2>&1 || { tail -40 "$1.log"; echo "$name failed"; return 1; }
+  echo "$name: $(grep -E 'Done [0-9]+ runs' "$1.log")"
+}
+export -f seeds fuzz
+export seconds environment
+printf '%s\n' build/fuzz/*_fuzz | xargs -P "$(nproc)" -I {} bash -c 'fuzz {}'
 
 step "lint"
 ./dev lint
+
+step "beside ONNX Runtime: outputs of the tests above, and time"
+python=$environment/bin/python
+if "$python" -c 'import onnx, onnxruntime' 2>/dev/null; then
+  LACUNA_PEER_PYTHON="onnxruntime=$python" ./dev bench --only minilm resnet50 --sparsity 0 0.9 --batch 1 --rounds 2 --runs 5
+else
+  echo "skipped: no onnxruntime in $python"
+fi

@@ -13,8 +13,8 @@
 namespace lacuna {
 
 struct AdviseOptions {
-  int threads = 0;  // 0: all cores
-  int64_t batch = 1;
+  int threads = 0;                            // 0: all cores
+  std::optional<int64_t> batch;               // empty: 1, or what the inputs are fixed to
   int64_t prompt_tokens = 128;                // of sequences; decoders are asked about this prefill and about decoding one token
   std::map<std::string, int64_t> dimensions;  // other symbols, e.g. sequence=128
   std::vector<std::string> patterns = {"unstructured", "8:16", "4:16", "2:16", "block:1x4", "block:4x4"};

@@ -13,8 +13,8 @@ namespace lacuna {
 
 struct BenchOptions {
   std::filesystem::path versus;  // another model timed in the same run; empty: this model with every weight dense
-  std::vector<int64_t> batches = {1};
-  std::vector<int> threads;  // empty: all cores
+  std::vector<int64_t> batches;  // empty: 1, or what the inputs are fixed to
+  std::vector<int> threads;      // empty: all cores
   int64_t runs = 20;
   int64_t prompt_tokens = 128, new_tokens = 32;  // decoders: prefill and decode are timed apart
   std::map<std::string, int64_t> dimensions;     // other symbols, e.g. sequence=128

@@ -14,7 +14,7 @@ namespace lacuna {
 namespace {
 
 // The multiplied layers of a model as dense problems, found by running it once.
-std::vector<LayerAdvice> layers_of(const Model& model, const AdviseOptions& options) {
+std::vector<LayerAdvice> layers_of(const Model& model, int64_t batch, const AdviseOptions& options) {
   const Graph& graph = *model.graph;
   bool decoder = !graph.states().empty();
   Session session(model.graph, SessionOptions{.max_tokens = decoder ? options.prompt_tokens + 1 : 0, .measured_plan = true, .allow_sparse = false});
@@ -24,7 +24,7 @@ std::vector<LayerAdvice> layers_of(const Model& model, const AdviseOptions& opti
   std::vector<LayerAdvice> layers;
   auto run = [&](const char* phase, int64_t tokens) {
     size_t before = session.plan().size();
-    session.run(sample_inputs(graph, bind_symbols(graph, options.dimensions, options.batch, tokens), 0));
+    session.run(sample_inputs(graph, bind_symbols(graph, options.dimensions, batch, tokens), 0));
     for (size_t i = before; i < session.plan().size(); i++) {
       const PlanLine& line = session.plan()[i];
       if (prunable.contains(line.weight)) layers.push_back({.node = line.node, .weight = line.weight, .phase = phase, .problem = line.problem});
@@ -38,8 +38,7 @@ std::vector<LayerAdvice> layers_of(const Model& model, const AdviseOptions& opti
 }  // namespace
 
 AdviseReport advise(const std::filesystem::path& path, const AdviseOptions& options, Progress* progress) {
-  if (options.batch < 1 || options.prompt_tokens < 1)
-    throw InvalidArgument(cat("found --batch ", options.batch, " --prompt-tokens ", options.prompt_tokens, ", wanted 1 or more"));
+  if (options.prompt_tokens < 1) throw InvalidArgument(cat("found --prompt-tokens ", options.prompt_tokens, ", wanted 1 or more"));
   if (options.threads < 0) throw InvalidArgument(cat("found --threads ", options.threads, ", wanted 1 or more"));
   struct Restore {
     int threads = thread_count();
@@ -47,9 +46,10 @@ AdviseReport advise(const std::filesystem::path& path, const AdviseOptions& opti
   } restore;
   if (options.threads > 0) set_thread_count(options.threads);
   if (options.refresh) forget_measurements();
-  AdviseReport report{
-      .model = path.string(), .cpu = cpu_name(), .isa = isa_summary(cpu_features()), .threads = thread_count(), .batch = options.batch};
-  report.layers = layers_of(load_model(path), options);
+  Model model = load_model(path);
+  int64_t batch = batch_for(*model.graph, options.batch);
+  AdviseReport report{.model = path.string(), .cpu = cpu_name(), .isa = isa_summary(cpu_features()), .threads = thread_count(), .batch = batch};
+  report.layers = layers_of(model, batch, options);
   if (report.layers.empty()) throw Unsupported(cat(path.string(), ": no prunable linear or convolution layer, so there is nothing to advise on"));
 
   std::map<std::string, const LayerAdvice*> asked;  // layers of one shape share what is measured

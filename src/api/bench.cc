@@ -47,6 +47,7 @@ std::vector<Work> work_for(const Side& side, const BenchOptions& options, int64_
   for (auto& [name, value] : options.dimensions)
     if (counts_items(*side.model.graph, name))
       throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items; say --batch ", value));
+  batch_for(*side.model.graph, batch);
   auto inputs_for = [&](const Graph& graph, int64_t tokens) {
     Bindings bindings = bind_symbols(graph, options.dimensions, batch, tokens);
     return std::make_shared<TensorMap>(sample_inputs(graph, bindings, 0));
@@ -116,12 +117,13 @@ BenchReport bench(const std::filesystem::path& path, const BenchOptions& options
                      .versus = same ? path.string() + " (every weight dense)" : options.versus.string(),
                      .cpu = cpu_name(),
                      .isa = isa_summary(cpu_features())};
+  std::vector<int64_t> batches = options.batches;
+  if (batches.empty()) batches = {batch_for(*model.model.graph, std::nullopt)};
   int before = thread_count();
-  int64_t total = int64_t(options.batches.size() * threads.size()) * options.runs, done = 0;
+  int64_t total = int64_t(batches.size() * threads.size()) * options.runs, done = 0;
   for (int t : threads) {
     set_thread_count(t);
-    for (int64_t batch : options.batches) {
-      if (batch < 1) throw InvalidArgument(cat("--batch must be at least 1, got ", batch));
+    for (int64_t batch : batches) {
       model.session->reset();
       versus.session->reset();
       std::vector<Work> ours = work_for(model, options, batch), theirs = work_for(versus, options, batch);

@@ -93,6 +93,22 @@ bool counts_items(const Graph& graph, const std::string& symbol) {
   return it != roles.end() && it->second != Role::kTokens && it->second != Role::kPixels;
 }
 
+int64_t batch_for(const Graph& graph, std::optional<int64_t> wanted) {
+  if (wanted && *wanted < 1) throw InvalidArgument(cat("--batch must be at least 1, got ", *wanted));
+  for (auto& [name, role] : roles_of(graph))
+    if (role != Role::kTokens && role != Role::kPixels) return wanted.value_or(1);
+  for (ValueId id : graph.inputs()) {
+    const Value& value = graph.value(id);
+    if (!value.shape || value.shape->empty() || !(*value.shape)[0].is_constant()) continue;
+    int64_t fixed = (*value.shape)[0].value();
+    if (wanted && *wanted != fixed)
+      throw InvalidArgument(cat("--batch ", *wanted, ": input '", value.name, "' ", to_string(*value.shape), " is fixed to a batch of ", fixed,
+                                "; export the model with an open batch dimension"));
+    return fixed;
+  }
+  return wanted.value_or(1);
+}
+
 TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t seed) {
   TensorMap inputs;
   for (ValueId id : graph.inputs()) {

@@ -1,6 +1,8 @@
 // Seeded inputs for a model that nobody gave inputs for: verify and bench.
 #pragma once
 
+#include <optional>
+
 #include "runtime/session.h"
 
 namespace lacuna {
@@ -11,6 +13,10 @@ Bindings bind_symbols(const Graph& graph, const Bindings& wanted, int64_t batch,
 
 // Does the dimension take the batch?
 bool counts_items(const Graph& graph, const std::string& symbol);
+
+// The batch to time: the one wanted, else 1. A model without a dimension that is open to a batch has the leading size of its first
+// input; throws InvalidArgument if another one, or less than 1, is wanted.
+int64_t batch_for(const Graph& graph, std::optional<int64_t> wanted);
 
 // Float inputs are standard normal; ids are below the vocabulary of the embedding they index; masks are ones; type ids are zeros.
 TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t seed);

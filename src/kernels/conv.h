@@ -53,7 +53,8 @@ class PackedConv {
   virtual std::string_view kernel() const = 0;
   virtual int64_t size_bytes() const = 0;
   // x [batch, in_channels, in_h, in_w] -> y [batch, out_channels, out_h, out_w], both contiguous.
-  // Epilogue: bias [out_channels]; residual in the layout of y.
+  // Epilogue: bias [out_channels]; residual in the layout of y, which y may equal if residual_in_place().
+  virtual bool residual_in_place() const { return false; }
   virtual void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const = 0;
 
   // Kernels that prefer activations in blocks of channels, [batch, ceil(channels / block), h, w, block], say so for each side; 0: plain.

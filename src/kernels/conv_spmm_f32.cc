@@ -1,104 +1,93 @@
-// f32 convolution as a sparse matrix times panels of output pixels, without a full im2col: each column tile of a panel is gathered from
-// the planes (planes.h) into L1 right before it is used for all output channels. Lanes run over rows and images, so that small images
+// f32 convolution as a sparse matrix times panels of output pixels, without a full im2col: each column tile of a panel is loaded from
+// the input (taps.h) into L1 right before it is used for all output channels. Lanes run over rows and images, so that small images
 // fill them too. Dense weights take the same way in blocks of four output channels.
-#include <cstring>
+#include <mutex>
 
 #include "base/cat.h"
 #include "kernels/conv.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
 #include "kernels/inner/conv_f32.h"
-#include "kernels/planes.h"
 #include "kernels/spmm_f32.h"
 #include "kernels/support.h"
+#include "kernels/taps.h"
 
 namespace lacuna::kernels {
 namespace {
 
-using PackPixels = void (*)(const float* const*, int64_t, const PackPiece*, int64_t, float*) noexcept;
+using PackTaps = void (*)(const TapTask&) noexcept;
 
 // One group of channels of one call.
-struct GroupSource final : PanelSource {
+struct GroupCall {
   const SpmmF32Isa& isa;
-  PackPixels pack_pixels;
-  const PlaneLayout& layout;
-  const float* planes;        // channel 0 of the group
+  PackTaps pack_taps;
+  const TapTable& table;
+  const float* channels;      // channel 0 of the group
   int64_t first_out_channel;  // of the group
   int64_t out_channels;       // of the whole convolution
   float* y;
   const Epilogue& epilogue;
+};
 
-  GroupSource(const SpmmF32Isa& isa_in, PackPixels pack_in, const PlaneLayout& layout_in, float* y_in, const Epilogue& epilogue_in)
-      : isa(isa_in), pack_pixels(pack_in), layout(layout_in), y(y_in), epilogue(epilogue_in) {}
-
-  // Tokens are output pixels of all images. Appends the pieces of the panel's vectors.
-  std::vector<PackPiece> pieces_of(int64_t first_token, int64_t tokens) const {
-    std::vector<PackPiece> pieces;
-    bool whole_images = layout.width == layout.out_w;  // output rows follow each other in the plane
-    int64_t pixels = layout.out_h * layout.out_w, row_length = whole_images ? pixels : layout.out_w;
-    for (int64_t lane = 0; lane < tokens;) {
-      int64_t image = (first_token + lane) / pixels, pixel = (first_token + lane) % pixels;
-      int64_t in_row = pixel % row_length, vector = lane / isa.vector_lanes, in_vector = lane % isa.vector_lanes;
-      int64_t length = std::min({row_length - in_row, isa.vector_lanes - in_vector, tokens - lane});
-      int64_t source = image * layout.image_pitch + pixel / row_length * layout.width + in_row;
-      pieces.push_back({.vector = int32_t(vector),
-                        .lanes = uint32_t((uint64_t(1) << (in_vector + length)) - (uint64_t(1) << in_vector)),
-                        .offset = source - in_vector});
-      lane += length;
-    }
-    return pieces;
-  }
+class GroupSource final : public PanelSource {
+ public:
+  explicit GroupSource(const GroupCall& call) : call_(call) {}
 
   void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const override {
-    int64_t taps = int64_t(layout.tap_offsets.size()), tap = first_col % taps;
-    const float* channel = planes + first_col / taps * layout.channel_pitch;
-    const float* columns[kMostTileCols];
-    for (int64_t i = 0; i < cols; i++) {
-      columns[i] = channel + layout.tap_offsets[size_t(tap)];
-      if (++tap == taps) tap = 0, channel += layout.channel_pitch;
-    }
-    int64_t pixels = layout.out_h * layout.out_w;
+    int64_t taps = call_.table.taps(), pixels = call_.table.pixels();
+    const float* channel = call_.channels + first_col / taps * call_.table.channel_pitch();
     if (streams() && first_token / pixels == (first_token + tokens - 1) / pixels) {
-      for (int64_t i = 0; i < cols; i++) columns[i] += first_token / pixels * layout.image_pitch + first_token % pixels;
-      isa.copy_lanes(columns, cols, tokens, panel_pitch, out);
+      const float* columns[kMostTileCols];
+      int64_t at = first_token / pixels * call_.table.image_pitch() + first_token % pixels;
+      for (int64_t i = 0; i < cols; i++) columns[i] = channel + at + i * call_.table.channel_pitch();
+      call_.isa.copy_lanes(columns, cols, tokens, panel_pitch, out);
       return;
     }
-    for (int64_t t = 0; t < tokens; t += kPanelLanes) {
-      std::vector<PackPiece> pieces = pieces_of(first_token + t, std::min(kPanelLanes, tokens - t));
-      pack_pixels(columns, cols, pieces.data(), int64_t(pieces.size()), out + t / kPanelLanes * panel_pitch);
+    for (int64_t t = 0; t < tokens; t += call_.isa.vector_lanes) {
+      call_.pack_taps({.channel = channel,
+                       .channel_pitch = call_.table.channel_pitch(),
+                       .pieces = call_.table.pieces(),
+                       .starts = call_.table.starts((first_token + t) / call_.isa.vector_lanes),
+                       .first_tap = first_col % taps,
+                       .taps = taps,
+                       .cols = cols,
+                       .out = out + t / kPanelLanes * panel_pitch + t % kPanelLanes});
     }
   }
 
   void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const override {
-    int64_t pixels = layout.out_h * layout.out_w;
+    int64_t pixels = call_.table.pixels();
     bool one_image = first_token / pixels == (first_token + tokens - 1) / pixels;
     // Panels are contiguous only for pieces that begin at their first lane.
     for (int64_t t = 0; t < tokens;) {
       int64_t image = (first_token + t) / pixels, pixel = (first_token + t) % pixels;
       int64_t count = one_image ? tokens : std::min({pixels - pixel, tokens - t, kPanelLanes - t % kPanelLanes});
-      Epilogue image_epilogue = epilogue;
+      Epilogue image_epilogue = call_.epilogue;
       image_epilogue.residual_stride = pixels;
-      if (epilogue.residual) image_epilogue.residual = epilogue.residual + image * out_channels * pixels;
+      if (call_.epilogue.residual) image_epilogue.residual = call_.epilogue.residual + image * call_.out_channels * pixels;
       store_channel_major({.sums = sums + t / kPanelLanes * panel_pitch + t % kPanelLanes,
                            .sums_stride = kPanelLanes,
-                           .first_row = first_out_channel + first_row,
+                           .first_row = call_.first_out_channel + first_row,
                            .rows = rows,
                            .first_token = pixel,
                            .tokens = count,
                            .panel_pitch = panel_pitch},
-                          y + image * out_channels * pixels, pixels, image_epilogue);
+                          call_.y + image * call_.out_channels * pixels, pixels, image_epilogue);
       t += count;
     }
   }
 
-  bool streams() const override { return layout.identity && layout.tap_offsets.size() == 1; }
+  bool streams() const override { return call_.table.plain(); }
+
+ private:
+  GroupCall call_;
 };
 
 class SpmmConv final : public PackedConv {
  public:
-  SpmmConv(std::string_view name, const SpmmF32Isa& isa, PackPixels pack_pixels, const ConvProblem& problem, const WeightMatrix& weight,
+  SpmmConv(std::string_view name, const SpmmF32Isa& isa, PackTaps pack_taps, const ConvProblem& problem, const WeightMatrix& weight,
            SpmmMatrix::Store store)
-      : name_(name), problem_(problem), isa_(isa), pack_pixels_(pack_pixels) {
+      : name_(name), problem_(problem), isa_(isa), pack_taps_(pack_taps) {
     int64_t rows = weight.rows / problem.groups;
     std::vector<float> values = channel_outermost(weight, problem.kernel_h * problem.kernel_w);
     for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, values.data() + g * rows * weight.cols, store);
@@ -111,24 +100,38 @@ class SpmmConv final : public PackedConv {
     return bytes;
   }
 
+  bool residual_in_place() const override { return true; }
+
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
-    PlaneLayout layout(problem_, in_h, in_w);
-    const float* planes = x;
-    if (!layout.identity) {
-      float* filled = thread_scratch_of<float>(ScratchSlot::kShared, layout.size(batch));
-      fill_planes(problem_, layout, x, batch, filled);
-      planes = filled;
+    if (batch == 0) return;
+    std::shared_ptr<const TapTable> table = table_for(batch, in_h, in_w);
+    const float* source = x;
+    if (table->splits()) {
+      float* split = thread_scratch_of<float>(ScratchSlot::kShared, table->size());
+      table->split(x, split);
+      source = split;
     }
-    for (size_t g = 0; g < groups_.size(); g++) {
-      GroupSource source(isa_, pack_pixels_, layout, y, epilogue);
-      source.planes = planes + int64_t(g) * (problem_.in_channels / problem_.groups) * layout.channel_pitch;
-      source.first_out_channel = int64_t(g) * groups_[g].rows();
-      source.out_channels = problem_.out_channels;
-      multiply(groups_[g], source, batch * layout.out_h * layout.out_w);
-    }
+    for (size_t g = 0; g < groups_.size(); g++)
+      multiply(groups_[g],
+               GroupSource({.isa = isa_,
+                            .pack_taps = pack_taps_,
+                            .table = *table,
+                            .channels = source + int64_t(g) * (problem_.in_channels / problem_.groups) * table->channel_pitch(),
+                            .first_out_channel = int64_t(g) * groups_[g].rows(),
+                            .out_channels = problem_.out_channels,
+                            .y = y,
+                            .epilogue = epilogue}),
+               batch * table->pixels());
   }
 
  private:
+  // The table of the size seen last is kept.
+  std::shared_ptr<const TapTable> table_for(int64_t batch, int64_t in_h, int64_t in_w) const {
+    std::lock_guard lock(mutex_);
+    if (!table_ || !table_->fits(batch, in_h, in_w)) table_ = std::make_shared<TapTable>(problem_, batch, in_h, in_w, isa_.vector_lanes);
+    return table_;
+  }
+
   // Columns (channel, tap) instead of (tap, channel): a column tile then reads few channels, whose rows stay in L1 for all taps.
   static std::vector<float> channel_outermost(const WeightMatrix& weight, int64_t taps) {
     std::vector<float> out(size_t(weight.rows * weight.cols));
@@ -142,8 +145,10 @@ class SpmmConv final : public PackedConv {
   std::string_view name_;
   ConvProblem problem_;
   const SpmmF32Isa& isa_;
-  PackPixels pack_pixels_;
+  PackTaps pack_taps_;
   std::vector<SpmmMatrix> groups_;
+  mutable std::mutex mutex_;
+  mutable std::shared_ptr<const TapTable> table_;
 };
 
 std::optional<std::string> accepts(std::string_view isa, bool sparse, const ConvProblem& problem, const CpuFeatures& cpu) {
@@ -172,7 +177,7 @@ extern const ConvKernel avx512_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, store_of(problem));
+      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_taps, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx2_conv_f32 = {
@@ -182,7 +187,7 @@ extern const ConvKernel avx2_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, store_of(problem));
+      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_taps, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx512_conv_dense_f32 = {
@@ -192,7 +197,7 @@ extern const ConvKernel avx512_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_pixels, problem, weight, SpmmMatrix::Store::kDense);
+      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_taps, problem, weight, SpmmMatrix::Store::kDense);
     }};
 
 extern const ConvKernel avx2_conv_dense_f32 = {
@@ -202,7 +207,7 @@ extern const ConvKernel avx2_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_pixels, problem, weight, SpmmMatrix::Store::kDense);
+      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_taps, problem, weight, SpmmMatrix::Store::kDense);
     }};
 
 }  // namespace lacuna::kernels

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "base/parallel.h"
 #include "kernels/inner/conv_f32.h"
@@ -40,11 +39,13 @@ constexpr int64_t kMostGroupRows = 256;   // 64 KiB of sums
 constexpr int64_t kMostRangeRows = 1024;  // of one task: its sums stay in L2
 
 // Columns whose panel (256 bytes each) stays in L1 beside the sums; at few non-zeros per row and tile the sums are reloaded too often,
-// so the tile grows. Tried on Granite Rapids (48 KiB): 128 is best from 0 to 90 % zeros, 192 at 95 %.
-int64_t columns_per_tile(double density) {
+// so the tile grows. Tried on Granite Rapids (48 KiB): 128 is best from 0 to 90 % zeros, 192 at 95 %. Tiles are made even.
+int64_t columns_per_tile(int64_t cols, double density) {
   size_t l1 = cache_sizes().l1;
   int64_t base = l1 >= 40 * 1024 ? 128 : 96;
-  return density > 0.07 ? base : density > 0.03 ? std::min<int64_t>(base * 3 / 2, kMostTileCols) : kMostTileCols;
+  int64_t wanted = density > 0.07 ? base : density > 0.03 ? std::min<int64_t>(base * 3 / 2, kMostTileCols) : kMostTileCols;
+  int64_t tiles = std::max<int64_t>((cols + wanted / 2) / wanted, 1);
+  return std::min((cols + tiles - 1) / tiles, kMostTileCols);
 }
 
 struct RowInTile {
@@ -62,7 +63,7 @@ SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const 
     int64_t kept = cols - std::count(values + r * cols, values + (r + 1) * cols, 0.0f);
     work[size_t(r / kUnit)] += kept + 4, total += kept;
   }
-  tile_cols_ = columns_per_tile(rows * cols > 0 ? double(total) / double(rows * cols) : 0);
+  tile_cols_ = columns_per_tile(cols, rows * cols > 0 ? double(total) / double(rows * cols) : 0);
   int64_t parts = std::max<int64_t>({(rows + kMostGroupRows - 1) / kMostGroupRows, std::min<int64_t>(4, rows / 32), 1});
   std::vector<int64_t> bounds = balanced_cut(work, parts);
   for (size_t i = 0; i + 1 < bounds.size(); i++)
@@ -87,7 +88,7 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
       for (int64_t i = 0; i < rows; i++) any |= value(row + i, c) != 0;
       if (any) unit.cols.push_back(c);
     }
-    if (!unit.cols.empty()) units.push_back(std::move(unit));
+    if (!unit.cols.empty() || first_col == 0) units.push_back(std::move(unit));
   };
   bool bf16 = isa_.convert != nullptr;
   int64_t column_bytes = kPanelLanes * (bf16 ? 2 : 4), per_entry = bf16 ? 2 : 1;
@@ -135,7 +136,7 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
 SpmmTile SpmmMatrix::tile(int64_t group, int64_t tile) const {
   const TileStart& start = starts_[size_t(group * tiles() + tile)];
   const TileStart& end = starts_[size_t(group * tiles() + tile + 1)];
-  return {runs_.data() + start.run, end.run - start.run, meta_.data() + start.meta, values_.data() + start.value};
+  return {runs_.data() + start.run, end.run - start.run, meta_.data() + start.meta, values_.data() + start.value, tile == 0};
 }
 
 int64_t SpmmMatrix::size_bytes() const {
@@ -178,9 +179,8 @@ void multiply_range(const SpmmMatrix& matrix, const PanelSource& source, int64_t
           sums_pitch = (end_row - first_row) * kPanelLanes;
   float* packed = thread_scratch_of<float>(ScratchSlot::kTile, panels * panel_pitch);
   float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, panels * sums_pitch);
-  std::memset(sums, 0, size_t(panels * sums_pitch) * sizeof(float));
   for (int64_t t = 0; t < matrix.tiles(); t++) {
-    bool any = false;
+    bool any = t == 0;
     for (int64_t g = first_group; g < last_group && !any; g++) any = matrix.tile(g, t).run_count > 0;
     if (!any) continue;
     int64_t cols = std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols());

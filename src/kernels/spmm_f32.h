@@ -41,7 +41,7 @@ class SpmmMatrix {
   int64_t rows() const { return rows_; }
   int64_t cols() const { return cols_; }
   int64_t tile_cols() const { return tile_cols_; }
-  int64_t tiles() const { return (cols_ + tile_cols_ - 1) / tile_cols_; }
+  int64_t tiles() const { return cols_ == 0 ? 1 : (cols_ + tile_cols_ - 1) / tile_cols_; }
   const std::vector<RowGroup>& groups() const { return groups_; }
   SpmmTile tile(int64_t group, int64_t tile) const;
   int64_t size_bytes() const;

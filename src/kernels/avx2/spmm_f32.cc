@@ -14,21 +14,22 @@ template <int V>
 void tile_of_vectors(const SpmmTile& tile, const float* panel, float* sums) {
   const uint16_t* meta = tile.meta;
   const float* values = tile.values;
+  const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);
   for (int64_t i = 0; i < tile.run_count; i++) {
     const SpmmRun& run = tile.runs[i];
     if (run.rows_per_step == 1) {
-      single_rows<V>(run, meta, values, panel, sums);
+      single_rows<V>(run, meta, values, panel, sums, old);
       continue;
     }
     const uint16_t* run_meta = meta;
     const float* run_values = values;
     for (int v = 0; v + 2 <= V; v += 2) {
       meta = run_meta, values = run_values;
-      block_rows<2>(run, meta, values, panel + v * Vec::kLanes, sums + v * Vec::kLanes);
+      block_rows<2>(run, meta, values, panel + v * Vec::kLanes, sums + v * Vec::kLanes, old);
     }
     if constexpr (V % 2 != 0) {
       meta = run_meta, values = run_values;
-      block_rows<1>(run, meta, values, panel + (V - 1) * Vec::kLanes, sums + (V - 1) * Vec::kLanes);
+      block_rows<1>(run, meta, values, panel + (V - 1) * Vec::kLanes, sums + (V - 1) * Vec::kLanes, old);
     }
   }
 }

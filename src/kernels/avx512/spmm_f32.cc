@@ -13,14 +13,15 @@ template <int V>
 void tile_of_vectors(const SpmmTile& tile, const float* panel, float* sums) {
   const uint16_t* meta = tile.meta;
   const float* values = tile.values;
+  const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);
   for (int64_t i = 0; i < tile.run_count; i++) {
     const SpmmRun& run = tile.runs[i];
     if (run.rows_per_step == 2)
-      paired_rows<V>(run, meta, values, panel, sums);
+      paired_rows<V>(run, meta, values, panel, sums, old);
     else if (run.rows_per_step == 1)
-      single_rows<V>(run, meta, values, panel, sums);
+      single_rows<V>(run, meta, values, panel, sums, old);
     else
-      block_rows<V>(run, meta, values, panel, sums);
+      block_rows<V>(run, meta, values, panel, sums, old);
   }
 }
 

@@ -23,11 +23,11 @@ __m512bh broadcast_weights(const float* value) { return reinterpret_cast<__m512b
 
 // H times 32 tokens of one row, or of two rows whose sums are independent of each other.
 template <int H>
-void single_rows(const SpmmRun& run, const uint16_t*& meta, const float*& values, const float* panel, float* sums) {
+void single_rows(const SpmmRun& run, const uint16_t*& meta, const float*& values, const float* panel, float* sums, __mmask16 old) {
   for (uint32_t step = 0; step < run.steps; step++) {
     float* out = sums + int64_t(*meta++) * kPanelLanes;
-    __m512 a0 = _mm512_loadu_ps(out), a1 = _mm512_loadu_ps(out + 16), a2 = a0, a3 = a0;
-    if constexpr (H > 1) a2 = _mm512_loadu_ps(out + 32), a3 = _mm512_loadu_ps(out + 48);
+    __m512 a0 = _mm512_maskz_loadu_ps(old, out), a1 = _mm512_maskz_loadu_ps(old, out + 16), a2 = a0, a3 = a0;
+    if constexpr (H > 1) a2 = _mm512_maskz_loadu_ps(old, out + 32), a3 = _mm512_maskz_loadu_ps(old, out + 48);
     for (uint32_t i = 0; i < run.count; i++, meta += 2, values++) {
       const __m512i *first = column_at(panel, meta[0]), *second = column_at(panel, meta[1]);
       __m512bh w = broadcast_weights(values);
@@ -41,14 +41,14 @@ void single_rows(const SpmmRun& run, const uint16_t*& meta, const float*& values
 }
 
 template <int H>
-void paired_rows(const SpmmRun& run, const uint16_t*& meta, const float*& values, const float* panel, float* sums) {
+void paired_rows(const SpmmRun& run, const uint16_t*& meta, const float*& values, const float* panel, float* sums, __mmask16 old) {
   for (uint32_t step = 0; step < run.steps; step++) {
     float *out_a = sums + int64_t(meta[0]) * kPanelLanes, *out_b = sums + int64_t(meta[1]) * kPanelLanes;
     meta += 2;
-    __m512 a0 = _mm512_loadu_ps(out_a), a1 = _mm512_loadu_ps(out_a + 16), a2 = a0, a3 = a0;
-    __m512 b0 = _mm512_loadu_ps(out_b), b1 = _mm512_loadu_ps(out_b + 16), b2 = b0, b3 = b0;
-    if constexpr (H > 1) a2 = _mm512_loadu_ps(out_a + 32), a3 = _mm512_loadu_ps(out_a + 48);
-    if constexpr (H > 1) b2 = _mm512_loadu_ps(out_b + 32), b3 = _mm512_loadu_ps(out_b + 48);
+    __m512 a0 = _mm512_maskz_loadu_ps(old, out_a), a1 = _mm512_maskz_loadu_ps(old, out_a + 16), a2 = a0, a3 = a0;
+    __m512 b0 = _mm512_maskz_loadu_ps(old, out_b), b1 = _mm512_maskz_loadu_ps(old, out_b + 16), b2 = b0, b3 = b0;
+    if constexpr (H > 1) a2 = _mm512_maskz_loadu_ps(old, out_a + 32), a3 = _mm512_maskz_loadu_ps(old, out_a + 48);
+    if constexpr (H > 1) b2 = _mm512_maskz_loadu_ps(old, out_b + 32), b3 = _mm512_maskz_loadu_ps(old, out_b + 48);
     for (uint32_t i = 0; i < run.count; i++, meta += 4, values += 2) {
       const __m512i *first_a = column_at(panel, meta[0]), *second_a = column_at(panel, meta[1]);
       const __m512i *first_b = column_at(panel, meta[2]), *second_b = column_at(panel, meta[3]);
@@ -71,11 +71,12 @@ template <int H>
 void tile_of_halves(const SpmmTile& tile, const float* panel, float* sums) {
   const uint16_t* meta = tile.meta;
   const float* values = tile.values;
+  const __mmask16 old = tile.fresh ? 0 : 0xffff;  // lanes of sums that hold something yet
   for (int64_t i = 0; i < tile.run_count; i++) {
     if (tile.runs[i].rows_per_step == 2)
-      paired_rows<H>(tile.runs[i], meta, values, panel, sums);
+      paired_rows<H>(tile.runs[i], meta, values, panel, sums, old);
     else
-      single_rows<H>(tile.runs[i], meta, values, panel, sums);
+      single_rows<H>(tile.runs[i], meta, values, panel, sums, old);
   }
 }
 

@@ -5,11 +5,21 @@
 
 namespace lacuna::kernels {
 
-// Lanes of one vector of a panel that lie side by side in memory: lane i, if bit i of `lanes` is set, comes from column[offset + i].
-struct PackPiece {
-  int32_t vector;
-  uint32_t lanes;
+// Lanes of one vector of a panel that lie side by side in memory: lane i, if bit i of `lanes` is set, comes from channel[offset + i].
+struct TapPiece {
   int64_t offset;
+  uint32_t lanes;
+};
+
+// One vector of the columns of a panel. Columns are (channel, tap), taps innermost; tap t is joined from pieces [starts[t], starts[t + 1]).
+struct TapTask {
+  const float* channel;  // of the first column
+  int64_t channel_pitch;
+  const TapPiece* pieces;
+  const int32_t* starts;
+  int64_t first_tap, taps;  // of the first column; of the kernel
+  int64_t cols;
+  float* out;  // [cols][64], at the vector
 };
 
 // One output channel of a depthwise convolution: sums[i] = sum over taps of weights[tap] * plane[offsets[tap] + i], 0 <= i < length.
@@ -23,8 +33,9 @@ struct DepthwiseTask {
 };
 
 #define LACUNA_CONV_FUNCTIONS                                                                                                                    \
-  /* out[column][64] = the pieces of each column; pieces of one vector follow each other. */                                                     \
-  void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) noexcept;                      \
+  void pack_taps(const TapTask& task) noexcept;                                                                                                  \
+  /* out[i] = in[2 * i], 0 <= i < count. */                                                                                                      \
+  void copy_every_second(const float* in, int64_t count, float* out) noexcept;                                                                   \
   /* Panels of 64 lanes: out[panel * panel_pitch + column * 64 + lane] = columns[column][panel * 64 + lane]; up to a vector of zeros follows. */ \
   void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept;                           \
   /* Each row of out = `left` zeros, `cols` of in, `right` zeros. */                                                                             \

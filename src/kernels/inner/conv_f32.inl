@@ -1,28 +1,28 @@
 // Template over Vec (vec256.inl). Included inside the namespace of an ISA folder.
 
-// One vector of all columns, out of N pieces: their masks stay in registers.
-template <int N>
-static void pack_vector(const float* const* columns, int64_t cols, const PackPiece* pieces, float* out) {
-  static_assert(N <= 4);
-  const PackPiece &p0 = pieces[0], &p1 = pieces[N > 1 ? 1 : 0], &p2 = pieces[N > 2 ? 2 : 0], &p3 = pieces[N > 3 ? 3 : 0];
-  const Vec::Lanes m0 = Vec::lanes(p0.lanes), m1 = Vec::lanes(p1.lanes), m2 = Vec::lanes(p2.lanes), m3 = Vec::lanes(p3.lanes);
-  const int64_t o0 = p0.offset, o1 = p1.offset, o2 = p2.offset, o3 = p3.offset;
-  for (int64_t c = 0; c < cols; c++, out += kPanelLanes) {
-    const float* column = columns[c];
-    Vec v = Vec::load_lanes(column + o0, m0);
-    if constexpr (N > 1) v = Vec::join(v, Vec::load_lanes(column + o1, m1));
-    if constexpr (N > 2) v = Vec::join(v, Vec::load_lanes(column + o2, m2));
-    if constexpr (N > 3) v = Vec::join(v, Vec::load_lanes(column + o3, m3));
-    Vec::store(out, v);
+// Mostly one piece per tap.
+void pack_taps(const TapTask& task) noexcept {
+  const float* channel = task.channel;
+  const bool single = task.starts[task.taps] - task.starts[0] == task.taps;
+  const TapPiece* pieces = task.pieces + task.starts[0];
+  float* out = task.out;
+  for (int64_t c = 0, tap = task.first_tap; c < task.cols; c++, out += kPanelLanes) {
+    if (single) {
+      Vec::store(out, Vec::load_lanes(channel + pieces[tap].offset, Vec::lanes(pieces[tap].lanes)));
+    } else {
+      Vec v = Vec::zero();
+      for (int64_t i = task.starts[tap]; i < task.starts[tap + 1]; i++)
+        v = Vec::join(v, Vec::load_lanes(channel + task.pieces[i].offset, Vec::lanes(task.pieces[i].lanes)));
+      Vec::store(out, v);
+    }
+    if (++tap == task.taps) tap = 0, channel += task.channel_pitch;
   }
 }
 
-static void pack_many(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) {
-  for (int64_t c = 0; c < cols; c++, out += kPanelLanes) {
-    Vec v = Vec::zero();
-    for (int64_t i = 0; i < count; i++) v = Vec::join(v, Vec::load_lanes(columns[c] + pieces[i].offset, Vec::lanes(pieces[i].lanes)));
-    Vec::store(out, v);
-  }
+void copy_every_second(const float* in, int64_t count, float* out) noexcept {
+  int64_t i = 0;
+  for (; i + Vec::kLanes < count; i += Vec::kLanes) Vec::store(out + i, Vec::load_even(in + 2 * i));  // reads one element beyond the last
+  for (; i < count; i++) out[i] = in[2 * i];
 }
 
 void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept {
@@ -32,26 +32,6 @@ void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_
       Vec v = n >= Vec::kLanes ? Vec::load(columns[c] + lane) : Vec::load_first(columns[c] + lane, n);
       Vec::store(out + lane / kPanelLanes * panel_pitch + lane % kPanelLanes, v);
     }
-}
-
-void pack_pixels(const float* const* columns, int64_t cols, const PackPiece* pieces, int64_t count, float* out) noexcept {
-  for (int64_t first = 0, last = 0; first < count; first = last) {
-    while (last < count && pieces[last].vector == pieces[first].vector) last++;
-    float* to = out + pieces[first].vector * Vec::kLanes;
-    const PackPiece* own = pieces + first;
-    switch (last - first) {
-      case 1:
-        if (own->lanes == (uint64_t(1) << Vec::kLanes) - 1)
-          for (int64_t c = 0; c < cols; c++) Vec::store(to + c * kPanelLanes, Vec::load(columns[c] + own->offset));
-        else
-          pack_vector<1>(columns, cols, own, to);
-        break;
-      case 2: pack_vector<2>(columns, cols, own, to); break;
-      case 3: pack_vector<3>(columns, cols, own, to); break;
-      case 4: pack_vector<4>(columns, cols, own, to); break;
-      default: pack_many(columns, cols, own, last - first, to);
-    }
-  }
 }
 
 void pad_rows(const float* in, int64_t in_pitch, int64_t rows, int64_t cols, int64_t left, int64_t right, float* out) noexcept {

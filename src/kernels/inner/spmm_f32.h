@@ -36,9 +36,10 @@ struct SpmmTile {
   int64_t run_count;
   const uint16_t* meta;
   const float* values;
+  bool fresh;  // sums hold nothing yet: every row has a step, and starts at zero
 };
 
-// sums[row of the group][64] += the tile times panel, for the first `lanes` tokens rounded up to a vector. The panel points at the
+// sums[row of the group][64] += (or =, if fresh) the tile times panel, for the first `lanes` tokens rounded up to a vector. The panel points at the
 // first column of the tile.
 namespace avx2 {
 void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;

@@ -11,14 +11,16 @@ static inline const float* at_offset(const float* panel, uint16_t offset) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(panel) + offset);
 }
 
+// `old`: the lanes of sums that hold something yet, all or none.
 // V vectors of one row.
 template <int V>
-static void single_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums) {
+static void single_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums,
+                        Vec::Lanes old) {
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
     float* out = sums + int64_t(*meta++) * kPanelLanes;
-#define LACUNA_LOAD(i) [[maybe_unused]] Vec a##i = V > i ? Vec::load(out + i * Vec::kLanes) : Vec::zero();
+#define LACUNA_LOAD(i) [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out + i * Vec::kLanes, old) : Vec::zero();
     LACUNA_EACH_VECTOR(LACUNA_LOAD)
 #undef LACUNA_LOAD
     const uint16_t* end = meta + run.count;
@@ -40,18 +42,21 @@ static void single_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const 
 
 // V <= 4 vectors of two rows at a time: twice the independent sums, which hides the latency of the FMA.
 template <int V>
-static void paired_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums) {
+static void paired_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums,
+                        Vec::Lanes old) {
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
     float* out_a = sums + int64_t(meta[0]) * kPanelLanes;
     float* out_b = sums + int64_t(meta[1]) * kPanelLanes;
     meta += 2;
-#define LACUNA_LOAD(i)                                                                  \
-  [[maybe_unused]] Vec a##i = V > i ? Vec::load(out_a + i * Vec::kLanes) : Vec::zero(); \
-  [[maybe_unused]] Vec b##i = V > i ? Vec::load(out_b + i * Vec::kLanes) : Vec::zero();
+#define LACUNA_LOAD(i)                                                                             \
+  [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out_a + i * Vec::kLanes, old) : Vec::zero(); \
+  [[maybe_unused]] Vec b##i = V > i ? Vec::load_lanes(out_b + i * Vec::kLanes, old) : Vec::zero();
     LACUNA_LOAD(0)
-    LACUNA_LOAD(1) LACUNA_LOAD(2) LACUNA_LOAD(3)
+    LACUNA_LOAD(1)
+    LACUNA_LOAD(2)
+    LACUNA_LOAD(3)
 #undef LACUNA_LOAD
         const uint16_t* end = meta + 2 * run.count;
     for (; meta != end; meta += 2, values += 2) {
@@ -79,18 +84,21 @@ static void paired_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const 
 
 // V vectors of a block of four rows that share their columns: each panel vector is loaded once and used four times.
 template <int V>
-static void block_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums) {
+static void block_rows(const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel, float* sums,
+                       Vec::Lanes old) {
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
     float* out = sums + int64_t(*meta++) * kPanelLanes;
-#define LACUNA_LOAD(i)                                                                                  \
-  [[maybe_unused]] Vec a##i = V > i ? Vec::load(out + i * Vec::kLanes) : Vec::zero();                   \
-  [[maybe_unused]] Vec b##i = V > i ? Vec::load(out + kPanelLanes + i * Vec::kLanes) : Vec::zero();     \
-  [[maybe_unused]] Vec c##i = V > i ? Vec::load(out + 2 * kPanelLanes + i * Vec::kLanes) : Vec::zero(); \
-  [[maybe_unused]] Vec d##i = V > i ? Vec::load(out + 3 * kPanelLanes + i * Vec::kLanes) : Vec::zero();
+#define LACUNA_LOAD(i)                                                                                             \
+  [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out + i * Vec::kLanes, old) : Vec::zero();                   \
+  [[maybe_unused]] Vec b##i = V > i ? Vec::load_lanes(out + kPanelLanes + i * Vec::kLanes, old) : Vec::zero();     \
+  [[maybe_unused]] Vec c##i = V > i ? Vec::load_lanes(out + 2 * kPanelLanes + i * Vec::kLanes, old) : Vec::zero(); \
+  [[maybe_unused]] Vec d##i = V > i ? Vec::load_lanes(out + 3 * kPanelLanes + i * Vec::kLanes, old) : Vec::zero();
     LACUNA_LOAD(0)
-    LACUNA_LOAD(1) LACUNA_LOAD(2) LACUNA_LOAD(3)
+    LACUNA_LOAD(1)
+    LACUNA_LOAD(2)
+    LACUNA_LOAD(3)
 #undef LACUNA_LOAD
         const uint16_t* end = meta + run.count;
     for (; meta != end; meta++, values += 4) {

@@ -21,6 +21,11 @@ struct Vec {
   static Vec load_lanes(const float* p, Lanes lanes) { return {_mm256_maskload_ps(p, lanes)}; }
   // Of lanes that are zero in a or in b.
   static Vec join(Vec a, Vec b) { return {_mm256_or_ps(a.v, b.v)}; }
+  // p[0], p[2], ... p[14].
+  static Vec load_even(const float* p) {
+    __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8), 0x88);
+    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
+  }
   static void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
 

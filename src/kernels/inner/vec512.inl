@@ -18,6 +18,11 @@ struct Vec {
   static Vec load_lanes(const float* p, Lanes lanes) { return {_mm512_maskz_loadu_ps(lanes, p)}; }
   // Of lanes that are zero in a or in b.
   static Vec join(Vec a, Vec b) { return {_mm512_or_ps(a.v, b.v)}; }
+  // p[0], p[2], ... p[30].
+  static Vec load_even(const float* p) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + 16))};
+  }
   static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 

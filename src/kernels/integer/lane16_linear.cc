@@ -1,6 +1,7 @@
 #include "kernels/integer/lane16_linear.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 
 #include "base/cat.h"
@@ -20,7 +21,7 @@ class Lane16Linear : public PackedLinear {
     int scaling = weight.minima ? 2 : grouped ? 1 : 0;
     switch (options.format) {
       case Lane16Format::kDense: run_ = isa.dense[options.bits == 4][scaling]; break;
-      case Lane16Format::kBitmask: run_ = isa.bitmask[options.bits == 4][scaling]; break;
+      case Lane16Format::kBitmask: run_ = isa.bitmask[options.bits == 4][scaling], run_pair_ = isa.bitmask_pair[options.bits == 4][scaling]; break;
       case Lane16Format::kN16: run_ = isa.n16[options.slots / 4]; break;
       case Lane16Format::kWindow: run_ = isa.window[options.window == 64 ? 0 : options.window == 128 ? 1 : 2]; break;
     }
@@ -69,14 +70,42 @@ class Lane16Linear : public PackedLinear {
     parallel_for(parts * token_parts, [&](int64_t tile) {
       int64_t part = tile / token_parts, first = tile % token_parts * blocks / token_parts, last = (tile % token_parts + 1) * blocks / token_parts;
       for (int64_t block = first; block < last; block++)
-        for (int64_t g = parts_[size_t(part)]; g < parts_[size_t(part) + 1]; g++)
-          run_tile(codes, g, block * kTokenBlock, std::min(kTokenBlock, tokens - block * kTokenBlock), y, y_stride, epilogue);
+        run_part(codes, parts_[size_t(part)], parts_[size_t(part) + 1], block * kTokenBlock, std::min(kTokenBlock, tokens - block * kTokenBlock), y,
+                 y_stride, epilogue);
     });
   }
 
-  void run_tile(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
-    alignas(64) int32_t sums[kTokenBlock * kLanes];
-    alignas(64) float scaled[kTokenBlock * kLanes];
+  // Row groups [begin, end): in pairs, one of each half, as long as there are any.
+  void run_part(const TokenCodes& codes, int64_t begin, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
+                const Epilogue& epilogue) const {
+    int64_t pairs = run_pair_ && tokens <= kPairTokens ? (end - begin) / 2 : 0;
+    for (int64_t i = 0; i < pairs; i++) run_tiles<2>(codes, {begin + i, begin + pairs + i}, first_token, tokens, y, y_stride, epilogue);
+    for (int64_t g = begin + 2 * pairs; g < end; g++) run_tiles<1>(codes, {g}, first_token, tokens, y, y_stride, epilogue);
+  }
+
+  template <size_t kCalls>
+  void run_tiles(const TokenCodes& codes, const std::array<int64_t, kCalls>& row_groups, int64_t first_token, int64_t tokens, float* y,
+                 int64_t y_stride, const Epilogue& epilogue) const {
+    alignas(64) int32_t sums[kCalls][kTokenBlock * kLanes];
+    alignas(64) float scaled[kCalls][kTokenBlock * kLanes];
+    Lane16Call calls[kCalls];
+    for (size_t i = 0; i < kCalls; i++) {
+      calls[i] = call_of(codes, row_groups[i], first_token, tokens);
+      calls[i].sums = sums[i], calls[i].scaled_sums = scaled[i];
+      // Outputs lie on as many pages as there are tokens: their lines are fetched while the sums are made.
+      if (tokens > 1 && weight_.row_of.empty())
+        for (int64_t t = 0; t < tokens; t++) __builtin_prefetch(y + (first_token + t) * y_stride + row_groups[i] * kLanes, 1, 2);
+    }
+    if constexpr (kCalls == 2)
+      run_pair_(calls);
+    else
+      run_(calls[0]);
+    for (size_t i = 0; i < kCalls; i++)
+      store_row_group(weight_, isa_, row_groups[i], weight_.scales.empty() ? nullptr : sums[i], scaled[i], codes.scales + first_token, first_token,
+                      tokens, y, y_stride, epilogue);
+  }
+
+  Lane16Call call_of(const TokenCodes& codes, int64_t g, int64_t first_token, int64_t tokens) const {
     size_t i = size_t(g), units = size_t(weight_.unit_begin[i]);
     Lane16Call call = {};
     call.stream = reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[i];
@@ -87,20 +116,14 @@ class Lane16Linear : public PackedLinear {
     call.tokens = tokens;
     call.x_sums = codes.sums ? codes.sums + first_token * codes.groups : nullptr, call.x_sums_stride = codes.groups;
     call.group_units = group_units_, call.half_scales = weight_.half_scales;
-    call.sums = sums, call.scaled_sums = scaled;
-    // Outputs lie on as many pages as there are tokens: their lines are fetched while the sums are made.
-    if (tokens > 1 && weight_.row_of.empty())
-      for (int64_t t = 0; t < tokens; t++) __builtin_prefetch(y + (first_token + t) * y_stride + g * kLanes, 1, 2);
-    run_(call);
-
-    store_row_group(weight_, isa_, g, weight_.scales.empty() ? nullptr : sums, scaled, codes.scales + first_token, first_token, tokens, y, y_stride,
-                    epilogue);
+    return call;
   }
 
   std::string_view kernel_;
   const Lane16Isa& isa_;
   Lane16Weight weight_;
   Lane16Run run_ = nullptr;
+  Lane16RunPair run_pair_ = nullptr;  // or nullptr
   TokenCodesWanted wanted_;
   int64_t group_units_ = 1;
   std::vector<int64_t> parts_;

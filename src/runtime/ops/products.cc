@@ -96,6 +96,7 @@ CompiledStep compile_conv(const OpContext& context) {
   const auto& packed = pack.packed;
   kernels::Epilogue epilogue = context.epilogue();
   CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}};
+  if (packed->residual_in_place()) step.in_place = {3};
   bool blocked = context.may_block() && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
   int64_t count = blocked_count(x, blocked ? packed->input_block() : 0);
