@@ -34,6 +34,9 @@ class Uses {
     return (node.op == Op::linear || node.op == Op::conv) && node.inputs.size() > 1 && node.inputs[1] == weight;
   }
 
+  static bool is_recurrent(const Node& node) { return node.op == Op::lstm || node.op == Op::gru; }
+  static bool is_recurrent_matrix(const Node& node, ValueId value) { return node.inputs[1] == value || node.inputs[2] == value; }
+
   WeightUse use_of(ValueId value) const {
     auto& users = users_[size_t(value)];
     auto first = std::find_if(users.begin(), users.end(), [&](NodeId id) { return multiplies(graph_.node(id), value); });
@@ -45,8 +48,8 @@ class Uses {
   }
 
   std::string op_type(const Node& node, ValueId value) const {
-    bool bias = (node.op == Op::linear || node.op == Op::conv || node.op == Op::conv_transpose) && node.inputs[1] != value;
-    if (bias) return "Bias";
+    bool product = node.op == Op::linear || node.op == Op::conv || node.op == Op::conv_transpose;
+    if ((product && node.inputs[1] != value) || (is_recurrent(node) && !is_recurrent_matrix(node, value))) return "Bias";
     size_t rank = graph_.value(value).shape->size();
     switch (node.op) {
       case Op::linear: return "Linear";
@@ -95,7 +98,7 @@ class Uses {
       case Op::matmul:
       case Op::einsum: return "operand of a product of activations";
       case Op::lstm:
-      case Op::gru: return "recurrent";
+      case Op::gru: return is_recurrent_matrix(node, value) ? "recurrent" : "bias or norm";
       default: return is_float(graph_.value(value).dtype) ? "bias or norm" : "indices or sizes";
     }
   }

@@ -1,4 +1,4 @@
-// BERT and RoBERTa (also XLM-RoBERTa and CamemBERT), bare or with a masked-language, sequence or token classification head.
+// BERT and RoBERTa (also XLM-RoBERTa and CamemBERT), bare or with a masked-language, sequence or token classification or question answering head.
 // Source: transformers 5.x, models/{bert,roberta}/modeling_*.py.
 #include "base/cat.h"
 #include "models/encoder.h"
@@ -51,7 +51,7 @@ struct Bert {
     x = b.layer_norm(x, head + (roberta ? ".layer_norm" : ".LayerNorm"), s.width, s.epsilon);
     std::string decoder = roberta ? "lm_head.decoder" : "cls.predictions.decoder";
     std::string shared_bias = roberta ? "lm_head.bias" : "cls.predictions.bias", own_bias = decoder + ".bias";
-    bool tied = b.config().flag("tie_word_embeddings", true);
+    bool tied = b.is_tied(b.config().flag("tie_word_embeddings", true), decoder + ".weight", root + "embeddings.word_embeddings.weight");
     ValueId table = b.weight((tied ? root + "embeddings.word_embeddings" : decoder) + ".weight", {vocab, s.width}, MatrixLayout::kOutIn);
     // An untied decoder has a bias of its own; the other one is then stored, but not used.
     bool shared = tied ? b.has(shared_bias) : !b.has(own_bias);
@@ -105,16 +105,19 @@ void build(Builder& b, bool roberta, const std::string& prefix) {
   } else if (architecture.ends_with("ForTokenClassification")) {
     b.keep_prefix(bert.root + "pooler.");
     b.graph().add_output("logits", b.classifier(x, "classifier", s.width));
+  } else if (architecture.ends_with("ForQuestionAnswering")) {
+    b.keep_prefix(bert.root + "pooler.");
+    b.question_answering_outputs(x, s.width);
   } else if (architecture.ends_with("Model")) {
     // A bare encoder is often saved out of a larger model: its head is left over.
-    for (const char* head : {"cls.", "lm_head.", "classifier."}) b.keep_prefix(head);
+    for (const char* head : {"cls.", "lm_head.", "classifier.", "qa_outputs."}) b.keep_prefix(head);
     b.encoder_outputs(x, mask);
     if (b.has(bert.root + "pooler.dense.weight")) {
       b.set_block("head");
       b.graph().add_output("pooler_output", bert.pooler(x));
     }
   } else {
-    b.unknown_architecture({"...Model", "...ForMaskedLM", "...ForSequenceClassification", "...ForTokenClassification"});
+    b.unknown_architecture({"...Model", "...ForMaskedLM", "...ForSequenceClassification", "...ForTokenClassification", "...ForQuestionAnswering"});
   }
 }
 

@@ -1,6 +1,7 @@
 #include "models/builder.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/cat.h"
 #include "graph/infer.h"
@@ -81,6 +82,21 @@ bool Builder::has(std::string_view name) const { return tensors_.contains(source
 const Shape* Builder::shape_of(std::string_view name) const {
   auto it = tensors_.find(source_name(name));
   return it == tensors_.end() ? nullptr : &checkpoint_.tensors[it->second].shape;
+}
+
+bool Builder::is_tied(bool stated, const std::string& head, const std::string& table) const {
+  auto own = tensors_.find(source_name(head)), shared = tensors_.find(source_name(table));
+  if (!stated || own == tensors_.end() || shared == tensors_.end()) return stated;
+  const Weight &a = checkpoint_.tensors[own->second], &b = checkpoint_.tensors[shared->second];
+  if (a.shape != b.shape || a.encoding != b.encoding || a.encoding.granularity != Encoding::Granularity::kNone) return stated;
+  WeightData mine = a.load(), theirs = b.load();
+  if (mine.mask || theirs.mask) return stated;
+  constexpr size_t kSample = 16384;
+  size_t bytes = mine.values.size_bytes(), count = std::min(bytes, kSample);
+  bool same = std::memcmp(mine.values.raw(), theirs.values.raw(), count) == 0 &&
+              std::memcmp(mine.values.raw() + bytes - count, theirs.values.raw() + bytes - count, count) == 0;
+  a.source->drop(), b.source->drop();
+  return same;
 }
 
 ValueId Builder::weight(const std::string& name, const Shape& wanted, MatrixLayout layout) {
@@ -238,10 +254,19 @@ ValueId Builder::attention(ValueId q, ValueId k, ValueId v, ValueId mask, const 
 void Builder::language_model_outputs(ValueId hidden, const std::string& head, const std::string& embedding, int64_t vocab, int64_t width, bool tied,
                                      bool bias) {
   if (is_headless()) return encoder_outputs(hidden, decoder_mask());
+  tied = is_tied(tied, head + ".weight", embedding + ".weight");
   std::vector<ValueId> inputs = {hidden, weight((tied ? embedding : head) + ".weight", {vocab, width}, MatrixLayout::kOutIn)};
   if (bias) inputs.push_back(weight(head + ".bias", {vocab}));
   if (tied) ignore_prefix(head + ".weight");
   graph_->add_output("logits", add(Op::linear, std::move(inputs), head));
+}
+
+void Builder::question_answering_outputs(ValueId hidden, int64_t width) {
+  auto scores = split(linear(hidden, "qa_outputs", width, 2, true), {1, 1}, "qa_outputs.split");
+  Attributes last;
+  last.set("axes", std::vector<int64_t>{-1});
+  const char* names[] = {"start_logits", "end_logits"};
+  for (size_t i = 0; i < 2; i++) graph_->add_output(names[i], add(Op::squeeze, {scores[i]}, names[i], last));
 }
 
 void Builder::encoder_outputs(ValueId hidden, ValueId mask) {

@@ -49,6 +49,9 @@ class Builder {
 
   bool has(std::string_view name) const;
   const Shape* shape_of(std::string_view name) const;  // nullptr if absent
+  // Does the head share the table? Not if the checkpoint holds a head of its own that differs from it, whatever the configuration says (as
+  // transformers 5). Compares the first and the last bytes, so that a large table is not read.
+  bool is_tied(bool stated, const std::string& head, const std::string& table) const;
   // Tensors that may be there and are left out: buffers, duplicates of tied weights.
   void ignore_prefix(std::string prefix) { ignored_prefixes_.push_back(std::move(prefix)); }
   void ignore_suffix(std::string suffix) { ignored_suffixes_.push_back(std::move(suffix)); }
@@ -74,6 +77,8 @@ class Builder {
   ValueId linear(ValueId x, const std::string& name, int64_t in, int64_t out, bool bias, MatrixLayout layout = MatrixLayout::kOutIn);
   // linear with as many outputs as its weight has.
   ValueId classifier(ValueId x, const std::string& name, int64_t in);
+  // Outputs start_logits and end_logits [batch, tokens] of qa_outputs(hidden).
+  void question_answering_outputs(ValueId hidden, int64_t width);
   ValueId layer_norm(ValueId x, const std::string& name, int64_t width, double epsilon);
   ValueId rms_norm(ValueId x, const std::string& name, int64_t width, double epsilon, double scale_offset = 0);
   // RMS norm of each head of [b, t, heads * head_dim] by itself.

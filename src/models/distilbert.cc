@@ -46,11 +46,14 @@ void build_distilbert(Builder& b) {
     b.graph().add_output("logits", b.classifier(x, "classifier", s.width));
   } else if (architecture == "DistilBertForTokenClassification") {
     b.graph().add_output("logits", b.classifier(x, "classifier", s.width));
+  } else if (architecture == "DistilBertForQuestionAnswering") {
+    b.question_answering_outputs(x, s.width);
   } else if (architecture == "DistilBertModel") {
-    for (const char* head : {"vocab_", "pre_classifier.", "classifier."}) b.keep_prefix(head);
+    for (const char* head : {"vocab_", "pre_classifier.", "classifier.", "qa_outputs."}) b.keep_prefix(head);
     b.encoder_outputs(x, mask);
   } else {
-    b.unknown_architecture({"DistilBertModel", "DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertForTokenClassification"});
+    b.unknown_architecture({"DistilBertModel", "DistilBertForMaskedLM", "DistilBertForSequenceClassification", "DistilBertForTokenClassification",
+                            "DistilBertForQuestionAnswering"});
   }
 }
 

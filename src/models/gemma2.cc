@@ -96,6 +96,7 @@ void build_gemma2(Builder& b) {
   b.set_block("head");
   x = gemma.norm(x, root + "norm");
   if (b.is_headless()) return b.encoder_outputs(x, b.decoder_mask());
+  tied = b.is_tied(tied, "lm_head.weight", root + "embed_tokens.weight");
   if (tied) b.ignore_prefix("lm_head.weight");
   gemma.logits(x, tied ? root + "embed_tokens.weight" : "lm_head.weight", vocab, c.number("final_logit_softcapping", 0));
 }

@@ -55,6 +55,18 @@ struct Builder {
   ValueId batch_norm(ValueId x, int64_t c) { return graph.add(Op::batch_norm, {x, vector(c, 1), vector(c), vector(c), positive(c)}); }
 };
 
+TEST(Session, AVolumeKeepsTheActivationAndTheSumBehindItsConvolution) {
+  Builder b;
+  ValueId x = b.graph.add_input("x", DType::kF32, {Dim::symbol("batch"), 4, 3, 5, 5});
+  ValueId w = b.weight({4, 4, 3, 3, 3}, MatrixLayout::kConv, 0.1f);
+  ValueId y = b.graph.add(Op::conv, {x, w}, attributes({{"pads", Integers{1, 1, 1, 1, 1, 1}}}));
+  b.graph.add_output("y", b.graph.add(Op::leaky_relu, {b.graph.add(Op::add, {y, x})}, attributes({{"alpha", 0.1}})));
+  infer_shapes(b.graph);
+  TensorMap inputs = {{"x", random_tensor(b.rng, {2, 4, 3, 5, 5}, 1)}};
+  Tensor wanted = testing::run(b.graph, inputs, Executor::kReference).at("y");
+  EXPECT_LE(relative_error(testing::run(b.graph, inputs, Executor::kRuntime).at("y"), wanted), 1e-6);
+}
+
 // Residual blocks, batch norm, depthwise convolution, pools, a concatenation, a classifier.
 Graph small_cnn() {
   Builder b;

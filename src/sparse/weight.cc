@@ -111,10 +111,13 @@ MatrixView::MatrixView(MatrixLayout layout, std::span<const int64_t> shape) : la
   if (layout == MatrixLayout::kInOut) {
     LACUNA_ASSERT(shape.size() == 2);
     rows = shape[1], cols = inner = shape[0];
+  } else if (layout == MatrixLayout::kOutIn) {  // [directions, out, in] of an LSTM: the rows of all directions
+    rows = element_count(shape.first(shape.size() - 1));
+    cols = inner = shape.back();
   } else {
     rows = shape[0];
     cols = element_count(shape.subspan(1));
-    inner = layout == MatrixLayout::kConv ? shape[1] : cols;
+    inner = shape[1];
   }
 }
 

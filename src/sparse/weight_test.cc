@@ -26,6 +26,14 @@ std::vector<float> rows_of(const Weight& weight, const WeightData& data, int64_t
   return out;
 }
 
+TEST(MatrixView, OfDirectionsOfAnLstmHasTheRowsOfAllOfThem) {
+  MatrixView view(MatrixLayout::kOutIn, std::vector<int64_t>{2, 16, 8});
+  EXPECT_EQ(view.rows, 32);
+  EXPECT_EQ(view.cols, 8);
+  EXPECT_EQ(view.inner, 8);
+  EXPECT_EQ(view.offset(17, 3), 17 * 8 + 3);
+}
+
 TEST(DecodeRows, AConvolutionComesKernelPositionByKernelPositionInputChannelFastest) {
   WeightData data;
   Weight weight = counted(MatrixLayout::kConv, {2, 3, 2, 2}, {.granularity = Granularity::kTensor}, data);

@@ -463,5 +463,38 @@ TEST(Passes, KeepsAnAttentionWhoseProbabilitiesAreAnOutput) {
   EXPECT_NE(ops(a.g).find("softmax"), std::string::npos);
 }
 
+// Keras: x [b, t, c] and kernels [c, heads, d] (query, key, value) and [heads, d, c] (output).
+TEST(Passes, AttentionWrittenAsEinsumsBecomesLinearAndAttention) {
+  Graph g;
+  auto einsum = [&](std::string equation, ValueId a, ValueId b) { return g.add(Op::einsum, {a, b}, attributes({{"equation", equation}})); };
+  ValueId x = input(g), projected[3];
+  for (int i = 0; i < 3; i++) {
+    std::string name(1, "qkv"[i]);
+    projected[i] = g.add(Op::add, {einsum("abc,cde->abde", x, weight(g, name, {64, 4, 16})), weight(g, name + "_bias", {4, 16})});
+  }
+  ValueId q = g.add(Op::mul, {projected[0], number(g, "scale", 0.25f)});
+  ValueId p = g.add(Op::softmax, {einsum("aecd,abcd->acbe", projected[1], q)}, axis(-1));
+  ValueId y = einsum("abcd,cde->abe", einsum("acbe,aecd->abcd", p, projected[2]), weight(g, "o", {4, 16, 64}));
+  g.add_output("y", g.add(Op::add, {y, weight(g, "o_bias", {64})}));
+  run(g, {"einsum", "linear", "attention", "simplify", "dead_code"});
+  EXPECT_EQ(ops(g), "linear linear linear attention linear");
+  for (const Node& node : g.nodes()) {
+    if (node.op != Op::linear) continue;
+    EXPECT_EQ(node.inputs.size(), 3u) << node.name;
+    EXPECT_EQ(g.weight_of(node.inputs[1])->shape, (Shape{64, 64})) << node.name;
+  }
+}
+
+TEST(Passes, EinsumsThatAreNoProductsStay) {
+  for (std::string equation : {"ij,jk", "...ij,...jk->...ik", "ii,ij->j", "ij,jk->k", "ij,kl->ijkl", "ab,cb->abc", "abc,cab->b"}) {
+    Graph g;
+    SymShape shape(equation == "abc,cab->b" ? 3 : 2, Dim(4));
+    ValueId a = g.add_input("a", DType::kF32, shape), b = g.add_input("b", DType::kF32, shape);
+    g.add_output("y", g.add(Op::einsum, {a, b}, attributes({{"equation", equation}})));
+    run(g, {"einsum"});
+    EXPECT_EQ(ops(g), "einsum") << equation;
+  }
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -20,6 +20,7 @@ class Claimer {
     std::vector<NodeId> refused;
     for (size_t i = 0; i < graph_.nodes().size(); i++) {
       const Node& node = graph_.node(NodeId(i));
+      if (node.op == Op::lstm || node.op == Op::gru) claim_recurrent(NodeId(i));
       bool linear = node.op == Op::linear;
       if (!linear && node.op != Op::conv) continue;
       MatrixLayout layout = !linear ? MatrixLayout::kConv : linear_is_in_out(graph_, node) ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
@@ -52,6 +53,12 @@ class Claimer {
       return claim(node.inputs[0], flipped(layout));
     if (node.op == Op::dequantize) return claim_codes(node, layout);
     return kNoValue;
+  }
+
+  // [directions, gates * hidden, in] and [directions, gates * hidden, hidden].
+  void claim_recurrent(NodeId id) {
+    for (size_t i = 1; i <= 2; i++)
+      if (ValueId claimed = claim(graph_.node(id).inputs[i], MatrixLayout::kOutIn); claimed != kNoValue) graph_.edit_node(id).inputs[i] = claimed;
   }
 
   static ValueId input(const Node& node, size_t i) { return i < node.inputs.size() ? node.inputs[i] : kNoValue; }

@@ -46,7 +46,12 @@ class Fuser {
   }
 
  private:
-  bool is_product(const PlanNode& p) const { return (p.node.op == Op::linear || p.node.op == Op::conv) && graph_.weight_of(p.node.inputs[1]); }
+  // Of the products only those that a kernel runs: the reference, which convolves volumes, knows no epilogue.
+  bool is_product(const PlanNode& p) const {
+    if (p.node.op != Op::linear && p.node.op != Op::conv) return false;
+    const Weight* weight = graph_.weight_of(p.node.inputs[1]);
+    return weight && weight->shape.size() <= 4;
+  }
 
   std::optional<std::vector<int64_t>> shape_of(ValueId v) const {
     auto& shape = facts_[size_t(v)].shape;
