@@ -7,7 +7,6 @@
 #include "base/parallel.h"
 #include "kernels/transformer.h"
 #include "runtime/ops/codes.h"
-#include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
 #include "runtime/ops/vector_ops.h"
 #include "runtime/passes/fuse_epilogues.h"
