@@ -162,6 +162,30 @@ TEST_F(Program, ConvertGivesTheSameModelBackAsOnnx) {
   EXPECT_LT(verified.json()["relative_output_difference"].get<double>(), 1e-5);
 }
 
+TEST_F(Program, WhatAnotherToolPrunedIsStoredSparse) {
+  LACUNA_NEEDS(kResnet20);
+  ASSERT_EQ(lacuna("prune " + kResnet20 + " -o " + at("small") + " --sparsity 0.7").status, 0);
+  ASSERT_EQ(lacuna("convert " + at("small") + " -o " + at("zeros.onnx")).status, 0);
+  Result r = lacuna("convert " + at("zeros.onnx") + " -o " + at("packed") + " --to lacuna --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(r.json()["zeros"].get<int64_t>(),
+            lacuna("convert " + at("small") + " -o " + at("again.onnx") + " --json").json()["zeros"].get<int64_t>());
+  EXPECT_LT(std::filesystem::file_size(at("packed") + "/model-00001.safetensors"), std::filesystem::file_size(at("zeros.onnx")) / 2);
+  EXPECT_EQ(lacuna("verify " + at("zeros.onnx") + " " + at("packed")).status, 0);
+}
+
+TEST_F(Program, TheInputIsNeverReplacedByTheOutput) {
+  LACUNA_NEEDS(kResnet20);
+  std::filesystem::copy_file(kResnet20, at("model.onnx"));
+  std::string before = read_all(at("model.onnx"));
+  for (std::string verb : {"prune --sparsity 0.5 ", "convert "}) {
+    Result r = lacuna(verb + at("model.onnx") + " -o " + at("model.onnx") + " --force");
+    EXPECT_EQ(r.status, 1);
+    EXPECT_NE(r.err.find("is or holds the model that is read"), std::string::npos) << r.err;
+  }
+  EXPECT_EQ(read_all(at("model.onnx")), before);
+}
+
 TEST_F(Program, StoriesWritesWhatTheModelWrites) {
   LACUNA_NEEDS(kStories);
   for (std::string executor : {"runtime", "reference"}) {

@@ -1,5 +1,6 @@
 #include "lacuna/verify.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <set>

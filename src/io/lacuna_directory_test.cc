@@ -8,6 +8,7 @@
 #include "base/cat.h"
 #include "base/rng.h"
 #include "graph/infer.h"
+#include "io/output_directory.h"
 #include "io/source.h"
 #include "io/testing.h"
 #include "sparse/format.h"
@@ -229,11 +230,22 @@ TEST(LacunaDirectory, OnlyForceReplacesAndOnlyWhatLacunaMade) {
   put_file(dir / "mine/thesis.tex", "x");
   EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "mine", sample, true); }), "--force does not replace it"));
   EXPECT_TRUE(fs::exists(dir / "mine/thesis.tex"));
+  put_file(dir / "out/notes.txt", "x");  // beside a model of ours
+  EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "out", sample, true); }), "notes.txt"));
+  EXPECT_TRUE(fs::exists(dir / "out/notes.txt"));
   put_file(dir / "file", "x");
   write_all(dir / "file", sample, true);
   EXPECT_TRUE(fs::is_directory(dir / "file"));
   put_file(dir / "taken.partial/thesis.tex", "x");
   EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "taken", sample); }), "was not made by Lacuna"));
+}
+
+TEST(LacunaDirectory, AnOutputThatIsOrHoldsTheInputIsRefusedEvenByForce) {
+  TemporaryDirectory dir;
+  write_all(dir / "model", Sample{});
+  for (fs::path out : {dir / "model", dir / "model/", dir.path() / "model/../model", dir.path()})
+    EXPECT_THROW(check_replaceable(out, true, dir / "model"), InvalidArgument) << out;
+  EXPECT_NO_THROW(check_replaceable(dir / "model2", false, dir / "model"));
 }
 
 TEST(LacunaDirectory, WhatAppearsAtTheOutputMeanwhileIsNotReplaced) {

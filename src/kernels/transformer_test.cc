@@ -11,6 +11,16 @@
 namespace lacuna::kernels {
 namespace {
 
+TEST(Softmax, OfARowWithNaNIsNaN) {
+  for (int64_t n : {1, 3, 16, 37})
+    for (int64_t at : {int64_t(0), n / 2, n - 1}) {
+      std::vector<float> x(size_t(n), 1.0f), y(size_t(n), 0.0f);
+      x[size_t(at)] = NAN;
+      softmax_rows(x.data(), 1, n, y.data());
+      for (float v : y) EXPECT_TRUE(std::isnan(v)) << n << " " << at;
+    }
+}
+
 std::vector<float> random(int64_t n, uint64_t seed) {
   Rng rng(seed);
   std::vector<float> out;

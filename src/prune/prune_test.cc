@@ -67,6 +67,15 @@ TEST(Criteria, AreFiniteAndTheSameForAnyThreadCount) {
   set_thread_count(threads);
 }
 
+TEST(Prune, RefusesAWeightWithValuesThatAreNotFinite) {
+  for (float broken : {NAN, INFINITY, -INFINITY}) {
+    Tensor values = random_values({8, 16}, 1 << 20, 1);
+    values.mutable_data<float>()[5] = broken;
+    Weight weight = weight_of("w", MatrixLayout::kOutIn, values);
+    EXPECT_THROW(score_weight(weight, weight.load(), criteria()[0], 0), InvalidData) << broken;
+  }
+}
+
 TEST(Criteria, LampIsItsFormula) {
   for (int64_t levels : {int64_t(4), int64_t(1) << 24}) {
     Tensor weight = random_values({13, 17}, levels, 2);
