@@ -21,13 +21,14 @@ struct Level {
   bool CpuFeatures::*feature;
 };
 // In ascending order; a forced level switches off every feature after it.
-constexpr std::array<Level, 8> kLevels = {{{"avx2", &CpuFeatures::avx2},
+constexpr std::array<Level, 9> kLevels = {{{"avx2", &CpuFeatures::avx2},
                                            {"avx2_vnni", &CpuFeatures::avx_vnni},
                                            {"avx512", &CpuFeatures::avx512},
                                            {"avx512_vnni", &CpuFeatures::avx512_vnni},
                                            {"avx512_vbmi", &CpuFeatures::avx512_vbmi},
                                            {"avx512_vbmi2", &CpuFeatures::avx512_vbmi2},
                                            {"avx512_bf16", &CpuFeatures::avx512_bf16},
+                                           {"amx_bf16", &CpuFeatures::amx_bf16},
                                            {"amx_int8", &CpuFeatures::amx_int8}}};
 
 #if defined(__x86_64__)
@@ -58,7 +59,9 @@ CpuFeatures detect() {
   f.avx512_vbmi = f.avx512 && (c7 & (1u << 1));
   f.avx512_vbmi2 = f.avx512 && (c7 & (1u << 6));
   f.avx512_bf16 = f.avx512 && (a71 & (1u << 5));
-  f.amx_int8 = (d7 & (1u << 25)) && (state & 0x60000) == 0x60000;
+  bool tiles = (state & 0x60000) == 0x60000;
+  f.amx_bf16 = tiles && (d7 & (1u << 22));
+  f.amx_int8 = tiles && (d7 & (1u << 25));
 #endif
   return f;
 }

@@ -16,12 +16,13 @@ struct CpuFeatures {
   bool avx512_vbmi = false;
   bool avx512_vbmi2 = false;
   bool avx512_bf16 = false;
-  bool amx_int8 = false;  // AMX tiles of 8 bits; Linux must still grant them to the process
+  bool amx_bf16 = false;  // AMX tiles; Linux must still grant them to the process
+  bool amx_int8 = false;
 };
 
 // Features of this CPU that the operating system enables, lowered by the environment variable
-// LACUNA_ISA = reference | avx2 | avx2_vnni | avx512 | avx512_vnni | avx512_vbmi | avx512_vbmi2 | avx512_bf16 | amx_int8 (each includes those before
-// it, as far as the CPU has them). An unknown or unavailable level throws InvalidArgument naming the known ones.
+// LACUNA_ISA = reference | avx2 | avx2_vnni | avx512 | avx512_vnni | avx512_vbmi | avx512_vbmi2 | avx512_bf16 | amx_bf16 | amx_int8 (each
+// includes those before it, as far as the CPU has them). An unknown or unavailable level throws InvalidArgument naming the known ones.
 const CpuFeatures& cpu_features();
 // As detected, ignoring LACUNA_ISA.
 const CpuFeatures& detected_cpu_features() noexcept;

@@ -69,6 +69,7 @@ std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa) {
                           {"avx512_vbmi", cpu.avx512_vnni && cpu.avx512_vbmi},
                           {"avx512_vbmi2", cpu.avx512_vnni && cpu.avx512_vbmi && cpu.avx512_vbmi2},
                           {"avx512_bf16", cpu.avx512_bf16},
+                          {"amx_bf16", cpu.avx512_vbmi2 && cpu.avx512_bf16 && cpu.amx_bf16},
                           {"amx_int8", cpu.avx512_vnni && cpu.avx512_vbmi && cpu.avx512_vbmi2 && cpu.amx_int8}};
   for (const Level& level : levels)
     if (level.name == isa) return level.available ? std::nullopt : std::optional(cat("this CPU has no ", isa));

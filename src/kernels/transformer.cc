@@ -5,7 +5,9 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "kernels/dispatch.h"
 #include "kernels/inner/transformer.h"
+#include "kernels/integer/amx_weight.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -18,11 +20,18 @@ namespace {
 constexpr int64_t kManyTiles = 16;
 
 // Queries per tile: each tile turns the keys into panels anew, so many, as long as their scores stay in L2 and all threads have work.
-int64_t query_tile(const AttentionProblem& p, int64_t heads) {
-  constexpr int64_t kMost = 64, kFewest = 16, kMostScores = 128 << 10;
-  int64_t tile = kMost;
-  while (tile > kFewest && (tile * p.keys > kMostScores || p.batch * heads * ((p.queries + tile - 1) / tile) < kManyTiles)) tile /= 2;
+int64_t query_tile(const AttentionProblem& p, int64_t most, int64_t many) {
+  constexpr int64_t kFewest = 16, kMostScores = 128 << 10;
+  int64_t tile = most;
+  while (tile > kFewest && (tile * p.keys > kMostScores || p.batch * p.heads * ((p.queries + tile - 1) / tile) < many)) tile /= 2;
   return tile;
+}
+
+// bf16 parts of a float where tiles multiply them, else 0. With fewer queries turning keys and values into tiles would take longer.
+int tile_parts(const AttentionProblem& p) {
+  constexpr int64_t kFewestQueries = 32;
+  bool tiles = p.queries >= kFewestQueries && !lacks(cpu_features(), "amx_bf16") && amx_granted();
+  return !tiles ? 0 : p.coarse ? 2 : 3;
 }
 
 // Tiles of at least this many elements are worth a thread.
@@ -44,14 +53,17 @@ void for_element_tiles(int64_t n, const auto& body) {
 
 void attention(const AttentionProblem& p, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v, Strides v_strides,
                const float* mask, Strides mask_strides, float* out, Strides out_strides) {
-  int64_t tile_queries = query_tile(p, p.heads), group = p.heads / p.kv_heads, query_tiles = (p.queries + tile_queries - 1) / tile_queries;
+  int parts = tile_parts(p);
+  int64_t tile_queries = parts ? query_tile(p, 128, 8) : query_tile(p, 64, kManyTiles), group = p.heads / p.kv_heads,
+          query_tiles = (p.queries + tile_queries - 1) / tile_queries;
   // Heads that share their keys share a tile, where that leaves tiles enough for all threads.
   int64_t shared = p.batch * p.kv_heads * query_tiles >= kManyTiles ? group : 1, head_tiles = p.heads / shared;
   parallel_for(p.batch * head_tiles * query_tiles, [&](int64_t index) {
     int64_t b = index / (head_tiles * query_tiles), h = index / query_tiles % head_tiles * shared, first = index % query_tiles * tile_queries;
     int64_t rows = std::min(tile_queries, p.queries - first);
     thread_local std::vector<float> scratch;
-    size_t floats = size_t(attention_scratch_floats(shared * rows, p.keys, p.dim, p.value_dim));
+    size_t floats = size_t(parts ? attention_parts_scratch_floats(shared * rows, p.keys, p.dim, p.value_dim, parts)
+                                 : attention_scratch_floats(shared * rows, p.keys, p.dim, p.value_dim));
     if (scratch.size() < floats) scratch.resize(floats);
     AttentionTile tile{.q = q + b * q_strides.batch + h * q_strides.head + first * q_strides.row,
                        .q_head_stride = q_strides.head,
@@ -77,7 +89,10 @@ void attention(const AttentionProblem& p, const float* q, Strides q_strides, con
                        .scale = p.scale,
                        .softcap = p.softcap,
                        .scratch = scratch.data()};
-    LACUNA_CALL(attention_tile, tile);
+    if (parts)
+      amx_bf16::attention_tile(tile, parts);
+    else
+      LACUNA_CALL(attention_tile, tile);
   });
 }
 

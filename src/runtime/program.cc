@@ -69,6 +69,7 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
 
   std::vector<PlanNode> nodes;
   choose_nodes(kept_, nodes);
+  tables_.coarse = std::any_of(nodes.begin(), nodes.end(), [](auto& plan) { return plan.node.op == Op::quantize || rounding_of(plan.node); });
   std::vector<bool> whole = kept_;
   mark_dynamic(nodes, whole);
   if (fuse_) {

@@ -53,11 +53,11 @@ void two_token_tiles(const AmxCall& c, int64_t first, Chunks chunks, Ahead& ahea
   }
   for (int64_t i = chunks.begin; i < chunks.end; i++, w0 += kAmxTile, w1 += kAmxTile) {
     int64_t offset = c.chunk_offsets[i];
-    _tile_loadd(4, x0 + offset, c.x_stride);
+    _tile_stream_loadd(4, x0 + offset, c.x_stride);
     _tile_loadd(6, w0, 64);
     _tile_loadd(7, w1, 64);
     _tile_dpbssd(0, 4, 6);
-    _tile_loadd(5, x1 + offset, c.x_stride);
+    _tile_stream_loadd(5, x1 + offset, c.x_stride);
     _tile_dpbssd(1, 4, 7);
     ahead.step();
     _tile_dpbssd(2, 5, 6);

@@ -20,11 +20,13 @@ struct AttentionTile {
   bool causal;
   int64_t window;
   float scale, softcap;
-  float* scratch;  // attention_scratch_floats()
+  float* scratch;  // attention_scratch_floats(), or attention_parts_scratch_floats()
 };
 
 #define LACUNA_TRANSFORMER_FUNCTIONS                                                                                       \
   void attention_tile(const AttentionTile& tile) noexcept;                                                                 \
+  /* scores [heads * rows][stride], the first column key `first`, to weights of keys [first, last) */                      \
+  void attention_weights(const AttentionTile& tile, int64_t first, int64_t last, float* scores, int64_t stride) noexcept;  \
   void softmax_row(const float* x, int64_t n, float* y) noexcept;                                                          \
   void layer_norm_row(const float* x, int64_t n, const float* scale, const float* bias, float epsilon, float* y) noexcept; \
   void rms_norm_row(const float* x, int64_t n, const float* scale, float scale_offset, float epsilon, float* y) noexcept;  \
@@ -43,12 +45,23 @@ namespace reference {
 LACUNA_TRANSFORMER_FUNCTIONS
 }
 #undef LACUNA_TRANSFORMER_FUNCTIONS
+namespace amx_bf16 {
+// Products of 2 or 3 bf16 parts of every float (bf16_parts.inl).
+void attention_tile(const AttentionTile& tile, int parts) noexcept;
+}  // namespace amx_bf16
 
 // Keys are packed in panels of this many.
 inline constexpr int64_t kKeyPanel = 64;
 // Floats of scratch that a tile of `rows` queries over all its heads needs.
 constexpr int64_t attention_scratch_floats(int64_t rows, int64_t keys, int64_t dim, int64_t value_dim) {
   return rows * ((keys + kKeyPanel - 1) / kKeyPanel * kKeyPanel + dim + value_dim) + dim * kKeyPanel;
+}
+
+// Likewise for amx_bf16::attention_tile, whose operands and sums are in blocks of 32.
+constexpr int64_t attention_parts_scratch_floats(int64_t rows, int64_t keys, int64_t dim, int64_t value_dim, int64_t parts) {
+  auto blocks = [](int64_t n) { return (n + 31) / 32; };
+  int64_t chunks = blocks(dim) > blocks(keys) + 1 ? blocks(dim) : blocks(keys) + 1;
+  return 16 + (blocks(rows) + 1) * 2 * chunks * parts * 256 + blocks(rows) * 32 * 32 * (blocks(keys) + 1 + blocks(value_dim));
 }
 
 }  // namespace lacuna::kernels

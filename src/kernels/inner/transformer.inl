@@ -155,6 +155,28 @@ static inline void pack_keys(const float* k, int64_t stride, int64_t count, int6
   }
 }
 
+void attention_weights(const AttentionTile& t, int64_t first, int64_t last, float* scores, int64_t stride) noexcept {
+  for (int64_t r = 0; r < t.heads * t.rows; r++) {
+    float* row = scores + r * stride;
+    int64_t position = t.first_position + r % t.rows;
+    int64_t end = (t.causal && position + 1 < last ? position + 1 : last) - first;
+    int64_t begin = t.window > 0 && position - t.window + 1 > first ? position - t.window + 1 - first : 0;
+    if (end < begin) end = begin;
+    if (t.softcap > 0) {
+      for (int64_t j = begin; j < end; j++) row[j] /= t.softcap;
+      activate_array(row + begin, end - begin, 6, 0, 0, row + begin);
+      for (int64_t j = begin; j < end; j++) row[j] *= t.softcap;
+    }
+    if (t.mask) {
+      const float* mask = t.mask + r / t.rows * t.mask_head_stride + r % t.rows * t.mask_stride + first;
+      for (int64_t j = begin; j < end; j++) row[j] += mask[j];
+    }
+    softmax_row(row + begin, end - begin, row + begin);
+    for (int64_t j = 0; j < begin; j++) row[j] = 0;
+    for (int64_t j = end; j < last - first; j++) row[j] = 0;
+  }
+}
+
 void attention_tile(const AttentionTile& t) noexcept {
   constexpr int L = Vec::kLanes, kVectors = Vec::kRegisters >= 32 ? 4 : 2;  // of a block of four rows
   constexpr int64_t kFewRows = 3;
@@ -184,25 +206,7 @@ void attention_tile(const AttentionTile& t) noexcept {
       }
     }
   }
-  for (int64_t r = 0; r < rows; r++) {
-    float* row = scores + r * padded;
-    int64_t position = t.first_position + r % t.rows;
-    int64_t end = t.causal && position + 1 < last_key ? position + 1 : last_key;
-    int64_t begin = t.window > 0 && position - t.window + 1 > first_key ? position - t.window + 1 : first_key;
-    if (end < begin) end = begin;
-    if (t.softcap > 0) {
-      for (int64_t j = begin; j < end; j++) row[j] /= t.softcap;
-      activate_array(row + begin, end - begin, 6, 0, 0, row + begin);
-      for (int64_t j = begin; j < end; j++) row[j] *= t.softcap;
-    }
-    if (t.mask) {
-      const float* mask = t.mask + r / t.rows * t.mask_head_stride + r % t.rows * t.mask_stride;
-      for (int64_t j = begin; j < end; j++) row[j] += mask[j];
-    }
-    softmax_row(row + begin, end - begin, row + begin);
-    for (int64_t j = first_key; j < begin; j++) row[j] = 0;
-    for (int64_t j = end; j < last_key; j++) row[j] = 0;
-  }
+  attention_weights(t, first_key, last_key, scores + first_key, padded);
   for (int64_t c = 0; c < t.value_dim;) {
     auto columns = [&]<int V>() {
       int64_t n = t.value_dim - c < V * L ? t.value_dim - c : V * L, r = 0;

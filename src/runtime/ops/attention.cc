@@ -80,6 +80,7 @@ CompiledStep compile_attention(const OpContext& context) {
                                     .window = a.integer("window", 0)};
   problem.scale = float(a.number("scale", 1 / std::sqrt(double(problem.dim))));
   problem.first_position = k[1] - tokens;
+  problem.coarse = context.coarse();
   MaskLayout mask = mask_layout(context);
   if (mask.present && (mask.shape[3] == 1 || (!mask.keeps && !context.is_float(3)))) return {};
   if (mask.present && (mask.shape[0] > batch || mask.shape[1] > heads || mask.shape[2] > tokens)) return {};

@@ -36,6 +36,7 @@ struct CompiledStep {
 
 // What the steps of a Program share.
 struct SharedTables {
+  bool coarse = false;  // products of the graph round what they read to eight bits
   std::map<std::tuple<ValueId, std::vector<double>, double, bool>, std::shared_ptr<RopeTables>> rope;
 };
 
@@ -51,6 +52,7 @@ class OpContext {
   const Node& node() const { return plan_.node; }
   const Attributes& attributes() const { return plan_.node.attributes; }
   PackStore& packs() const { return packs_; }
+  bool coarse() const { return tables_.coarse; }
   std::shared_ptr<RopeTables> rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor, bool interleaved) const;
 
   bool has(size_t i) const { return plan_.has(i); }

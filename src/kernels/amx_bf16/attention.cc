@@ -1,0 +1,138 @@
+// Attention whose two products run on AMX: scores = Q K^T and P V, of bf16 parts.
+#include <immintrin.h>
+
+#include "kernels/inner/transformer.h"
+
+namespace lacuna::kernels::amx_bf16 {
+namespace {
+
+#include "kernels/inner/bf16_parts.inl"
+
+constexpr int64_t kTile = 1024;  // bytes; 16 rows of 32 columns
+constexpr int64_t kBlock = 32;   // rows and columns of a block of sums, and columns of a chunk
+
+int64_t blocks_of(int64_t n) { return (n + kBlock - 1) / kBlock; }
+
+__m512 load_first(const float* x, int64_t n) {
+  return n <= 0 ? _mm512_setzero_ps() : _mm512_maskz_loadu_ps(n >= 16 ? __mmask16(0xffff) : __mmask16((1u << n) - 1), x);
+}
+
+// 32 floats of a row, n of them there, times `scale`, to the parts of a row of a left tile.
+template <int P>
+void left_row(const float* x, int64_t n, __m512 scale, uint8_t* tile) {
+  Parts<P> parts(_mm512_mul_ps(load_first(x, n), scale), _mm512_mul_ps(load_first(x + 16, n - 16), scale));
+  for (int p = 0; p < P; p++) _mm512_store_si512(tile + p * kTile, parts.part[p]);
+}
+
+// Pairs of columns of 16 keys: row i of the right tile of a part is dwords i of all keys.
+void transpose_dwords(__m512i (&rows)[16], uint8_t* out) {
+  __m512i t[16];
+  for (int i = 0; i < 16; i += 4) {
+    __m512i a = _mm512_unpacklo_epi32(rows[i], rows[i + 1]), b = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
+    __m512i c = _mm512_unpacklo_epi32(rows[i + 2], rows[i + 3]), d = _mm512_unpackhi_epi32(rows[i + 2], rows[i + 3]);
+    t[i] = _mm512_unpacklo_epi64(a, c), t[i + 1] = _mm512_unpackhi_epi64(a, c);
+    t[i + 2] = _mm512_unpacklo_epi64(b, d), t[i + 3] = _mm512_unpackhi_epi64(b, d);
+  }
+  for (int i = 0; i < 4; i++) {
+    __m512i a = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xdd);
+    __m512i c = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x88), d = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xdd);
+    _mm512_store_si512(out + i * 64, _mm512_shuffle_i32x4(a, c, 0x88));
+    _mm512_store_si512(out + (i + 8) * 64, _mm512_shuffle_i32x4(a, c, 0xdd));
+    _mm512_store_si512(out + (i + 4) * 64, _mm512_shuffle_i32x4(b, d, 0x88));
+    _mm512_store_si512(out + (i + 12) * 64, _mm512_shuffle_i32x4(b, d, 0xdd));
+  }
+}
+
+// Right tiles of 16 keys of 32 columns, `count` and `columns` of them there; those beyond are zero.
+template <int P>
+void key_tile(const float* k, int64_t stride, int64_t count, int64_t columns, uint8_t* tile) {
+  __m512i rows[P][16];
+  for (int64_t i = 0; i < 16; i++) {
+    const float* key = k + i * stride;
+    int64_t n = i < count ? columns : 0;
+    Parts<P> parts(load_first(key, n), load_first(key + 16, n - 16));
+    for (int p = 0; p < P; p++) rows[p][i] = parts.part[p];
+  }
+  for (int p = 0; p < P; p++) transpose_dwords(rows[p], tile + p * kTile);
+}
+
+// Right tiles of 32 values of 16 columns.
+template <int P>
+void value_tile(const float* v, int64_t stride, int64_t count, int64_t columns, uint8_t* tile) {
+  // Words 0, 16, 1, 17, ...
+  const __m512i interleaved =
+      _mm512_add_epi32(_mm512_set1_epi32(16 << 16),
+                       _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(0x10001)));
+  for (int64_t i = 0; i < 16; i++) {
+    Parts<P> parts(load_first(v + 2 * i * stride, 2 * i < count ? columns : 0),
+                   load_first(v + (2 * i + 1) * stride, 2 * i + 1 < count ? columns : 0));
+    for (int p = 0; p < P; p++) _mm512_store_si512(tile + p * kTile + i * 64, _mm512_permutexvar_epi16(interleaved, parts.part[p]));
+  }
+}
+
+uint8_t* aligned(float* scratch) { return reinterpret_cast<uint8_t*>((reinterpret_cast<uintptr_t>(scratch) + 63) / 64 * 64); }
+
+template <int P>
+void tile_of_parts(const AttentionTile& t) {
+  int64_t rows = t.heads * t.rows, row_blocks = blocks_of(rows), chunks = blocks_of(t.dim), value_blocks = blocks_of(t.value_dim);
+  int64_t last_key = t.causal && t.first_position + t.rows < t.keys ? t.first_position + t.rows : t.keys;
+  int64_t first_key = t.window > 0 && t.first_position - t.window + 1 > 0 ? (t.first_position - t.window + 1) / kBlock * kBlock : 0;
+  int64_t key_blocks = last_key > first_key ? blocks_of(last_key - first_key) : 0, padded = key_blocks * kBlock;
+  // Left and right operands, first of the scores, then of the sum of values; then the sums.
+  int64_t left_chunks = chunks > key_blocks ? chunks : key_blocks;
+  uint8_t* left = aligned(t.scratch);
+  uint8_t* right = left + row_blocks * 2 * left_chunks * P * kTile;
+  float* scores = reinterpret_cast<float*>(right + 2 * left_chunks * P * kTile);
+  int64_t value_stride = value_blocks * kBlock;
+  float* results = scores + row_blocks * kBlock * padded;
+  // Tile i of 16 rows, chunk c, part p is at ((i * chunks + c) * P + p) * kTile.
+  auto left_of = [&](int64_t block, int64_t n) {
+    const uint8_t* first = left + 2 * block * n * P * kTile;
+    return TilePair{first, first + n * P * kTile, 64, kTile, P * kTile};
+  };
+  auto right_of = [&](int64_t n) { return TilePair{right, right + n * P * kTile, 64, kTile, P * kTile}; };
+
+  __m512 scale = _mm512_set1_ps(t.scale);
+  for (int64_t r = 0; r < row_blocks * kBlock; r++) {
+    const float* q = t.q + r / t.rows * t.q_head_stride + r % t.rows * t.q_stride;
+    for (int64_t c = 0; c < chunks; c++)
+      left_row<P>(q + c * kBlock, r < rows ? t.dim - c * kBlock : 0, scale, left + ((r / 16 * chunks + c) * P) * kTile + r % 16 * 64);
+  }
+  _tile_loadconfig(&kTileConfig);
+  for (int64_t b = 0; b < key_blocks; b++) {
+    int64_t key = first_key + b * kBlock;
+    for (int64_t i = 0; i < 2; i++)
+      for (int64_t c = 0; c < chunks; c++)
+        key_tile<P>(t.k + (key + 16 * i) * t.k_stride + c * kBlock, t.k_stride, last_key - key - 16 * i, t.dim - c * kBlock,
+                    right + (i * chunks + c) * P * kTile);
+    for (int64_t r = 0; r < row_blocks; r++)
+      multiply_block<P, P, 2>(left_of(r, chunks), right_of(chunks), chunks, scores + r * kBlock * padded + b * kBlock, padded, false);
+  }
+  avx512::attention_weights(t, first_key, last_key, scores, padded);
+  __m512 one = _mm512_set1_ps(1);
+  for (int64_t r = 0; r < row_blocks * kBlock; r++)
+    for (int64_t c = 0; c < key_blocks; c++)
+      left_row<P>(scores + r * padded + c * kBlock, r < rows ? last_key - first_key - c * kBlock : 0, one,
+                  left + ((r / 16 * key_blocks + c) * P) * kTile + r % 16 * 64);
+  for (int64_t b = 0; b < value_blocks; b++) {
+    for (int64_t i = 0; i < 2; i++)
+      for (int64_t c = 0; c < key_blocks; c++) {
+        int64_t key = first_key + c * kBlock, column = b * kBlock + i * 16;
+        value_tile<P>(t.v + key * t.v_stride + column, t.v_stride, last_key - key, t.value_dim - column, right + (i * key_blocks + c) * P * kTile);
+      }
+    for (int64_t r = 0; r < row_blocks; r++)
+      multiply_block<P, P, 2>(left_of(r, key_blocks), right_of(key_blocks), key_blocks, results + r * kBlock * value_stride + b * kBlock,
+                              value_stride, false);
+  }
+  _tile_release();
+  for (int64_t r = 0; r < rows; r++) {
+    float* out = t.out + r / t.rows * t.out_head_stride + r % t.rows * t.out_stride;
+    for (int64_t c = 0; c < t.value_dim; c++) out[c] = results[r * value_stride + c];
+  }
+}
+
+}  // namespace
+
+void attention_tile(const AttentionTile& tile, int parts) noexcept { parts == 2 ? tile_of_parts<2>(tile) : tile_of_parts<3>(tile); }
+
+}  // namespace lacuna::kernels::amx_bf16

@@ -1,0 +1,84 @@
+// Products of floats on AMX: each float is a sum of bf16 parts, x = x0 + x1 (+ x2), x0 = bf16(x), x1 = bf16(x - x0), ..., and the products of parts
+// i and j with i + j < P are added up in f32. Two parts leave a relative error of 2^-15 at most (2^-18 on average) in a product, three
+// parts that of f32. What is infinite gives NaN.
+// Included inside the namespace of an ISA folder, after <immintrin.h>.
+
+// In static memory: gcc takes _tile_loadconfig to read no more than eight bytes, and drops stores to the rest of a local one.
+struct alignas(64) TileConfig {
+  uint8_t palette = 1, start_row = 0, reserved[14] = {};
+  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+};
+static constexpr TileConfig kTileConfig;
+
+// The parts of 32 floats, bf16: those of `a`, then those of `b`.
+template <int P>
+struct Parts {
+  __m512i part[P];
+  Parts(__m512 a, __m512 b) {
+    for (int i = 0; i < P; i++) {
+      part[i] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a));
+      if (i + 1 == P) break;
+      auto floats = [](__m256i halves) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); };
+      a = _mm512_sub_ps(a, floats(_mm512_castsi512_si256(part[i])));
+      b = _mm512_sub_ps(b, floats(_mm512_extracti64x4_epi64(part[i], 1)));
+    }
+  }
+};
+
+// Two operands of one kind, tiles of 16 rows of 64 bytes.
+struct TilePair {
+  const uint8_t *first, *second;
+  int64_t row;    // bytes from row to row
+  int64_t part;   // bytes from part to part
+  int64_t chunk;  // bytes from one 32 columns to the next
+};
+
+// out[Tiles * 16][2 * 16] = left [Tiles * 16][chunks * 32] times right [chunks * 32][2 * 16], or is added to; a right tile holds pairs of
+// columns, [16][16][2]. Products of parts i and j are made where i + j is below the larger number of parts.
+template <int L, int R, int Tiles>
+static inline void multiply_block(const TilePair& left, const TilePair& right, int64_t chunks, float* out, int64_t out_stride, bool add) {
+  int64_t out_bytes = out_stride * 4;
+  if (add) {
+    _tile_loadd(0, out, out_bytes);
+    _tile_loadd(1, out + 16, out_bytes);
+    if constexpr (Tiles > 1) _tile_loadd(2, out + 16 * out_stride, out_bytes);
+    if constexpr (Tiles > 1) _tile_loadd(3, out + 16 * out_stride + 16, out_bytes);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
+  for (int64_t c = 0; c < chunks; c++) {
+    const uint8_t *l0 = left.first + c * left.chunk, *l1 = left.second + c * left.chunk;
+    const uint8_t *r0 = right.first + c * right.chunk, *r1 = right.second + c * right.chunk;
+    // The left operand comes by and goes, the right one is to stay in the cache.
+    auto load_left = [&](int64_t part) {
+      _tile_stream_loadd(4, l0 + part * left.part, left.row);
+      if constexpr (Tiles > 1) _tile_stream_loadd(5, l1 + part * left.part, left.row);
+    };
+    auto load_right = [&](int64_t part) {
+      _tile_loadd(6, r0 + part * right.part, right.row);
+      _tile_loadd(7, r1 + part * right.part, right.row);
+    };
+    auto products = [&] {
+      _tile_dpbf16ps(0, 4, 6);
+      _tile_dpbf16ps(1, 4, 7);
+      if constexpr (Tiles > 1) _tile_dpbf16ps(2, 5, 6);
+      if constexpr (Tiles > 1) _tile_dpbf16ps(3, 5, 7);
+    };
+    // In an order that keeps one operand where it can.
+    load_left(0);
+    if constexpr (R > 2) load_right(2), products();
+    if constexpr (R > 1) load_right(1), products();
+    load_right(0), products();
+    if constexpr (L > 2) load_left(2), products();
+    if constexpr (L > 1) load_left(1), products();
+    if constexpr (L > 1 && R > 1 && (L > 2 || R > 2)) load_right(1), products();
+  }
+  _tile_stored(0, out, out_bytes);
+  _tile_stored(1, out + 16, out_bytes);
+  if constexpr (Tiles > 1) _tile_stored(2, out + 16 * out_stride, out_bytes);
+  if constexpr (Tiles > 1) _tile_stored(3, out + 16 * out_stride + 16, out_bytes);
+}

@@ -1,0 +1,38 @@
+// Floats on AMX tiles: what the plain half hands to the inner loops. Only PODs, because ISA code includes this header.
+//
+// A float is a sum of bf16 parts: three hold an f32, two an f16, one a bf16. Parts are multiplied pair by pair (bf16_parts.inl).
+// A tile of weights is 16 rows x 32 columns in pairs of columns, [16 pairs][16 rows][2]; a row group is 16 rows, a chunk 32 columns.
+// Streams hold the values of a chunk in that order, all 512 of them, or those that its mask keeps: bit j of mask word i is element j of pair i.
+#pragma once
+
+#include <cstdint>
+
+namespace lacuna::kernels {
+
+constexpr int64_t kFloatTile = 1024;  // bytes
+constexpr int64_t kChunkCols = 32, kChunkValues = 512, kChunkMaskWords = 16;
+
+enum class TileValues : uint8_t { kF32, kF16, kBF16 };
+constexpr int parts_of(TileValues type) { return type == TileValues::kF32 ? 3 : type == TileValues::kF16 ? 2 : 1; }
+
+struct FloatTilesCall {
+  int x_parts, w_parts;
+  const uint8_t* x;         // chunk c, part p of token t at x + t * x_stride + (c * x_parts + p) * 64
+  int64_t x_stride;         // bytes
+  int64_t token_tiles;      // of 16 tokens
+  const uint8_t* tiles[2];  // of two row groups: chunk c, part p at tiles[i] + (c * w_parts + p) * kFloatTile
+  int64_t chunks;
+  float* sums;  // [token_tiles * 16][32], sums_stride apart
+  int64_t sums_stride;
+  bool add;  // to what sums hold
+};
+
+namespace amx_bf16 {
+// The parts of a row of n floats: chunk c, part p at out + (c * parts + p) * 64; columns beyond n are zero.
+void split_row(const float* x, int64_t n, int parts, uint8_t* out) noexcept;
+// Values of some chunks to tiles of their parts. masks [chunks][16], or nullptr: all are there. Reads up to 64 bytes beyond the values.
+void expand_tiles(TileValues type, const void* values, const uint32_t* masks, int64_t chunks, uint8_t* tiles) noexcept;
+void multiply_tiles(const FloatTilesCall& call) noexcept;
+}  // namespace amx_bf16
+
+}  // namespace lacuna::kernels
