@@ -20,41 +20,54 @@ constexpr int64_t kGroupRows = 16;
 TileValues values_of(DType type) { return type == DType::kF16 ? TileValues::kF16 : type == DType::kBF16 ? TileValues::kBF16 : TileValues::kF32; }
 int64_t bytes_of(TileValues type) { return type == TileValues::kF32 ? 4 : 2; }
 
-// The streams of all row groups.
+constexpr int64_t kPanelChunks = 24;  // of 128 tokens and of a pair of row groups: their parts and tiles stay in L2
+
+// The streams of all row groups, in the order in which they are read: of a pair of row groups a panel of columns, of that the first group's
+// chunks, then the second's.
 class TileStream {
  public:
   TileStream(TileValues type, const WeightMatrix& weight, bool bitmask)
       : type_(type), groups_((weight.rows + kGroupRows - 1) / kGroupRows), chunks_((weight.cols + kChunkCols - 1) / kChunkCols) {
-    starts_.reserve(size_t(groups_ * chunks_));
-    for (int64_t g = 0; g < groups_; g++)
-      for (int64_t c = 0; c < chunks_; c++) {
-        starts_.push_back(int64_t(values_.size()));
-        for (int64_t pair = 0; pair < kChunkMaskWords; pair++) append_pair(weight, g * kGroupRows, c * kChunkCols + 2 * pair, bitmask);
-      }
+    for (int64_t pair = 0; pair < pairs(); pair++)
+      for (int64_t panel = 0; panel < panels(); panel++)
+        for (int64_t group = 2 * pair; group < 2 * pair + 2; group++) {
+          starts_.push_back(int64_t(values_.size()));
+          mask_starts_.push_back(int64_t(masks_.size()));
+          if (group == groups_) continue;
+          for (int64_t c = panel * kPanelChunks; c < std::min(chunks_, (panel + 1) * kPanelChunks); c++)
+            for (int64_t i = 0; i < kChunkMaskWords; i++) append_pair(weight, group * kGroupRows, c * kChunkCols + i, bitmask);
+        }
+    starts_.push_back(int64_t(values_.size()));
     values_.resize(values_.size() + 64);  // expand_tiles reads beyond them
   }
 
-  int64_t groups() const { return groups_; }
+  int64_t pairs() const { return (groups_ + 1) / 2; }
+  int64_t panels() const { return (chunks_ + kPanelChunks - 1) / kPanelChunks; }
+  int64_t chunks(int64_t panel) const { return std::min(kPanelChunks, chunks_ - panel * kPanelChunks); }
   int64_t chunks() const { return chunks_; }
   int parts() const { return parts_of(type_); }
-  int64_t size_bytes() const {
-    return int64_t(values_.size() + masks_.size() * sizeof(uint32_t) + (masks_.empty() ? 0 : starts_.size() * sizeof(int64_t)));
+  bool has(int64_t group) const { return group < groups_; }
+  int64_t size_bytes() const { return int64_t(values_.size() + masks_.size() * sizeof(uint32_t) + starts_.size() * 2 * sizeof(int64_t)); }
+
+  std::span<const std::byte> values(int64_t pair, int64_t panel) const {
+    size_t at = size_t((pair * panels() + panel) * 2);
+    return std::span(values_).subspan(size_t(starts_[at]), size_t(starts_[at + 2] - starts_[at]));
   }
-  // Tiles of chunks [first, first + count) of a row group.
-  void expand(int64_t group, int64_t first, int64_t count, uint8_t* tiles) const {
-    size_t at = size_t(group * chunks_ + first);
-    amx_bf16::expand_tiles(type_, values_.data() + starts_[at], masks_.empty() ? nullptr : masks_.data() + at * size_t(kChunkMaskWords), count,
-                           tiles);
+  // Tiles of a panel of row group 2 * pair + i.
+  void expand(int64_t pair, int64_t panel, int64_t i, uint8_t* tiles) const {
+    size_t at = size_t((pair * panels() + panel) * 2 + i);
+    const uint32_t* masks = masks_.empty() ? nullptr : masks_.data() + mask_starts_[at];
+    amx_bf16::expand_tiles(type_, values_.data() + starts_[at], masks, chunks(panel), tiles);
   }
 
  private:
-  // Sixteen rows of two columns.
+  // Sixteen rows of columns first_col and first_col + 16.
   void append_pair(const WeightMatrix& weight, int64_t first_row, int64_t first_col, bool bitmask) {
     uint32_t mask = 0;
     for (int64_t j = 0; j < 2 * kGroupRows; j++) {
-      int64_t row = first_row + j / 2, col = first_col + j % 2;
-      bool there = row < weight.rows && col < weight.cols;
-      bool kept = there && (!bitmask || !weight.mask || weight.mask->kept(row, col));
+      bool as_tile = type_ == TileValues::kBF16;
+      int64_t row = first_row + (as_tile ? j / 2 : j % kGroupRows), col = first_col + (as_tile ? j % 2 : j / kGroupRows) * 16;
+      bool kept = row < weight.rows && col < weight.cols && (!bitmask || !weight.mask || weight.mask->kept(row, col));
       if (kept) mask |= uint32_t(1) << j;
       if (kept || !bitmask) append(kept ? weight.values[row * weight.cols + col] : 0);
     }
@@ -68,8 +81,8 @@ class TileStream {
   TileValues type_;
   int64_t groups_, chunks_;
   std::vector<std::byte> values_;
-  std::vector<uint32_t> masks_;  // empty: dense
-  std::vector<int64_t> starts_;  // in values_, of each group's chunks
+  std::vector<uint32_t> masks_;                // empty: dense
+  std::vector<int64_t> starts_, mask_starts_;  // of each row group's part of a panel
 };
 
 class FloatTilesLinear : public PackedLinear {
@@ -98,7 +111,7 @@ class FloatTilesLinear : public PackedLinear {
       else
         std::memset(parts + t * stride, 0, size_t(stride));
     });
-    int64_t blocks = (tokens + kBlockTokens - 1) / kBlockTokens, pairs = (stream_.groups() + 1) / 2;
+    int64_t blocks = (tokens + kBlockTokens - 1) / kBlockTokens, pairs = stream_.pairs();
     int64_t wanted = std::max((4 * thread_count() + blocks - 1) / blocks, (pairs + kMostPairs - 1) / kMostPairs), tasks = std::min(pairs, wanted);
     parallel_for(tasks * blocks, [&](int64_t i) {
       int64_t first_token = i % blocks * kBlockTokens, task = i / blocks;
@@ -108,8 +121,7 @@ class FloatTilesLinear : public PackedLinear {
   }
 
  private:
-  static constexpr int64_t kBlockTokens = 128, kPanelChunks = 24;  // their parts and tiles stay in L2
-  static constexpr int64_t kMostPairs = 8;                         // as do the sums of a task
+  static constexpr int64_t kBlockTokens = 128, kMostPairs = 8;  // the sums of a task stay in L2
 
   struct Block {
     int64_t first_pair, last_pair, first_token, tokens;
@@ -120,24 +132,29 @@ class FloatTilesLinear : public PackedLinear {
     int64_t group_bytes = kPanelChunks * stream_.parts() * kFloatTile;
     float* sums = thread_scratch_of<float>(ScratchSlot::kTile, tiles * 16 * sums_stride);
     uint8_t* weights = thread_scratch_of<uint8_t>(ScratchSlot::kTileSecond, 2 * group_bytes);
-    if (stream_.chunks() == 0) std::fill_n(sums, tiles * 16 * sums_stride, 0.0f);
-    for (int64_t c = 0; c < stream_.chunks(); c += kPanelChunks) {
-      int64_t chunks = std::min(kPanelChunks, stream_.chunks() - c);
+    if (stream_.panels() == 0) std::fill_n(sums, tiles * 16 * sums_stride, 0.0f);
+    for (int64_t panel = 0; panel < stream_.panels(); panel++)
       for (int64_t pair = block.first_pair; pair < block.last_pair; pair++) {
-        bool both = 2 * pair + 1 < stream_.groups();  // else the first is multiplied twice
-        for (int64_t i = 0; i < (both ? 2 : 1); i++) stream_.expand(2 * pair + i, c, chunks, weights + i * group_bytes);
+        bool both = stream_.has(2 * pair + 1);  // else the first is multiplied twice
+        for (int64_t i = 0; i < (both ? 2 : 1); i++) stream_.expand(pair, panel, i, weights + i * group_bytes);
+        std::span<const std::byte> ahead;
+        if (pair + 1 < block.last_pair)
+          ahead = stream_.values(pair + 1, panel);
+        else if (panel + 1 < stream_.panels())
+          ahead = stream_.values(block.first_pair, panel + 1);
         amx_bf16::multiply_tiles({.x_parts = x_parts_,
                                   .w_parts = stream_.parts(),
-                                  .x = x + c * x_parts_ * 64,
+                                  .x = x + panel * kPanelChunks * x_parts_ * 64,
                                   .x_stride = x_stride,
                                   .token_tiles = tiles,
                                   .tiles = {weights, both ? weights + group_bytes : weights},
-                                  .chunks = chunks,
+                                  .chunks = stream_.chunks(panel),
                                   .sums = sums + (pair - block.first_pair) * 2 * kGroupRows,
                                   .sums_stride = sums_stride,
-                                  .add = c > 0});
+                                  .add = panel > 0,
+                                  .ahead = ahead.data(),
+                                  .ahead_bytes = int64_t(ahead.size())});
       }
-    }
     int64_t first_row = block.first_pair * 2 * kGroupRows;
     store_token_major({.sums = sums,
                        .sums_stride = sums_stride,

@@ -59,14 +59,9 @@ void key_tile(const float* k, int64_t stride, int64_t count, int64_t columns, ui
 // Right tiles of 32 values of 16 columns.
 template <int P>
 void value_tile(const float* v, int64_t stride, int64_t count, int64_t columns, uint8_t* tile) {
-  // Words 0, 16, 1, 17, ...
-  const __m512i interleaved =
-      _mm512_add_epi32(_mm512_set1_epi32(16 << 16),
-                       _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(0x10001)));
   for (int64_t i = 0; i < 16; i++) {
-    Parts<P> parts(load_first(v + 2 * i * stride, 2 * i < count ? columns : 0),
-                   load_first(v + (2 * i + 1) * stride, 2 * i + 1 < count ? columns : 0));
-    for (int p = 0; p < P; p++) _mm512_store_si512(tile + p * kTile + i * 64, _mm512_permutexvar_epi16(interleaved, parts.part[p]));
+    Parts<P> parts(load_first(v + i * stride, i < count ? columns : 0), load_first(v + (i + 16) * stride, i + 16 < count ? columns : 0));
+    for (int p = 0; p < P; p++) _mm512_store_si512(tile + p * kTile + i * 64, parts.part[p]);
   }
 }
 

@@ -1,6 +1,7 @@
-// Products of floats on AMX: each float is a sum of bf16 parts, x = x0 + x1 (+ x2), x0 = bf16(x), x1 = bf16(x - x0), ..., and the products of parts
-// i and j with i + j < P are added up in f32. Two parts leave a relative error of 2^-15 at most (2^-18 on average) in a product, three
-// parts that of f32. What is infinite gives NaN.
+// Products of floats on AMX: each float is a sum of bf16 parts, x0 = x rounded, x1 = x - x0 rounded, and so on, the last one cut off, and the
+// products of parts i and j with i + j < P are added up in f32. Three parts hold all 24 bits, and what they leave out of a product is at most 2^-23
+// of it; of two parts 2^-14. What is infinite, or above 3.39e38, gives NaN.
+// Pairs of columns, as tiles want them, are columns n and n + 16 of 32: both operands agree on that.
 // Included inside the namespace of an ISA folder, after <immintrin.h>.
 
 // In static memory: gcc takes _tile_loadconfig to read no more than eight bytes, and drops stores to the rest of a local one.
@@ -11,17 +12,24 @@ struct alignas(64) TileConfig {
 };
 static constexpr TileConfig kTileConfig;
 
-// The parts of 32 floats, bf16: those of `a`, then those of `b`.
+// The parts of 16 pairs (a, b); a single one is rounded to nearest even.
 template <int P>
 struct Parts {
   __m512i part[P];
   Parts(__m512 a, __m512 b) {
+    if constexpr (P == 1) {
+      auto words = [](__m512 v) { return _mm512_cvtepu16_epi32(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(v))); };
+      part[0] = _mm512_or_si512(words(a), _mm512_slli_epi32(words(b), 16));
+      return;
+    }
+    const __m512i upper = _mm512_set1_epi32(int(0xffff0000));
     for (int i = 0; i < P; i++) {
-      part[i] = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(b, a));
-      if (i + 1 == P) break;
-      auto floats = [](__m256i halves) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16)); };
-      a = _mm512_sub_ps(a, floats(_mm512_castsi512_si256(part[i])));
-      b = _mm512_sub_ps(b, floats(_mm512_extracti64x4_epi64(part[i], 1)));
+      // The last part takes no carry, so that a NaN of all ones stays one.
+      const __m512i half = _mm512_set1_epi32(i + 1 < P ? 0x8000 : 0);
+      __m512i bits_a = _mm512_add_epi32(_mm512_castps_si512(a), half), bits_b = _mm512_add_epi32(_mm512_castps_si512(b), half);
+      part[i] = _mm512_ternarylogic_epi32(_mm512_srli_epi32(bits_a, 16), bits_b, upper, 0xf8);  // (a >> 16) | (b & upper)
+      a = _mm512_sub_ps(a, _mm512_castsi512_ps(_mm512_and_si512(bits_a, upper)));
+      b = _mm512_sub_ps(b, _mm512_castsi512_ps(_mm512_and_si512(bits_b, upper)));
     }
   }
 };
@@ -35,7 +43,7 @@ struct TilePair {
 };
 
 // out[Tiles * 16][2 * 16] = left [Tiles * 16][chunks * 32] times right [chunks * 32][2 * 16], or is added to; a right tile holds pairs of
-// columns, [16][16][2]. Products of parts i and j are made where i + j is below the larger number of parts.
+// its rows, [16][16][2]. Products of parts i and j are made where i + j is below the larger number of parts.
 template <int L, int R, int Tiles>
 static inline void multiply_block(const TilePair& left, const TilePair& right, int64_t chunks, float* out, int64_t out_stride, bool add) {
   int64_t out_bytes = out_stride * 4;

@@ -1,10 +1,12 @@
 // Floats on AMX tiles: what the plain half hands to the inner loops. Only PODs, because ISA code includes this header.
 //
 // A float is a sum of bf16 parts: three hold an f32, two an f16, one a bf16. Parts are multiplied pair by pair (bf16_parts.inl).
-// A tile of weights is 16 rows x 32 columns in pairs of columns, [16 pairs][16 rows][2]; a row group is 16 rows, a chunk 32 columns.
-// Streams hold the values of a chunk in that order, all 512 of them, or those that its mask keeps: bit j of mask word i is element j of pair i.
+// A tile of weights is 16 rows x 32 columns in pairs of columns i and i + 16, [16 pairs][16 rows][2]; a row group is 16 rows, a chunk 32 columns.
+// Streams hold the values of a chunk pair by pair, [16 pairs][2][16 rows], or, bf16, as in the tile: all 512 of them, or those that a mask keeps,
+// whose word i has a bit for each of pair i.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace lacuna::kernels {
@@ -25,6 +27,9 @@ struct FloatTilesCall {
   float* sums;  // [token_tiles * 16][32], sums_stride apart
   int64_t sums_stride;
   bool add;  // to what sums hold
+  // What will be read next, fetched meanwhile, or nullptr.
+  const std::byte* ahead;
+  int64_t ahead_bytes;
 };
 
 namespace amx_bf16 {
