@@ -4,6 +4,7 @@
 #include <bit>
 #include <cstring>
 
+#include "base/buffer.h"
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "kernels/dispatch.h"
@@ -31,14 +32,17 @@ class TileStream {
     for (int64_t pair = 0; pair < pairs(); pair++)
       for (int64_t panel = 0; panel < panels(); panel++)
         for (int64_t group = 2 * pair; group < 2 * pair + 2; group++) {
-          starts_.push_back(int64_t(values_.size()));
+          starts_.push_back(int64_t(fresh_.size()));
           mask_starts_.push_back(int64_t(masks_.size()));
           if (group == groups_) continue;
           for (int64_t c = panel * kPanelChunks; c < std::min(chunks_, (panel + 1) * kPanelChunks); c++)
             for (int64_t i = 0; i < kChunkMaskWords; i++) append_pair(weight, group * kGroupRows, c * kChunkCols + i, bitmask);
         }
-    starts_.push_back(int64_t(values_.size()));
-    values_.resize(values_.size() + 64);  // expand_tiles reads beyond them
+    starts_.push_back(int64_t(fresh_.size()));
+    values_ = allocate(fresh_.size() + 64, false);  // on huge pages; expand_tiles reads beyond them
+    std::memcpy(values_.get(), fresh_.data(), fresh_.size());
+    std::memset(values_.get() + fresh_.size(), 0, 64);
+    fresh_ = {};
   }
 
   int64_t pairs() const { return (groups_ + 1) / 2; }
@@ -47,17 +51,17 @@ class TileStream {
   int64_t chunks() const { return chunks_; }
   int parts() const { return parts_of(type_); }
   bool has(int64_t group) const { return group < groups_; }
-  int64_t size_bytes() const { return int64_t(values_.size() + masks_.size() * sizeof(uint32_t) + starts_.size() * 2 * sizeof(int64_t)); }
+  int64_t size_bytes() const { return starts_.back() + int64_t(masks_.size() * sizeof(uint32_t) + starts_.size() * 2 * sizeof(int64_t)); }
 
   std::span<const std::byte> values(int64_t pair, int64_t panel) const {
     size_t at = size_t((pair * panels() + panel) * 2);
-    return std::span(values_).subspan(size_t(starts_[at]), size_t(starts_[at + 2] - starts_[at]));
+    return {values_.get() + starts_[at], size_t(starts_[at + 2] - starts_[at])};
   }
   // Tiles of a panel of row group 2 * pair + i.
   void expand(int64_t pair, int64_t panel, int64_t i, uint8_t* tiles) const {
     size_t at = size_t((pair * panels() + panel) * 2 + i);
     const uint32_t* masks = masks_.empty() ? nullptr : masks_.data() + mask_starts_[at];
-    amx_bf16::expand_tiles(type_, values_.data() + starts_[at], masks, chunks(panel), tiles);
+    amx_bf16::expand_tiles(type_, values_.get() + starts_[at], masks, chunks(panel), tiles);
   }
 
  private:
@@ -75,12 +79,13 @@ class TileStream {
   }
   void append(float value) {
     uint32_t bits = type_ == TileValues::kF32 ? std::bit_cast<uint32_t>(value) : type_ == TileValues::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
-    for (int64_t i = 0; i < bytes_of(type_); i++) values_.push_back(std::byte(bits >> (8 * i) & 0xff));
+    for (int64_t i = 0; i < bytes_of(type_); i++) fresh_.push_back(std::byte(bits >> (8 * i) & 0xff));
   }
 
   TileValues type_;
   int64_t groups_, chunks_;
-  std::vector<std::byte> values_;
+  std::vector<std::byte> fresh_;  // while packing
+  std::shared_ptr<std::byte[]> values_;
   std::vector<uint32_t> masks_;                // empty: dense
   std::vector<int64_t> starts_, mask_starts_;  // of each row group's part of a panel
 };

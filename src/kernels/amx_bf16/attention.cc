@@ -101,7 +101,7 @@ void tile_of_parts(const AttentionTile& t) {
         key_tile<P>(t.k + (key + 16 * i) * t.k_stride + c * kBlock, t.k_stride, last_key - key - 16 * i, t.dim - c * kBlock,
                     right + (i * chunks + c) * P * kTile);
     for (int64_t r = 0; r < row_blocks; r++)
-      multiply_block<P, P, 2>(left_of(r, chunks), right_of(chunks), chunks, scores + r * kBlock * padded + b * kBlock, padded, false);
+      multiply_block<P, P, 2>(left_of(r, chunks), right_of(chunks), chunks, scores + r * kBlock * padded + b * kBlock, padded, false, [] {});
   }
   avx512::attention_weights(t, first_key, last_key, scores, padded);
   __m512 one = _mm512_set1_ps(1);
@@ -117,7 +117,7 @@ void tile_of_parts(const AttentionTile& t) {
       }
     for (int64_t r = 0; r < row_blocks; r++)
       multiply_block<P, P, 2>(left_of(r, key_blocks), right_of(key_blocks), key_blocks, results + r * kBlock * value_stride + b * kBlock,
-                              value_stride, false);
+                              value_stride, false, [] {});
   }
   _tile_release();
   for (int64_t r = 0; r < rows; r++) {

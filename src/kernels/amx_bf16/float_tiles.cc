@@ -78,18 +78,19 @@ template <int L, int R>
 void multiply(const FloatTilesCall& c) {
   _tile_loadconfig(&kTileConfig);
   const std::byte *ahead = c.ahead, *end = c.ahead + c.ahead_bytes;
-  int64_t share = c.ahead_bytes * 2 / c.token_tiles + 64;
+  int64_t steps = (c.token_tiles + 1) / 2 * c.chunks, lines = (c.ahead_bytes / 64 + steps) / steps;
+  auto read_ahead = [&] {
+    for (int64_t i = 0; i < lines && ahead < end; i++, ahead += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T1);
+  };
   TilePair right = {c.tiles[0], c.tiles[1], 64, kFloatTile, R * kFloatTile};
   for (int64_t t = 0; t < c.token_tiles; t += 2) {
     const uint8_t* x = c.x + t * 16 * c.x_stride;
     TilePair left = {x, x + 16 * c.x_stride, c.x_stride, 64, L * 64};
     float* sums = c.sums + t * 16 * c.sums_stride;
-    for (const std::byte* last = end - ahead > share ? ahead + share : end; ahead < last; ahead += 64)
-      _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T1);
     if (t + 1 < c.token_tiles)
-      multiply_block<L, R, 2>(left, right, c.chunks, sums, c.sums_stride, c.add);
+      multiply_block<L, R, 2>(left, right, c.chunks, sums, c.sums_stride, c.add, read_ahead);
     else
-      multiply_block<L, R, 1>(left, right, c.chunks, sums, c.sums_stride, c.add);
+      multiply_block<L, R, 1>(left, right, c.chunks, sums, c.sums_stride, c.add, read_ahead);
   }
   _tile_release();
 }

@@ -44,8 +44,10 @@ struct TilePair {
 
 // out[Tiles * 16][2 * 16] = left [Tiles * 16][chunks * 32] times right [chunks * 32][2 * 16], or is added to; a right tile holds pairs of
 // its rows, [16][16][2]. Products of parts i and j are made where i + j is below the larger number of parts.
+// `between` is called once a chunk.
 template <int L, int R, int Tiles>
-static inline void multiply_block(const TilePair& left, const TilePair& right, int64_t chunks, float* out, int64_t out_stride, bool add) {
+static inline void multiply_block(const TilePair& left, const TilePair& right, int64_t chunks, float* out, int64_t out_stride, bool add,
+                                  const auto& between) {
   int64_t out_bytes = out_stride * 4;
   if (add) {
     _tile_loadd(0, out, out_bytes);
@@ -80,6 +82,7 @@ static inline void multiply_block(const TilePair& left, const TilePair& right, i
     load_left(0);
     if constexpr (R > 2) load_right(2), products();
     if constexpr (R > 1) load_right(1), products();
+    between();
     load_right(0), products();
     if constexpr (L > 2) load_left(2), products();
     if constexpr (L > 1) load_left(1), products();
