@@ -68,6 +68,9 @@ class PackedConv {
 // [batch, channels, pixels] to blocks of `block` channels and back; parallel.
 void to_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y);
 void from_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y);
+// run() of a convolution that works in blocks of channels: converts to them and back. y may be the residual.
+void run_in_blocks(const PackedConv& conv, const ConvProblem& problem, const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y,
+                   const Epilogue& epilogue);
 
 // The weight comes as WeightMatrix: rows = out, cols = (kh, kw, in/groups), input channel fastest.
 struct ConvKernel {

@@ -13,7 +13,7 @@ namespace lacuna::kernels {
 
 // Memory of the calling thread, 64-byte aligned, uninitialised, kept for the next call; 64 spare bytes follow. A slot asked for again
 // may move: a function uses each slot once at a time. kShared is for what the caller of parallel_for prepares for all tiles.
-enum class ScratchSlot { kShared, kSharedSecond, kSharedThird, kTile, kTileSecond, kTileThird, kCount };
+enum class ScratchSlot { kShared, kSharedSecond, kSharedThird, kPlanes, kTile, kTileSecond, kTileThird, kCount };
 std::byte* thread_scratch(ScratchSlot slot, size_t size_bytes);
 template <class T>
 T* thread_scratch_of(ScratchSlot slot, int64_t count) {

@@ -104,8 +104,8 @@ TEST(Attention, EqualsTheDefinitionForManyShapes) {
                 out.data(), {p.queries * p.heads * p.value_dim, p.value_dim, p.heads * p.value_dim});
       auto want = naive(p, q, k, v, masked ? &mask : nullptr);
       for (size_t i = 0; i < out.size(); i++)
-        ASSERT_NEAR(out[i], want[i], coarse ? 2e-4 : 2e-5) << "queries=" << p.queries << " keys=" << p.keys << " dim=" << p.dim << " causal=" << p.causal << " at "
-                                           << i;
+        ASSERT_NEAR(out[i], want[i], coarse ? 2e-4 : 2e-5)
+            << "queries=" << p.queries << " keys=" << p.keys << " dim=" << p.dim << " causal=" << p.causal << " at " << i;
     }
 }
 

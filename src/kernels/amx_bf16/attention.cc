@@ -83,9 +83,9 @@ void tile_of_parts(const AttentionTile& t) {
   // Tile i of 16 rows, chunk c, part p is at ((i * chunks + c) * P + p) * kTile.
   auto left_of = [&](int64_t block, int64_t n) {
     const uint8_t* first = left + 2 * block * n * P * kTile;
-    return TilePair{first, first + n * P * kTile, 64, kTile, P * kTile};
+    return TilePair{first, first + n * P * kTile, 64, kTile, P * kTile, nullptr};
   };
-  auto right_of = [&](int64_t n) { return TilePair{right, right + n * P * kTile, 64, kTile, P * kTile}; };
+  auto right_of = [&](int64_t n) { return TilePair{right, right + n * P * kTile, 64, kTile, P * kTile, nullptr}; };
 
   __m512 scale = _mm512_set1_ps(t.scale);
   for (int64_t r = 0; r < row_blocks * kBlock; r++) {

@@ -82,10 +82,9 @@ void multiply(const FloatTilesCall& c) {
   auto read_ahead = [&] {
     for (int64_t i = 0; i < lines && ahead < end; i++, ahead += 64) _mm_prefetch(reinterpret_cast<const char*>(ahead), _MM_HINT_T1);
   };
-  TilePair right = {c.tiles[0], c.tiles[1], 64, kFloatTile, R * kFloatTile};
+  TilePair right = {c.tiles[0], c.tiles[1], 64, kFloatTile, R * kFloatTile, nullptr};
   for (int64_t t = 0; t < c.token_tiles; t += 2) {
-    const uint8_t* x = c.x + t * 16 * c.x_stride;
-    TilePair left = {x, x + 16 * c.x_stride, c.x_stride, 64, L * 64};
+    TilePair left = {c.x + c.tile_offsets[t], c.x + c.tile_offsets[t + 1 < c.token_tiles ? t + 1 : t], c.x_stride, 64, 0, c.chunk_offsets};
     float* sums = c.sums + t * 16 * c.sums_stride;
     if (t + 1 < c.token_tiles)
       multiply_block<L, R, 2>(left, right, c.chunks, sums, c.sums_stride, c.add, read_ahead);
@@ -98,6 +97,13 @@ void multiply(const FloatTilesCall& c) {
 }  // namespace
 
 void split_row(const float* x, int64_t n, int parts, uint8_t* out) noexcept { parts == 1 ? split<1>(x, n, out) : split<3>(x, n, out); }
+
+void split_pixels(const float* first, const float* second, int64_t step, int64_t pixels, uint8_t* out, int64_t out_step) noexcept {
+  for (int64_t i = 0; i < pixels; i++, first += step, out += out_step) {
+    Parts<3> parts(_mm512_loadu_ps(first), second ? _mm512_loadu_ps(second + i * step) : _mm512_setzero_ps());
+    for (int p = 0; p < 3; p++) _mm512_store_si512(out + p * 64, parts.part[p]);
+  }
+}
 
 void expand_tiles(TileValues type, const void* values, const uint32_t* masks, int64_t chunks, uint8_t* tiles) noexcept {
   switch (type) {

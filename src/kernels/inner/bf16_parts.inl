@@ -37,9 +37,11 @@ struct Parts {
 // Two operands of one kind, tiles of 16 rows of 64 bytes.
 struct TilePair {
   const uint8_t *first, *second;
-  int64_t row;    // bytes from row to row
-  int64_t part;   // bytes from part to part
-  int64_t chunk;  // bytes from one 32 columns to the next
+  int64_t row;                   // bytes from row to row
+  int64_t part;                  // bytes from part to part
+  int64_t chunk;                 // bytes from one 32 columns to the next, unless
+  const int64_t* chunk_offsets;  // says where each begins
+  int64_t at(int64_t c) const { return chunk_offsets ? chunk_offsets[c] : c * chunk; }
 };
 
 // out[Tiles * 16][2 * 16] = left [Tiles * 16][chunks * 32] times right [chunks * 32][2 * 16], or is added to; a right tile holds pairs of
@@ -61,8 +63,8 @@ static inline void multiply_block(const TilePair& left, const TilePair& right, i
     _tile_zero(3);
   }
   for (int64_t c = 0; c < chunks; c++) {
-    const uint8_t *l0 = left.first + c * left.chunk, *l1 = left.second + c * left.chunk;
-    const uint8_t *r0 = right.first + c * right.chunk, *r1 = right.second + c * right.chunk;
+    const uint8_t *l0 = left.first + left.at(c), *l1 = left.second + left.at(c);
+    const uint8_t *r0 = right.first + right.at(c), *r1 = right.second + right.at(c);
     // The left operand comes by and goes, the right one is to stay in the cache.
     auto load_left = [&](int64_t part) {
       _tile_stream_loadd(4, l0 + part * left.part, left.row);

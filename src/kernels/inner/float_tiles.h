@@ -19,9 +19,11 @@ constexpr int parts_of(TileValues type) { return type == TileValues::kF32 ? 3 : 
 
 struct FloatTilesCall {
   int x_parts, w_parts;
-  const uint8_t* x;         // chunk c, part p of token t at x + t * x_stride + (c * x_parts + p) * 64
-  int64_t x_stride;         // bytes
-  int64_t token_tiles;      // of 16 tokens
+  const uint8_t* x;  // token i of tile t, chunk c, part p at x + tile_offsets[t] + i * x_stride + chunk_offsets[c] + p * 64
+  int64_t x_stride;
+  const int64_t* chunk_offsets;  // [chunks]
+  const int64_t* tile_offsets;   // [token_tiles]
+  int64_t token_tiles;
   const uint8_t* tiles[2];  // of two row groups: chunk c, part p at tiles[i] + (c * w_parts + p) * kFloatTile
   int64_t chunks;
   float* sums;  // [token_tiles * 16][32], sums_stride apart
@@ -35,6 +37,9 @@ struct FloatTilesCall {
 namespace amx_bf16 {
 // The parts of a row of n floats: chunk c, part p at out + (c * parts + p) * 64; columns beyond n are zero.
 void split_row(const float* x, int64_t n, int parts, uint8_t* out) noexcept;
+// Pixels whose channels lie in blocks of sixteen, `step` floats apart, to three parts: those of 32 channels at out + i * out_step. `second`: the
+// upper sixteen of them, or nullptr: zero.
+void split_pixels(const float* first, const float* second, int64_t step, int64_t pixels, uint8_t* out, int64_t out_step) noexcept;
 // Values of some chunks to tiles of their parts. masks [chunks][16], or nullptr: all are there. Reads up to 64 bytes beyond the values.
 void expand_tiles(TileValues type, const void* values, const uint32_t* masks, int64_t chunks, uint8_t* tiles) noexcept;
 void multiply_tiles(const FloatTilesCall& call) noexcept;

@@ -1,17 +1,15 @@
 // Int8 convolution on AMX: dense, static input scale.
 //
 // The input is quantized to padded planes with the channels of a pixel together [row][column][channel]. Sixteen output positions are the
-// tokens of a tile; under one row of the kernel their inputs are one run of kernel_w * channels bytes (one run per tap if taps are dilated),
-// which is cut into chunks of 64 columns, the last one filled up with zero weights. So tiles load straight from the planes, without an
-// im2col. With stride 1 positions follow each other through the padded rows, and the few between two output rows are not stored; with
-// larger strides every output row has its own tiles.
+// tokens of a tile (conv_tiles.h); under one row of the kernel their inputs are one run of kernel_w * channels bytes (one run per tap if taps
+// are dilated), which is cut into chunks of 64 columns, the last one filled up with zero weights.
 #include <algorithm>
 #include <array>
 #include <cstring>
 #include <limits>
 
 #include "base/parallel.h"
-#include "kernels/conv.h"
+#include "kernels/conv_tiles.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
 #include "kernels/integer/amx_weight.h"
@@ -83,44 +81,19 @@ class AmxConv : public PackedConv {
   static constexpr int64_t kReadAhead = 4096;  // beyond the pixels that the last tile passes the end by
   static constexpr int64_t kBlockTiles = 16;   // their sums stay in the L1 cache
 
-  // Sixteen positions.
-  struct Tile {
-    int64_t offset;    // of the first in the planes
-    int64_t position;  // of the first: output row * row_positions + column
-  };
-
-  struct Geometry {
+  struct Geometry : ConvTiles {
     // With `in_place` the planes are the input itself.
     Geometry(const ConvProblem& p, const Runs& runs, int64_t in_h_, int64_t in_w_, bool in_place = false)
-        : in_h(in_h_), in_w(in_w_), out_h(p.out_h(in_h_)), out_w(p.out_w(in_w_)) {
-      subsampled = !in_place && p.kernel_h == 1 && p.kernel_w == 1 && (p.stride_h > 1 || p.stride_w > 1);
-      int64_t step_h = subsampled ? 1 : p.stride_h, step_w = subsampled ? 1 : p.stride_w;
-      height = (out_h - 1) * step_h + (p.kernel_h - 1) * p.dilation_h + 1, width = (out_w - 1) * step_w + (p.kernel_w - 1) * p.dilation_w + 1;
-      if (in_place) height = in_h, width = in_w;
-      group_bytes = height * width * runs.inner, image_bytes = group_bytes * p.groups;
-      pixel_stride = step_w * runs.inner;
+        : ConvTiles(p, runs.inner, in_h_, in_w_, in_place), group_bytes(plane_bytes), image_bytes(plane_bytes * p.groups) {
       for (int64_t run = 0; run < runs.count; run++) {
-        int64_t kh = run * runs.taps / p.kernel_w, kw = run * runs.taps % p.kernel_w;
-        for (int64_t c = 0; c < runs.padded; c += 64) chunk_offsets.push_back((kh * p.dilation_h * width + kw * p.dilation_w) * runs.inner + c);
+        int64_t tap = tap_offset(p, run * runs.taps / p.kernel_w, run * runs.taps % p.kernel_w);
+        for (int64_t c = 0; c < runs.padded; c += 64) chunk_offsets.push_back(tap + c);
       }
-      bool continuous = step_h == 1 && step_w == 1;
-      row_positions = continuous ? width : out_w;
-      int64_t rows = continuous ? 1 : out_h, positions = continuous ? (out_h - 1) * width + out_w : out_w;
-      for (int64_t row = 0; row < rows; row++)
-        for (int64_t i = 0; i < positions; i += 16) {
-          tiles.push_back({row * step_h * width * runs.inner + i * pixel_stride, row * row_positions + i});
-          last_position.push_back(row * row_positions + positions);
-        }
     }
     // Read by tiles and chunks that pass the end.
     int64_t spare_bytes() const { return 16 * pixel_stride + kReadAhead; }
-    int64_t in_h, in_w, out_h, out_w;
-    bool subsampled;        // a 1x1 kernel with a stride: planes hold only what it reads
-    int64_t height, width;  // of the planes
-    int64_t group_bytes, image_bytes, pixel_stride;
-    int64_t row_positions;                              // positions from one output row to the next
-    std::vector<int64_t> chunk_offsets, last_position;  // last_position: where the positions of a tile end
-    std::vector<Tile> tiles;
+    int64_t group_bytes, image_bytes;
+    std::vector<int64_t> chunk_offsets;
   };
 
   // Some tiles under a pair of row groups; the task goes on to pair last_pair - 1.
@@ -309,30 +282,13 @@ class AmxConv : public PackedConv {
     if (call.activation == Activation::kRelu) clip(0, task.high);
     if (call.activation == Activation::kRelu6) clip(0, 6 * inverse);
     if (call.activation == Activation::kClip) clip(call.alpha * inverse, call.beta * inverse);
-    for_each_run(g, block.first_tile, block.tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
+    g.for_each_run(block.first_tile, block.tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
       int64_t at = (image + pixel) * channels + channel;
       task.sums[0] = sums + lane * 16, task.sums[1] = sums + (positions + lane) * 16;
       task.pixels = count, task.y = call.y + at;
       if (call.residual) task.residual = call.residual + at;
       amx_int8::store_codes(task);
     });
-  }
-
-  // run(lane, pixel, count) for the pieces of output rows among the positions of some tiles.
-  template <class F>
-  void for_each_run(const Geometry& g, int64_t first_tile, int64_t tiles, F&& run) const {
-    int64_t pixels = g.out_h * g.out_w;
-    bool unbroken = g.row_positions == g.out_w && g.last_position[0] == pixels;  // positions are pixels
-    if (unbroken) return run(0, first_tile * 16, std::min(tiles * 16, pixels - first_tile * 16));
-    for (int64_t t = 0; t < tiles; t++)
-      for (int64_t lane = 0; lane < 16;) {
-        int64_t position = g.tiles[size_t(first_tile + t)].position + lane;
-        if (position >= g.last_position[size_t(first_tile + t)]) break;
-        int64_t h = position / g.row_positions, w = position % g.row_positions;
-        int64_t length = std::min(16 - lane, g.row_positions - w), outputs = std::min(length, g.out_w - w);
-        if (outputs > 0) run(16 * t + lane, h * g.out_w + w, outputs);
-        lane += length;
-      }
   }
 
   // Stores `rows` channels from `channel` on, a piece of an output row at a time.
@@ -342,7 +298,7 @@ class AmxConv : public PackedConv {
     Epilogue image_epilogue = epilogue;
     if (epilogue.residual) image_epilogue.residual += image * image_size;
     image_epilogue.residual_stride = pixels;
-    for_each_run(g, first_tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
+    g.for_each_run(first_tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
       store_channel_major(
           {.sums = scaled + lane, .sums_stride = tiles * 16, .first_row = channel, .rows = rows, .first_token = pixel, .tokens = count},
           y + image * image_size, pixels, image_epilogue);

@@ -74,22 +74,7 @@ class OneDnnConv final : public PackedConv {
   int64_t output_block() const override { return block_; }
 
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
-    int64_t in = problem_.in_channels, out = problem_.out_channels, in_size = in_h * in_w, out_size = problem_.out_h(in_h) * problem_.out_w(in_w);
-    if (batch == 0) return;
-    if (!plain_input_) {
-      float* blocked = thread_scratch_of<float>(ScratchSlot::kShared, batch * rounded(in, block_) * in_size);
-      to_channel_blocks(x, batch, in, in_size, block_, blocked);
-      x = blocked;
-    }
-    Epilogue inner = epilogue;
-    if (epilogue.residual) {
-      float* blocked = thread_scratch_of<float>(ScratchSlot::kSharedThird, batch * rounded(out, block_) * out_size);
-      to_channel_blocks(epilogue.residual, batch, out, out_size, block_, blocked);
-      inner.residual = blocked;
-    }
-    float* sums = thread_scratch_of<float>(ScratchSlot::kSharedSecond, batch * rounded(out, block_) * out_size);
-    run_blocked(x, batch, in_h, in_w, sums, inner);
-    from_channel_blocks(sums, batch, out, out_size, block_, y);
+    run_in_blocks(*this, problem_, x, batch, in_h, in_w, y, epilogue);
   }
 
   void run_blocked(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
@@ -198,24 +183,6 @@ class OneDnnConv final : public PackedConv {
 constexpr std::string_view kName = "onednn::conv_f32";
 
 }  // namespace
-
-void to_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y) {
-  int64_t blocks = (channels + block - 1) / block;
-  parallel_for(batch * blocks, [&](int64_t index) {
-    int64_t first = index % blocks * block, count = std::min(block, channels - first);
-    float* to = y + index * pixels * block;
-    if (count < block) std::fill_n(to, pixels * block, 0.0f);
-    transpose(x + (index / blocks * channels + first) * pixels, pixels, count, pixels, to, block);
-  });
-}
-
-void from_channel_blocks(const float* x, int64_t batch, int64_t channels, int64_t pixels, int64_t block, float* y) {
-  int64_t blocks = (channels + block - 1) / block;
-  parallel_for(batch * blocks, [&](int64_t index) {
-    int64_t first = index % blocks * block, count = std::min(block, channels - first);
-    transpose(x + index * pixels * block, block, pixels, count, y + (index / blocks * channels + first) * pixels, pixels);
-  });
-}
 
 extern const ConvKernel onednn_conv_f32 = {.name = kName,
                                            .help = "dense f32 by oneDNN, channels in blocks",

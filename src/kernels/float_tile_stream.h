@@ -1,0 +1,53 @@
+// Float weights as streams of tiles (float_tiles.h), shared by the linear and the convolution kernel.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/inner/float_tiles.h"
+#include "kernels/linear.h"
+
+namespace lacuna::kernels {
+
+constexpr int64_t kGroupRows = 16;
+constexpr int64_t kPanelChunks = 24;  // of 128 tokens and of a pair of row groups: their parts and tiles stay in L2
+
+// The streams of all row groups, in the order in which they are read: of a pair of row groups a panel of columns, of that the first group's
+// chunks, then the second's.
+class TileStream {
+ public:
+  TileStream(DType type, const WeightMatrix& weight, bool bitmask);
+
+  int64_t pairs() const { return (groups_ + 1) / 2; }
+  int64_t panels() const { return (chunks_ + kPanelChunks - 1) / kPanelChunks; }
+  int64_t chunks(int64_t panel) const { return std::min(kPanelChunks, chunks_ - panel * kPanelChunks); }
+  int64_t chunks() const { return chunks_; }
+  int parts() const { return parts_of(type_); }
+  bool has(int64_t group) const { return group < groups_; }
+  int64_t size_bytes() const { return starts_.back() + int64_t(masks_.size() * sizeof(uint32_t) + starts_.size() * 2 * sizeof(int64_t)); }
+
+  std::span<const std::byte> values(int64_t pair, int64_t panel) const {
+    size_t at = size_t((pair * panels() + panel) * 2);
+    return {values_.get() + starts_[at], size_t(starts_[at + 2] - starts_[at])};
+  }
+  // Tiles of a panel of both row groups of a pair, one after the other, as FloatTilesCall wants them; a single one stands for both.
+  struct Tiles {
+    const uint8_t* of_group[2];
+  };
+  // `scratch` has room for them: 2 * kPanelChunks * parts() * kFloatTile bytes.
+  Tiles expand(int64_t pair, int64_t panel, uint8_t* scratch) const;
+
+ private:
+  void append_pair(const WeightMatrix& weight, int64_t first_row, int64_t first_col, bool bitmask);
+  void append(float value);
+
+  TileValues type_;
+  int64_t groups_, chunks_;
+  std::vector<std::byte> fresh_;  // while packing
+  std::shared_ptr<std::byte[]> values_;
+  std::vector<uint32_t> masks_;                // empty: dense
+  std::vector<int64_t> starts_, mask_starts_;  // of each row group's part of a panel
+};
+
+}  // namespace lacuna::kernels
