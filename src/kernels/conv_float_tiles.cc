@@ -41,7 +41,8 @@ TileStream stream_of(const ConvProblem& p, const WeightMatrix& weight, bool bitm
     }
   out.values = values.data();
   if (bitmask) out.mask = &mask;
-  return TileStream(DType::kF32, out, bitmask);
+  constexpr int64_t kMostReady = 640 << 10;  // larger ones come from far, where fewer bytes count more
+  return TileStream(DType::kF32, out, bitmask, !bitmask && out.rows * out.cols <= kMostReady);
 }
 
 class FloatTilesConv : public PackedConv {
@@ -123,9 +124,9 @@ class FloatTilesConv : public PackedConv {
         TileStream::Tiles expanded = stream_.expand(pair, panel, weights);
         std::span<const std::byte> ahead;
         if (pair + 1 < block.last_pair)
-          ahead = stream_.values(pair + 1, panel);
+          ahead = stream_.bytes(pair + 1, panel);
         else if (panel + 1 < stream_.panels())
-          ahead = stream_.values(block.first_pair, panel + 1);
+          ahead = stream_.bytes(block.first_pair, panel + 1);
         amx_bf16::multiply_tiles({.x_parts = kXParts,
                                   .w_parts = stream_.parts(),
                                   .x = plane,

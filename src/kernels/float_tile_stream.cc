@@ -14,7 +14,7 @@ int64_t bytes_of(TileValues type) { return type == TileValues::kF32 ? 4 : 2; }
 
 }  // namespace
 
-TileStream::TileStream(DType type, const WeightMatrix& weight, bool bitmask)
+TileStream::TileStream(DType type, const WeightMatrix& weight, bool bitmask, bool ready)
     : type_(values_of(type)), groups_((weight.rows + kGroupRows - 1) / kGroupRows), chunks_((weight.cols + kChunkCols - 1) / kChunkCols) {
   for (int64_t pair = 0; pair < pairs(); pair++)
     for (int64_t panel = 0; panel < panels(); panel++)
@@ -30,10 +30,29 @@ TileStream::TileStream(DType type, const WeightMatrix& weight, bool bitmask)
   std::memcpy(values_.get(), fresh_.data(), fresh_.size());
   std::memset(values_.get() + fresh_.size(), 0, 64);
   fresh_ = {};
+  if (!ready) return;
+  auto tiles = allocate(size_t(groups_ * group_bytes()), false);
+  for (int64_t group = 0; group < groups_; group++)
+    for (int64_t panel = 0; panel < panels(); panel++) {
+      size_t at = size_t((group / 2 * panels() + panel) * 2 + group % 2);
+      amx_bf16::expand_tiles(type_, values_.get() + starts_[at], masks_.empty() ? nullptr : masks_.data() + mask_starts_[at], chunks(panel),
+                             reinterpret_cast<uint8_t*>(tiles.get() + tiles_at(group, panel)));
+    }
+  tiles_ = tiles, values_ = nullptr, masks_ = {};
+}
+
+std::span<const std::byte> TileStream::bytes(int64_t pair, int64_t panel) const {
+  if (tiles_) return {tiles_.get() + tiles_at(2 * pair, panel), size_t(chunks(panel) * parts() * kFloatTile)};  // of the first; the second is far
+  size_t at = size_t((pair * panels() + panel) * 2);
+  return {values_.get() + starts_[at], size_t(starts_[at + 2] - starts_[at])};
 }
 
 TileStream::Tiles TileStream::expand(int64_t pair, int64_t panel, uint8_t* scratch) const {
   bool both = has(2 * pair + 1);
+  if (tiles_) {
+    auto ready = [&](int64_t group) { return reinterpret_cast<const uint8_t*>(tiles_.get() + tiles_at(group, panel)); };
+    return {{ready(2 * pair), ready(both ? 2 * pair + 1 : 2 * pair)}};
+  }
   uint8_t* tiles[2] = {scratch, scratch + kPanelChunks * parts() * kFloatTile};
   for (int64_t i = 0; i < (both ? 2 : 1); i++) {
     size_t at = size_t((pair * panels() + panel) * 2 + i);

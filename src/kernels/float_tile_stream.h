@@ -17,7 +17,8 @@ constexpr int64_t kPanelChunks = 24;  // of 128 tokens and of a pair of row grou
 // chunks, then the second's.
 class TileStream {
  public:
-  TileStream(DType type, const WeightMatrix& weight, bool bitmask);
+  // `ready`: the tiles themselves are kept, half as much again as f32, for weights that are read often.
+  TileStream(DType type, const WeightMatrix& weight, bool bitmask, bool ready = false);
 
   int64_t pairs() const { return (groups_ + 1) / 2; }
   int64_t panels() const { return (chunks_ + kPanelChunks - 1) / kPanelChunks; }
@@ -25,12 +26,12 @@ class TileStream {
   int64_t chunks() const { return chunks_; }
   int parts() const { return parts_of(type_); }
   bool has(int64_t group) const { return group < groups_; }
-  int64_t size_bytes() const { return starts_.back() + int64_t(masks_.size() * sizeof(uint32_t) + starts_.size() * 2 * sizeof(int64_t)); }
-
-  std::span<const std::byte> values(int64_t pair, int64_t panel) const {
-    size_t at = size_t((pair * panels() + panel) * 2);
-    return {values_.get() + starts_[at], size_t(starts_[at + 2] - starts_[at])};
+  int64_t size_bytes() const {
+    return (tiles_ ? groups_ * group_bytes() : starts_.back()) + int64_t(masks_.size() * sizeof(uint32_t) + starts_.size() * 2 * sizeof(int64_t));
   }
+
+  // What expand() will read.
+  std::span<const std::byte> bytes(int64_t pair, int64_t panel) const;
   // Tiles of a panel of both row groups of a pair, one after the other, as FloatTilesCall wants them; a single one stands for both.
   struct Tiles {
     const uint8_t* of_group[2];
@@ -41,13 +42,16 @@ class TileStream {
  private:
   void append_pair(const WeightMatrix& weight, int64_t first_row, int64_t first_col, bool bitmask);
   void append(float value);
+  int64_t group_bytes() const { return chunks_ * parts() * kFloatTile; }  // of its tiles
+  // Of a panel of a row group in tiles_.
+  int64_t tiles_at(int64_t group, int64_t panel) const { return group * group_bytes() + panel * kPanelChunks * parts() * kFloatTile; }
 
   TileValues type_;
   int64_t groups_, chunks_;
-  std::vector<std::byte> fresh_;  // while packing
-  std::shared_ptr<std::byte[]> values_;
-  std::vector<uint32_t> masks_;                // empty: dense
-  std::vector<int64_t> starts_, mask_starts_;  // of each row group's part of a panel
+  std::vector<std::byte> fresh_;                 // while packing
+  std::shared_ptr<std::byte[]> values_, tiles_;  // tiles_: of ready ones, group by group
+  std::vector<uint32_t> masks_;                  // empty: dense
+  std::vector<int64_t> starts_, mask_starts_;    // of each row group's part of a panel
 };
 
 }  // namespace lacuna::kernels

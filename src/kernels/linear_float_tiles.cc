@@ -70,9 +70,9 @@ class FloatTilesLinear : public PackedLinear {
         TileStream::Tiles expanded = stream_.expand(pair, panel, weights);
         std::span<const std::byte> ahead;
         if (pair + 1 < block.last_pair)
-          ahead = stream_.values(pair + 1, panel);
+          ahead = stream_.bytes(pair + 1, panel);
         else if (panel + 1 < stream_.panels())
-          ahead = stream_.values(block.first_pair, panel + 1);
+          ahead = stream_.bytes(block.first_pair, panel + 1);
         amx_bf16::multiply_tiles({.x_parts = x_parts_,
                                   .w_parts = stream_.parts(),
                                   .x = x,
