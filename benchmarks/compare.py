@@ -72,7 +72,7 @@ class Models:
 
 
 def time_lacuna(a, model, batch, decoder):
-    command = [a.lacuna, "bench", model, "--batch", batch, "--threads", a.threads, "--runs", a.runs, "--json"]
+    command = [a.lacuna, "bench", model, "--batch", batch, "--threads", a.threads, "--runs", a.runs, "--precision", "own", "--json"]
     if decoder:
         command += ["--prompt-tokens", a.prompt, "--new-tokens", a.new]
     rows = json.loads(run(command))["rows"]

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
 """Writes dense benchmark models with random weights as ONNX (opset 13, batch left open): models.py OUT [NAME...]
+models.py --gguf IN OUT [TYPE]: a Hugging Face directory of the Llama family as GGUF for llama.cpp (Q8_0 by default; no vocabulary).
 models.py --quantize IN OUT: the QDQ model of ONNX Runtime's static quantizer (u8 activations, s8 weights per channel), calibrated on random inputs.
 
 resnet50: batch norm folded, 224 x 224. bert: 12 layers of 768, 128 tokens. minilm: 6 layers of 384, 128 tokens.
+tinyllama: 22 layers of 2048, 1.1 B parameters, a Hugging Face directory in bf16 shards (made only if named).
 Random weights time like trained ones: no kernel looks at a value other than zero.
 """
+import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
@@ -106,11 +110,49 @@ def encoder(path, layers, width, heads, inner, vocabulary=30522, tokens=128):
     g.save(path, inputs, x, ["batch", tokens, width])
 
 
+def tinyllama(path):
+    generator = pathlib.Path(__file__).resolve().parent.parent / "tools/fixtures/big_model.py"
+    subprocess.run([sys.executable, generator, path.with_suffix(""), "--shape", "tinyllama"], check=True)
+
+
 MODELS = {
     "resnet50": resnet50,
     "bert": lambda path: encoder(path, layers=12, width=768, heads=12, inner=3072),
     "minilm": lambda path: encoder(path, layers=6, width=384, heads=12, inner=1536),
+    "tinyllama": tinyllama,
 }
+
+
+def to_gguf(path, out, kind):
+    import gguf
+
+    config, kind = json.loads((path / "config.json").read_text()), gguf.GGMLQuantizationType[kind]
+    writer = gguf.GGUFWriter(out, "llama")
+    writer.add_context_length(config["max_position_embeddings"])
+    writer.add_embedding_length(config["hidden_size"])
+    writer.add_block_count(config["num_hidden_layers"])
+    writer.add_feed_forward_length(config["intermediate_size"])
+    writer.add_head_count(config["num_attention_heads"])
+    writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
+    writer.add_rope_freq_base(config["rope_theta"])
+    writer.add_vocab_size(config["vocab_size"])
+    writer.add_tokenizer_model("no_vocab")
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config["num_hidden_layers"])
+    for file in sorted(path.glob("*.safetensors")):
+        raw = np.memmap(file, np.uint8, "r")
+        start = 8 + int(raw[:8].view(np.uint64)[0])
+        for name, entry in json.loads(raw[8:start].tobytes()).items():
+            first, end = (start + offset for offset in entry["data_offsets"])
+            values = (raw[first:end].view(np.uint16).astype(np.uint32) << 16).view(np.float32).reshape(entry["shape"])
+            # Rows of query and key stay in their order: only the time counts.
+            matrix = values.ndim == 2
+            data = gguf.quants.quantize(values, kind) if matrix else values
+            writer.add_tensor(names.get_name(name, (".weight",)), data, raw_dtype=kind if matrix else None)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def quantize(path, out):
@@ -138,7 +180,10 @@ if __name__ == "__main__":
     if sys.argv[1] == "--quantize":
         quantize(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]))
         sys.exit()
+    if sys.argv[1] == "--gguf":
+        to_gguf(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3]), *(sys.argv[4:5] or ["Q8_0"]))
+        sys.exit()
     out = pathlib.Path(sys.argv[1])
     out.mkdir(parents=True, exist_ok=True)
-    for name in sys.argv[2:] or MODELS:
+    for name in sys.argv[2:] or [n for n in MODELS if n != "tinyllama"]:
         MODELS[name](out / f"{name}.onnx")

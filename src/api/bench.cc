@@ -4,6 +4,8 @@
 #include <chrono>
 #include <memory>
 
+#include "api/bench_layers.h"
+#include "api/bench_side.h"
 #include "api/open.h"
 #include "api/sample_inputs.h"
 #include "base/cat.h"
@@ -22,18 +24,26 @@ double quantile(std::vector<double> values, double q) {
   return values[std::min(values.size() - 1, size_t(q * double(values.size())))];
 }
 
+constexpr double kMostOfTheModel = 0.5;  // a precision that less of it can run in is not timed unless asked for
+constexpr int kProfiledRuns = 5;
+
 struct Side {
-  Model model;
   std::unique_ptr<Session> session;
-  bool decoder() const { return !model.graph->states().empty(); }
+  bool decodes = false;
 };
 
-Side open(const std::filesystem::path& path, bool allow_sparse, int64_t capacity) {
-  Side side{load_model(path), nullptr};
-  side.session = std::make_unique<Session>(
-      side.model.graph,
-      SessionOptions{.max_tokens = side.decoder() ? capacity : 0, .measured_plan = true, .allow_sparse = allow_sparse, .last_token_only = true});
-  return side;
+Side open(const std::shared_ptr<const Graph>& graph, const Arithmetic& arithmetic, bool allow_sparse, int64_t capacity) {
+  bool decodes = !graph->states().empty();
+  SessionOptions options{.max_tokens = decodes ? capacity : 0,
+                         .measured_plan = true,
+                         .allow_sparse = allow_sparse,
+                         .last_token_only = true,
+                         .compute = arithmetic.compute};
+  return {std::make_unique<Session>(graph, options), decodes};
+}
+
+TensorMap inputs_of(const Graph& graph, const BenchOptions& options, int64_t batch, int64_t tokens) {
+  return sample_inputs(graph, bind_symbols(graph, options.dimensions, batch, tokens), 0);
 }
 
 // One timed unit of work of a side: the whole run, or the prefill and the decoding of a decoder.
@@ -43,24 +53,19 @@ struct Work {
   std::function<double(Side&)> time_ms;
 };
 
-std::vector<Work> work_for(const Side& side, const BenchOptions& options, int64_t batch) {
+std::vector<Work> work_for(const Graph& graph, const BenchOptions& options, int64_t batch) {
   for (auto& [name, value] : options.dimensions)
-    if (counts_items(*side.model.graph, name))
-      throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items; say --batch ", value));
-  batch_for(*side.model.graph, batch);
-  auto inputs_for = [&](const Graph& graph, int64_t tokens) {
-    Bindings bindings = bind_symbols(graph, options.dimensions, batch, tokens);
-    return std::make_shared<TensorMap>(sample_inputs(graph, bindings, 0));
-  };
-  if (!side.decoder()) {
-    auto inputs = inputs_for(*side.model.graph, options.prompt_tokens);
-    return {{"run", double(batch), [inputs](Side& s) {
+    if (counts_items(graph, name)) throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items; say --batch ", value));
+  batch_for(graph, batch);
+  auto inputs_for = [&](int64_t tokens) { return std::make_shared<TensorMap>(inputs_of(graph, options, batch, tokens)); };
+  auto prompt = inputs_for(options.prompt_tokens);
+  if (graph.states().empty())
+    return {{"run", double(batch), [prompt](Side& s) {
                auto start = Clock::now();
-               s.session->run(*inputs);
+               s.session->run(*prompt);
                return ms_since(start);
              }}};
-  }
-  auto prompt = inputs_for(*side.model.graph, options.prompt_tokens), step = inputs_for(*side.model.graph, 1);
+  auto step = inputs_for(1);
   int64_t prompt_tokens = options.prompt_tokens, new_tokens = options.new_tokens;
   return {{"prefill", double(batch * prompt_tokens),
            [prompt](Side& s) {
@@ -78,89 +83,204 @@ std::vector<Work> work_for(const Side& side, const BenchOptions& options, int64_
            }}};
 }
 
-void add_layers(Side& model, Side& versus, const Work& work, BenchReport& report) {
-  std::map<std::string, Session::ProfileLine> other;
-  auto profile = [&](Side& side) {
-    side.session->enable_profile(true);
-    work.time_ms(side);
-    auto lines = side.session->profile();
-    side.session->enable_profile(false);
-    return lines;
-  };
-  for (auto& line : profile(versus)) other[line.node] = line;
-  std::map<std::string, PlanLine> plan;
-  for (auto& line : model.session->plan()) plan[line.node] = line;
-  for (auto& line : profile(model)) {
-    BenchLayer layer{.node = line.node, .op = line.op, .kernel = line.kernel, .microseconds = line.microseconds};
-    if (auto it = other.find(line.node); it != other.end())
-      layer.versus_kernel = it->second.kernel, layer.versus_microseconds = it->second.microseconds;
-    if (auto it = plan.find(line.node); it != plan.end()) layer.problem = it->second.problem, layer.reason = it->second.reason;
-    report.layers.push_back(std::move(layer));
-  }
+double output_difference(const TensorMap& found, const TensorMap& wanted) {
+  double worst = 0;
+  for (auto& [name, tensor] : wanted)
+    if (is_float(tensor.dtype()) && found.contains(name) && found.at(name).shape() == tensor.shape())
+      worst = std::max(worst, relative_error(found.at(name), tensor));
+  return worst;
 }
+
+// A precision with what runs in it and how long it takes.
+struct Contest {
+  Arithmetic arithmetic;
+  std::shared_ptr<const Graph> graph, versus_graph;
+  Side model, versus;
+  BenchPrecision report;
+  TensorMap outputs;
+  struct Times {
+    std::vector<double> model, versus;
+  };
+  std::vector<Times> times;  // by work
+};
+
+class Bench {
+ public:
+  Bench(const std::filesystem::path& path, const BenchOptions& options, Progress* progress) : options_(options), progress_(progress) {
+    bool same = options.versus.empty();
+    model_ = load_model(path), versus_ = same ? model_ : load_model(options.versus);
+    if (model_.graph->states().empty() != versus_.graph->states().empty())
+      throw InvalidArgument(cat(path, " and ", options.versus, " are not the same kind of model"));
+    report_ = {.model = path.string(),
+               .versus = same ? path.string() + " (every weight dense)" : options.versus.string(),
+               .cpu = cpu_name(),
+               .isa = isa_summary(cpu_features())};
+    batches_ = options.batches;
+    if (batches_.empty()) batches_ = {batch_for(*model_.graph, std::nullopt)};
+    threads_ = options.threads.empty() ? std::vector<int>{thread_count()} : options.threads;
+    std::vector<std::string> wanted = options.precisions;
+    if (wanted.empty() && !same) wanted = {"own"};
+    arithmetics_ = arithmetics_of(*model_.graph, wanted, report_.needs_attention);
+  }
+
+  BenchReport run() {
+    work_for(*model_.graph, options_, batches_[0]);  // says what cannot be before anything is packed
+    for (int threads : threads_) {
+      set_thread_count(threads);
+      open_contests();
+      for (int64_t batch : batches_) {
+        std::vector<Work> ours = work_for(*model_.graph, options_, batch), theirs = work_for(*versus_.graph, options_, batch);
+        time(ours, theirs);
+        add_rows(ours, batch, threads);
+        if (options_.layers && report_.layers.empty()) add_layers(ours.back(), theirs.back(), threads);
+      }
+    }
+    return std::move(report_);
+  }
+
+ private:
+  // Plans are made for a number of threads.
+  void open_contests() {
+    int64_t capacity = options_.prompt_tokens + options_.new_tokens;
+    bool first = contests_.empty(), same = options_.versus.empty();
+    if (first) {
+      TensorMap samples = inputs_of(*model_.graph, options_, batches_[0], options_.prompt_tokens);
+      for (const Arithmetic& arithmetic : arithmetics_) {
+        if (progress_) progress_->update("planning", &arithmetic - arithmetics_.data(), int64_t(arithmetics_.size()));
+        Contest contest{.arithmetic = arithmetic, .graph = graph_for(model_.graph, arithmetic, samples)};
+        contest.model = open(contest.graph, arithmetic, true, capacity);
+        if (!prepare(contest, samples)) continue;
+        contest.versus_graph =
+            same ? contest.graph : graph_for(versus_.graph, arithmetic, inputs_of(*versus_.graph, options_, batches_[0], options_.prompt_tokens));
+        contests_.push_back(std::move(contest));
+      }
+      compare_outputs(samples);
+    }
+    for (Contest& contest : contests_) {
+      if (!first) contest.model = open(contest.graph, contest.arithmetic, true, capacity);
+      contest.versus = open(contest.versus_graph, contest.arithmetic, !same, capacity);
+    }
+  }
+
+  // Whether the precision is worth timing.
+  bool prepare(Contest& contest, const TensorMap& samples) {
+    const Arithmetic& arithmetic = contest.arithmetic;
+    Session& session = *contest.model.session;
+    auto lines = profile_of(session, 1, [&] { contest.outputs = session.run(samples); });
+    double share = arithmetic.own ? 1 : share_in(lines, *arithmetic.compute);
+    contest.report = {.name = arithmetic.name, .own = arithmetic.own, .share = share};
+    if (share > 0.995) return true;
+    std::string part = cat(arithmetic.name, ": only ", double(int64_t(share * 1000)) / 10,
+                           " % of the multiplications run in it, the others in f32, as no kernel takes them");
+    bool left_out = options_.precisions.empty() && share < kMostOfTheModel;
+    report_.needs_attention.push_back(cat(part, left_out ? cat("; left out (--precision ", arithmetic.name, " times it all the same)") : ""));
+    return !left_out;
+  }
+
+  void compare_outputs(const TensorMap& samples) {
+    auto f32 = std::find_if(contests_.begin(), contests_.end(), [](auto& c) { return c.arithmetic.name == "f32"; });
+    TensorMap wanted;
+    if (f32 != contests_.end()) {
+      wanted = f32->outputs;
+    } else if (contests_.size() > 1 || !contests_[0].arithmetic.own) {
+      Arithmetic plain{"f32", false, DType::kF32};
+      Session session(graph_for(model_.graph, plain, samples), {.last_token_only = true, .compute = plain.compute});
+      wanted = session.run(samples);
+    }
+    for (Contest& contest : contests_) {
+      if (contest.arithmetic.name != "f32" && !wanted.empty()) contest.report.output_difference = output_difference(contest.outputs, wanted);
+      contest.outputs.clear();
+      report_.precisions.push_back(contest.report);
+    }
+  }
+
+  void time(std::vector<Work>& ours, std::vector<Work>& theirs) {
+    for (Contest& contest : contests_) {
+      contest.model.session->reset(), contest.versus.session->reset();
+      contest.times.assign(ours.size(), {});
+    }
+    int64_t total = int64_t(batches_.size() * threads_.size()) * options_.runs;
+    for (int64_t run = -2; run < options_.runs; run++) {  // two warm-ups
+      if (progress_) progress_->update("timing", done_ += run >= 0, total);
+      for (size_t w = 0; w < ours.size(); w++)
+        // Who goes first changes from round to round, so that a drifting clock favours nobody.
+        for (size_t i = 0; i < contests_.size(); i++) {
+          Contest& contest = contests_[(i + size_t(run + 2)) % contests_.size()];
+          double a, b;
+          if (run % 2 == 0)
+            a = ours[w].time_ms(contest.model), b = theirs[w].time_ms(contest.versus);
+          else
+            b = theirs[w].time_ms(contest.versus), a = ours[w].time_ms(contest.model);
+          if (run < 0) continue;
+          contest.times[w].model.push_back(a);
+          contest.times[w].versus.push_back(b);
+        }
+    }
+  }
+
+  static double median_ratio(const std::vector<double>& over, const std::vector<double>& under) {
+    std::vector<double> ratios;
+    for (size_t i = 0; i < over.size(); i++) ratios.push_back(over[i] / under[i]);
+    return quantile(ratios, 0.5);
+  }
+
+  void add_rows(const std::vector<Work>& works, int64_t batch, int threads) {
+    auto f32 = std::find_if(contests_.begin(), contests_.end(), [](auto& c) { return c.arithmetic.name == "f32"; });
+    for (size_t w = 0; w < works.size(); w++)
+      for (Contest& contest : contests_) {
+        const auto& [times, other] = contest.times[w];
+        BenchRow row{.precision = contest.arithmetic.name, .phase = works[w].phase, .batch = batch, .threads = threads};
+        row.median_ms = quantile(times, 0.5), row.p90_ms = quantile(times, 0.9);
+        row.versus_median_ms = quantile(other, 0.5), row.versus_p90_ms = quantile(other, 0.9);
+        row.speedup = median_ratio(other, times);
+        if (f32 != contests_.end()) row.speedup_over_f32 = median_ratio(f32->times[w].versus, times);
+        row.items_per_second = works[w].items / row.median_ms * 1000;
+        row.versus_items_per_second = works[w].items / row.versus_median_ms * 1000;
+        report_.rows.push_back(row);
+      }
+    for (size_t i = 0; i < contests_.size(); i++) {
+      report_.precisions[i].packed_bytes = contests_[i].model.session->packed_bytes();
+      report_.precisions[i].versus_packed_bytes = contests_[i].versus.session->packed_bytes();
+    }
+  }
+
+  void add_layers(const Work& ours, const Work& theirs, int threads) {
+    for (Contest& contest : contests_) {
+      Session &model = *contest.model.session, &versus = *contest.versus.session;
+      auto lines = profile_of(model, kProfiledRuns, [&] { ours.time_ms(contest.model); });
+      auto versus_lines = profile_of(versus, kProfiledRuns, [&] { theirs.time_ms(contest.versus); });
+      for (BenchLayer& layer : layers_of(model, lines, versus, versus_lines, threads, machine_)) {
+        layer.precision = contest.arithmetic.name, layer.phase = ours.phase;
+        report_.layers.push_back(std::move(layer));
+      }
+    }
+  }
+
+  BenchOptions options_;
+  Progress* progress_;
+  Model model_, versus_;
+  BenchReport report_;
+  std::vector<int64_t> batches_;
+  std::vector<int> threads_;
+  std::vector<Arithmetic> arithmetics_;
+  std::vector<Contest> contests_;
+  MachineFigures machine_;
+  int64_t done_ = 0;
+};
 
 }  // namespace
 
 BenchReport bench(const std::filesystem::path& path, const BenchOptions& options, Progress* progress) {
   if (options.runs < 1) throw InvalidArgument(cat("--runs must be at least 1, got ", options.runs));
   if (options.prompt_tokens < 1 || options.new_tokens < 1) throw InvalidArgument("--prompt-tokens and --new-tokens must be at least 1");
-  std::vector<int> threads = options.threads.empty() ? std::vector<int>{thread_count()} : options.threads;
-  for (int t : threads)
+  for (int t : options.threads)
     if (t < 1 || t > thread_count())
       throw InvalidArgument(cat("--threads ", t, ": wanted 1 to ", thread_count(), ", the CPUs that this process may run on"));
-  int64_t capacity = options.prompt_tokens + options.new_tokens;
-  Side model = open(path, true, capacity);
-  bool same = options.versus.empty();
-  Side versus = open(same ? path : options.versus, !same, capacity);
-  if (model.decoder() != versus.decoder()) throw InvalidArgument(cat(path, " and ", options.versus, " are not the same kind of model"));
-  BenchReport report{.model = path.string(),
-                     .versus = same ? path.string() + " (every weight dense)" : options.versus.string(),
-                     .cpu = cpu_name(),
-                     .isa = isa_summary(cpu_features())};
-  std::vector<int64_t> batches = options.batches;
-  if (batches.empty()) batches = {batch_for(*model.model.graph, std::nullopt)};
-  int before = thread_count();
-  int64_t total = int64_t(batches.size() * threads.size()) * options.runs, done = 0;
-  for (int t : threads) {
-    set_thread_count(t);
-    for (int64_t batch : batches) {
-      model.session->reset();
-      versus.session->reset();
-      std::vector<Work> ours = work_for(model, options, batch), theirs = work_for(versus, options, batch);
-      std::vector<std::vector<double>> times(ours.size()), other(ours.size()), ratios(ours.size());
-      for (int64_t run = -2; run < options.runs; run++) {  // two warm-ups
-        if (progress) progress->update("timing", done += run >= 0, total);
-        for (size_t w = 0; w < ours.size(); w++) {
-          // Who goes first alternates, so that a drifting clock favours nobody.
-          double a, b;
-          if (run % 2 == 0)
-            a = ours[w].time_ms(model), b = theirs[w].time_ms(versus);
-          else
-            b = theirs[w].time_ms(versus), a = ours[w].time_ms(model);
-          if (run < 0) continue;
-          times[w].push_back(a);
-          other[w].push_back(b);
-          ratios[w].push_back(b / a);
-        }
-      }
-      for (size_t w = 0; w < ours.size(); w++) {
-        BenchRow row{.phase = ours[w].phase, .batch = batch, .threads = t};
-        row.median_ms = quantile(times[w], 0.5);
-        row.p90_ms = quantile(times[w], 0.9);
-        row.versus_median_ms = quantile(other[w], 0.5);
-        row.versus_p90_ms = quantile(other[w], 0.9);
-        row.speedup = quantile(ratios[w], 0.5);
-        row.items_per_second = ours[w].items / row.median_ms * 1000;
-        row.versus_items_per_second = ours[w].items / row.versus_median_ms * 1000;
-        report.rows.push_back(row);
-      }
-      if (options.layers && report.layers.empty()) add_layers(model, versus, ours.back(), report);
-    }
-  }
-  set_thread_count(before);
-  report.packed_bytes = model.session->packed_bytes();
-  report.versus_packed_bytes = versus.session->packed_bytes();
-  return report;
+  struct Restore {
+    int threads = thread_count();
+    ~Restore() { set_thread_count(threads); }
+  } restore;
+  return Bench(path, options, progress).run();
 }
 
 }  // namespace lacuna

@@ -141,12 +141,20 @@ std::string to_json(const BenchReport& r) {
               {"versus", r.versus},
               {"cpu", r.cpu},
               {"isa", r.isa},
-              {"packed_bytes", r.packed_bytes},
-              {"versus_packed_bytes", r.versus_packed_bytes},
+              {"precisions", Json::array()},
               {"rows", Json::array()},
-              {"layers", Json::array()}};
+              {"layers", Json::array()},
+              {"needs_attention", r.needs_attention}};
+  for (auto& p : r.precisions)
+    out["precisions"].push_back({{"name", p.name},
+                                 {"own", p.own},
+                                 {"share", p.share},
+                                 {"packed_bytes", p.packed_bytes},
+                                 {"versus_packed_bytes", p.versus_packed_bytes},
+                                 {"output_difference", optional_json(p.output_difference)}});
   for (auto& row : r.rows)
-    out["rows"].push_back({{"phase", row.phase},
+    out["rows"].push_back({{"precision", row.precision},
+                           {"phase", row.phase},
                            {"batch", row.batch},
                            {"threads", row.threads},
                            {"median_ms", row.median_ms},
@@ -154,15 +162,24 @@ std::string to_json(const BenchReport& r) {
                            {"versus_median_ms", row.versus_median_ms},
                            {"versus_p90_ms", row.versus_p90_ms},
                            {"speedup", row.speedup},
+                           {"speedup_over_f32", optional_json(row.speedup_over_f32)},
                            {"items_per_second", row.items_per_second},
                            {"versus_items_per_second", row.versus_items_per_second}});
   for (auto& l : r.layers)
-    out["layers"].push_back({{"node", l.node},
+    out["layers"].push_back({{"precision", l.precision},
+                             {"phase", l.phase},
+                             {"node", l.node},
                              {"op", l.op},
                              {"kernel", l.kernel},
+                             {"format", l.format},
+                             {"packed_bytes", l.packed_bytes},
                              {"microseconds", l.microseconds},
+                             {"floor_us", l.floor_us},
+                             {"floor_share", l.floor_share},
                              {"versus_kernel", l.versus_kernel},
+                             {"versus_packed_bytes", l.versus_packed_bytes},
                              {"versus_microseconds", l.versus_microseconds},
+                             {"measured_gain", optional_json(l.measured_gain)},
                              {"problem", l.problem},
                              {"reason", l.reason}});
   return dump(out);

@@ -1,33 +1,67 @@
 #include "lacuna/bench.h"
 
+#include <algorithm>
+
 #include "cli/bench_kernel.h"
 #include "cli/cli.h"
 
 namespace lacuna::cli {
 namespace {
 
+// The beginning and the end of a name too long for its column.
+std::string shortened(const std::string& name, size_t most) {
+  return name.size() <= most ? name : name.substr(0, most / 2 - 1) + ".." + name.substr(name.size() - (most - most / 2 - 1));
+}
+
+void print_layers(const BenchReport& r, const std::string& precision) {
+  const BenchLayer* first = nullptr;
+  Table table({"<node", "<op", "<format", "packed", "us", "of floor", "against us", "gain", "<kernel"});
+  for (auto& l : r.layers) {
+    if (l.precision != precision) continue;
+    if (!first) first = &l;
+    bool product = !l.problem.empty();
+    table.add({shortened(l.node, 36), l.op, l.format, product ? bytes_text(l.packed_bytes) : "", fixed(l.microseconds, 1),
+               product ? percent(l.floor_share, 0) : "", fixed(l.versus_microseconds, 1), l.measured_gain ? fixed(*l.measured_gain, 2) + "x" : "",
+               l.kernel});
+  }
+  if (!first) return;
+  std::printf("\n%s, %s:\n", precision.c_str(), first->phase.c_str());
+  table.print();
+}
+
 void print(const BenchReport& r) {
   std::printf("%s against %s\n%s, %s\n\n", r.model.c_str(), r.versus.c_str(), r.cpu.c_str(), r.isa.c_str());
-  Table table({"<phase", "batch", "threads", "ms", "p90", "against ms", "p90", "speedup", "items/s", "against items/s"});
+  bool f32 = std::any_of(r.rows.begin(), r.rows.end(), [](auto& row) { return row.speedup_over_f32.has_value(); });
+  Table table(
+      {"<phase", "batch", "threads", "<precision", "ms", "p90", "against ms", "p90", "speedup", f32 ? "over f32" : "", "items/s", "against items/s"});
   for (auto& row : r.rows)
-    table.add({row.phase, std::to_string(row.batch), std::to_string(row.threads), fixed(row.median_ms, 3), fixed(row.p90_ms, 3),
-               fixed(row.versus_median_ms, 3), fixed(row.versus_p90_ms, 3), fixed(row.speedup, 2) + "x", fixed(row.items_per_second, 1),
+    table.add({row.phase, std::to_string(row.batch), std::to_string(row.threads), row.precision, fixed(row.median_ms, 3), fixed(row.p90_ms, 3),
+               fixed(row.versus_median_ms, 3), fixed(row.versus_p90_ms, 3), fixed(row.speedup, 2) + "x",
+               row.speedup_over_f32 ? fixed(*row.speedup_over_f32, 2) + "x" : "", fixed(row.items_per_second, 1),
                fixed(row.versus_items_per_second, 1)});
   table.print();
-  std::printf("\npacked weights %s, against %s; speedup is the median of ratios of neighbouring runs\n", bytes_text(r.packed_bytes).c_str(),
-              bytes_text(r.versus_packed_bytes).c_str());
+  std::printf("\nspeedup: against the same precision%s; medians of ratios of neighbouring runs\n\n",
+              f32 ? "; over f32: against its \"against ms\"" : "");
+  Table precisions({"<precision", "<", "runs in it", "packed", "against", "outputs off f32 by"});
+  for (auto& p : r.precisions)
+    precisions.add({p.name, p.own ? "as the model states" : "", percent(p.share, 1), bytes_text(p.packed_bytes), bytes_text(p.versus_packed_bytes),
+                    p.output_difference ? percent(*p.output_difference, 3) : ""});
+  precisions.print();
+  if (std::any_of(r.precisions.begin(), r.precisions.end(), [](auto& p) { return p.output_difference.has_value(); }))
+    std::printf("largest difference of an output, of the largest output, on random inputs; what it costs in quality: lacuna quantize, lacuna eval\n");
+  for (auto& line : r.needs_attention) std::printf("needs attention: %s\n", line.c_str());
   if (r.layers.empty()) return;
-  std::printf("\n");
-  Table layers({"<node", "<op", "us", "<kernel", "against us", "<kernel", "<why"});
-  for (auto& l : r.layers) layers.add({l.node, l.op, fixed(l.microseconds, 1), l.kernel, fixed(l.versus_microseconds, 1), l.versus_kernel, l.reason});
-  layers.print();
+  for (auto& p : r.precisions) print_layers(r, p.name);
+  std::printf(
+      "\nof floor: the least time that this machine needs (bytes over bandwidth, operations over peak) over the time taken\n"
+      "gain: dense over sparse as the plan measured it; sparse is chosen where it gains enough\n");
 }
 
 }  // namespace
 
 void add_bench(CLI::App& app) {
-  Verb verb(app, "bench", "Latency and throughput, dense beside sparse in one interleaved run",
-            "lacuna bench small/ --vs resnet20.onnx --batch 1 16 --threads 1 2\n"
+  Verb verb(app, "bench", "Latency and throughput, dense beside sparse and precision beside precision in one interleaved run",
+            "lacuna bench small/ --layers\n  lacuna bench small/ --vs resnet20.onnx --batch 1 16 --threads 1 2\n"
             "  lacuna bench --kernel 'spmm s8 unstructured m=3072 k=768 n=128 sparsity={0.5,0.9}' --threads 1\n"
             "  lacuna bench --kernel 'spmm f32 unstructured n=128 pattern=weights.smtx'\n  lacuna bench --machine");
   struct Options {
@@ -43,11 +77,13 @@ void add_bench(CLI::App& app) {
   c->add_option("--vs", o->versus, "Model to compare with (default: this one with every weight run dense)");
   c->add_option("--batch,--batch-size", o->bench.batches, "Batch sizes (default: 1, or the one that the model is fixed to)");
   c->add_option("--threads", o->bench.threads, "Thread counts (default: all cores)");
+  c->add_option("--precision", o->bench.precisions,
+                "own (the arithmetic that the model states), f32, bf16, int8 (default: all that most of the model can run in; with --vs: own)");
   c->add_option("--runs", o->bench.runs, "Timed runs of each side")->capture_default_str();
   c->add_option("--prompt-tokens", o->bench.prompt_tokens, "Decoders: tokens of the prefill")->capture_default_str();
   c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run")->capture_default_str();
   c->add_option("--dim", o->dimensions, "Value of another symbolic dimension: NAME=N");
-  c->add_flag("--layers", o->bench.layers, "Time and kernel of every node");
+  c->add_flag("--layers", o->bench.layers, "Of every node the kernel, how its weight is packed, time, share of the hardware floor");
   auto* kernel =
       c->add_option("--kernel", o->kernel.problems,
                     "Time single problems instead: 'spmm TYPE PATTERN m= k= n= sparsity=' or 'conv TYPE PATTERN ic= oc= k= h= w= n= sparsity='");

@@ -19,7 +19,7 @@
 #include "base/parallel.h"
 #include "kernels/cases.h"
 #include "kernels/contender.h"
-#include "kernels/machine.h"
+#include "kernels/floor.h"
 #include "kernels/smtx.h"
 #include "lacuna/error.h"
 
@@ -72,9 +72,6 @@ struct Field {
   std::vector<Entrant> entrants;
   std::vector<std::string> refusals;
   double sparsity = 0;
-  double kept_operations = 0;  // two per kept weight and use
-  int64_t activation_bytes = 0;
-  PeakKind peak = PeakKind::kF32;
 };
 
 double relative_error_of(std::span<const float> found, std::span<const float> wanted) {
@@ -92,10 +89,6 @@ void check(const KernelTiming& timing, bool integer, const std::string& problem)
     throw Unsupported(cat(timing.name, " is wrong on '", problem, "': relative error ", timing.max_error, " against the reference"));
 }
 
-PeakKind peak_of(DType weights, DType activations) {
-  return activations == DType::kS8 ? PeakKind::kInt8 : weights == DType::kBF16 && activations == DType::kBF16 ? PeakKind::kBF16 : PeakKind::kF32;
-}
-
 void add_contenders(Field& field, std::vector<Contender> contenders) {
   for (Contender& contender : contenders) {
     Entrant entrant;
@@ -105,7 +98,7 @@ void add_contenders(Field& field, std::vector<Contender> contenders) {
   }
 }
 
-Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads) {
+Field field_of(LinearCase& c, const KernelBenchOptions& options, int threads) {
   Field field;
   Mask mask;
   LinearProblem& problem = c.problem;
@@ -118,12 +111,8 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
   if (problem.pattern.find(':') != std::string::npos && !problem.pattern.starts_with("block"))
     problem.sparsity = weight.mask.sparsity();  // N:M fixes it
   field.problem = cat(problem.to_string(c.tokens), c.mask_file.empty() ? "" : " pattern=" + std::filesystem::path(c.mask_file).filename().string());
-  int64_t kept = weight.dense ? problem.rows * problem.cols : weight.mask.count_kept();
   field.sparsity = weight.dense ? 0 : weight.mask.sparsity();
   problem.sparsity = field.sparsity;
-  field.kept_operations = 2.0 * double(kept) * double(c.tokens);
-  field.activation_bytes = c.tokens * (problem.cols + problem.rows) * 4;
-  field.peak = peak_of(problem.weights, problem.activations);
 
   auto x = std::make_shared<Buffer>(random_floats(c.tokens * problem.cols, options.seed));
   auto y = std::make_shared<Buffer>(std::vector<float>(size_t(c.tokens * problem.rows)));
@@ -166,19 +155,15 @@ Field linear_field(LinearCase c, const KernelBenchOptions& options, int threads)
   return field;
 }
 
-Field conv_field(ConvCase c, const KernelBenchOptions& options, int threads) {
+Field field_of(ConvCase& c, const KernelBenchOptions& options, int threads) {
   Field field;
   ConvProblem& problem = c.problem;
   WeightCase weight;
   fill_weight(weight, problem, options.seed);
   int64_t pixels = problem.out_h(c.in_h) * problem.out_w(c.in_w);
-  int64_t kept = weight.dense ? weight.rows * weight.cols : weight.mask.count_kept();
   field.sparsity = weight.dense ? 0 : weight.mask.sparsity();
   field.problem = problem.to_string(c.batch, c.in_h, c.in_w);
   problem.sparsity = field.sparsity;
-  field.kept_operations = 2.0 * double(kept) * double(pixels * c.batch);
-  field.activation_bytes = c.batch * (problem.in_channels * c.in_h * c.in_w + problem.out_channels * pixels) * 4;
-  field.peak = peak_of(problem.weights, problem.activations);
 
   auto x = std::make_shared<Buffer>(random_floats(c.batch * problem.in_channels * c.in_h * c.in_w, options.seed));
   auto y = std::make_shared<Buffer>(std::vector<float>(size_t(c.batch * problem.out_channels * pixels)));
@@ -203,12 +188,6 @@ Field conv_field(ConvCase c, const KernelBenchOptions& options, int threads) {
   }
   add_contenders(field, onednn_contenders(c, threads));
   return field;
-}
-
-// The level of LACUNA_ISA that a kernel needs; what another library dispatches on its own counts as the best there is.
-std::string isa_of(const std::string& kernel) {
-  std::string folder = kernel.substr(0, kernel.find("::")), levels = isa_summary(cpu_features());
-  return folder == "onednn" ? levels.substr(levels.rfind(' ') + 1) : folder;
 }
 
 // ------------------------------------------------------------------------------------------------ timing
@@ -283,8 +262,7 @@ KernelReport bench_kernel(std::string_view text, const KernelBenchOptions& optio
   } restore{threads_before};
   set_thread_count(threads);
 
-  Field field = std::holds_alternative<LinearCase>(parsed) ? linear_field(std::get<LinearCase>(parsed), options, threads)
-                                                           : conv_field(std::get<ConvCase>(parsed), options, threads);
+  Field field = std::visit([&](auto& c) { return field_of(c, options, threads); }, parsed);  // makes the sparsity that of the mask
   time_rounds(field.entrants, 3, threads);
   drop_far_behind(field.entrants, options.candidate);
   time_rounds(field.entrants, options.runs, threads);
@@ -309,9 +287,9 @@ KernelReport bench_kernel(std::string_view text, const KernelBenchOptions& optio
       result.speedup = median(ratios);
       break;
     }
-  if (field.peak == PeakKind::kInt8 && result.isa == "amx_int8") field.peak = PeakKind::kInt8Tiles;
-  double bandwidth = measure_read_gb_s(std::max<int64_t>(result.bytes, 4096), threads), peak = measure_peak_gop_s(field.peak, threads);
-  result.floor_us = std::max(double(result.bytes + field.activation_bytes) / bandwidth * 1e-3, peak > 0 ? field.kept_operations / peak * 1e-3 : 0);
+  Demand demand = std::visit([&](const auto& c) { return demand_of(c, result.kernel); }, parsed);
+  double bandwidth = measure_read_gb_s(std::max<int64_t>(result.bytes, 4096), threads);
+  result.floor_us = floor_us(demand, result.bytes, bandwidth, bandwidth, measure_peak_gop_s(demand.peak, threads));
   result.floor_share = result.median_us > 0 ? result.floor_us / result.median_us : 0;
   for (const Entrant& e : field.entrants) result.all.push_back(e.timing);
   result.refusals = std::move(field.refusals);

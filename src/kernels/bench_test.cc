@@ -2,8 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "base/cpu.h"
-#include "kernels/machine.h"
+#include "kernels/conv.h"
+#include "kernels/dispatch.h"
+#include "kernels/floor.h"
 #include "kernels/problem.h"
 #include "kernels/smtx.h"
 #include "lacuna/error.h"
@@ -105,6 +109,32 @@ TEST(Bench, ChecksAndTimesAConvolution) {
 TEST(Bench, RefusesAKernelThatDoesNotApply) {
   EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .candidate = "avx512::spmm_csr_f32_n64"}), InvalidArgument);
   EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .candidate = "nonsense"}), InvalidArgument);
+}
+
+TEST(Kernels, SayByNameHowAWeightIsPacked) {
+  EXPECT_EQ(packed_format("avx512_vbmi2::window128_s8"), "window128");
+  EXPECT_EQ(packed_format("avx2::spmm_csr_f32_n64"), "csr");
+  EXPECT_EQ(packed_format("avx512::decode_codes_float"), "codes");
+  EXPECT_EQ(packed_format("avx512::dense_panels_s8"), "dense panels");
+  EXPECT_EQ(packed_format("reference::linear"), "dense");
+  const std::set<std::string> of_sparse = {"bitmask", "blocks", "bsr4", "csr", "n16", "quads", "window64", "window128", "window256"};
+  for (auto& kernel : linear_kernels()) EXPECT_EQ(of_sparse.contains(packed_format(kernel.name)), kernel.sparse) << kernel.name;
+  for (auto& kernel : conv_kernels()) EXPECT_EQ(of_sparse.contains(packed_format(kernel.name)), kernel.sparse) << kernel.name;
+}
+
+TEST(Floor, IsTheLongerOfReadingAndMultiplying) {
+  auto c = std::get<LinearCase>(parse_problem("spmm f32 unstructured m=100 k=200 n=10 sparsity=0.75"));
+  Demand demand = demand_of(c, "avx512::spmm_csr_f32_n64");
+  EXPECT_DOUBLE_EQ(demand.operations, 2.0 * 100 * 200 / 4 * 10);
+  EXPECT_EQ(demand.activation_bytes, 10 * 300 * 4);
+  EXPECT_DOUBLE_EQ(floor_us(demand, 40000, 10, 20, 1e9), 4.0 + 0.6);  // 40 kB at 10 GB/s and 12 kB at 20
+  EXPECT_DOUBLE_EQ(floor_us(demand, 40000, 10, 20, 10), 10.0);        // 10^5 operations at 10^10 a second
+  auto conv = std::get<ConvCase>(parse_problem("conv s8 dense ic=4 oc=8 k=3 h=5 w=6 n=2"));
+  demand = demand_of(conv, "avx512_vnni::conv_dense_s8");
+  EXPECT_DOUBLE_EQ(demand.operations, 2.0 * 8 * 4 * 9 * 30 * 2);
+  EXPECT_EQ(demand.activation_bytes, 2 * (4 + 8) * 30 * 4);
+  EXPECT_EQ(demand.peak, PeakKind::kInt8);
+  EXPECT_EQ(demand_of(conv, "amx_int8::conv_dense_s8").peak, PeakKind::kInt8Tiles);
 }
 
 TEST(Machine, MeasuresItsPeaks) {

@@ -1,5 +1,6 @@
 #include "kernels/dispatch.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -75,6 +76,21 @@ std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa) {
     if (level.name == isa) return level.available ? std::nullopt : std::optional(cat("this CPU has no ", isa));
   LACUNA_ASSERT(!"known instruction set");
   return std::nullopt;
+}
+
+std::string packed_format(std::string_view kernel) {
+  std::string format;
+  if (size_t at = kernel.find("::"); at != std::string_view::npos) kernel.remove_prefix(at + 2);
+  for (size_t at = 0; at < kernel.size();) {
+    size_t end = std::min(kernel.find('_', at), kernel.size());
+    std::string_view word = kernel.substr(at, end - at);
+    at = end + 1;
+    // The operation, the type and the tile.
+    constexpr std::string_view kOthers[] = {"linear", "conv", "spmm", "decode", "f32", "bf16", "float", "s8", "s4", "n64"};
+    if (std::find(std::begin(kOthers), std::end(kOthers), word) != std::end(kOthers)) continue;
+    format += cat(format.empty() ? "" : " ", word);
+  }
+  return format.empty() ? "dense" : format;
 }
 
 void set_dispatch_trace(TraceSink sink) noexcept { trace_sink.store(sink); }

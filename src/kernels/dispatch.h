@@ -13,6 +13,13 @@ namespace lacuna::kernels {
 // avx512_vnni, avx512_vbmi, avx512_vbmi2 (which includes vnni and vbmi), avx512_bf16, amx_bf16, amx_int8.
 std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa);
 
+// Of the sources of all kernels and what compiled them: times taken with another build say nothing about this one.
+std::string_view build_id() noexcept;
+
+// How a kernel's weight is packed, which its name says: "dense", "dense panels", "codes", "bitmask", "window128", "n16", "blocks", "quads", "csr",
+// "bsr4", "depthwise".
+std::string packed_format(std::string_view kernel);
+
 // Receives one line per refused and chosen candidate. By default lines go to stderr if the environment variable LACUNA_TRACE contains
 // "dispatch", else nowhere; nullptr restores that. Set it before work starts.
 using TraceSink = void (*)(std::string_view line);

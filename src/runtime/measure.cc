@@ -32,11 +32,25 @@ using kernels::WeightMatrix;
 constexpr size_t kDenseCandidates = 3, kSparseCandidates = 8;
 constexpr double kFarBehind = 2;
 constexpr int kRounds = 5;
+// While the two best times of the fastest differ by more, something disturbs: further rounds are added.
+constexpr double kSteady = 1.05;
+constexpr int kMostRounds = 15;
 
 struct Measurement {
   std::string dense, sparse;  // kernel names; sparse may be empty
   double dense_us = 0, sparse_us = 0;
+  int64_t at_seconds = 0;  // when it was measured, or last held against what it took then; of the system's clock
+  bool confirmed = false;  // by a later process than the one that measured
 };
+
+// Of the time that the table says: above, the machine is busy now; below, it was busy then.
+constexpr double kBusyNow = 1.1, kBusyThen = 0.87;
+constexpr int kCheckRounds = 3;
+constexpr int64_t kSpellSeconds = 600;  // what disturbed may do so for a while
+
+int64_t seconds_now() { return std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count(); }
+
+bool settled(const Measurement& m) { return m.confirmed || std::abs(seconds_now() - m.at_seconds) < kSpellSeconds; }
 
 std::filesystem::path cache_file() {
   const char *cache = std::getenv("XDG_CACHE_HOME"), *home = std::getenv("HOME");
@@ -59,6 +73,7 @@ class Table {
   void add(const std::string& key, const Measurement& m) {
     std::lock_guard lock(mutex_);
     known_[key] = m;
+    for (auto& [other, measured] : read()) known_.try_emplace(other, measured);  // of processes that ran meanwhile
     save();
   }
   void forget() {
@@ -71,27 +86,32 @@ class Table {
 
  private:
   void load() {
-    if (std::exchange(loaded_, true)) return;
+    if (!std::exchange(loaded_, true)) known_ = read();
+  }
+  static std::map<std::string, Measurement> read() {
     std::ifstream file(cache_file());
-    if (!file) return;
+    if (!file) return {};
     nlohmann::json json = nlohmann::json::parse(file, nullptr, false);
-    if (!json.is_object() || !json.contains("kernels")) return;
+    if (!json.is_object() || !json.contains("kernels") || !json.contains("build") || json["build"] != kernels::build_id()) return {};
+    std::map<std::string, Measurement> out;
     for (auto& [key, m] : json["kernels"].items()) {
       try {
-        known_[key] = {m.at("dense").get<std::string>(), m.at("sparse").get<std::string>(), m.at("dense_us").get<double>(),
-                       m.at("sparse_us").get<double>()};
+        out[key] = {m.at("dense").get<std::string>(), m.at("sparse").get<std::string>(), m.at("dense_us").get<double>(),
+                    m.at("sparse_us").get<double>(),  m.at("at_seconds").get<int64_t>(), m.at("confirmed").get<bool>()};
       } catch (const nlohmann::json::exception&) {
       }
     }
+    return out;
   }
   void save() const {
     std::filesystem::path path = cache_file();
     if (path.empty()) return;
     std::error_code error;
     std::filesystem::create_directories(path.parent_path(), error);
-    nlohmann::json json;
+    nlohmann::json json = {{"build", kernels::build_id()}};
     for (auto& [key, m] : known_)
-      json["kernels"][key] = {{"dense", m.dense}, {"sparse", m.sparse}, {"dense_us", m.dense_us}, {"sparse_us", m.sparse_us}};
+      json["kernels"][key] = {{"dense", m.dense},         {"sparse", m.sparse},         {"dense_us", m.dense_us},
+                              {"sparse_us", m.sparse_us}, {"at_seconds", m.at_seconds}, {"confirmed", m.confirmed}};
     std::filesystem::path partial = path;
     partial += cat(".", getpid());
     std::ofstream(partial) << json.dump(1);
@@ -144,18 +164,25 @@ template <class Kernel>
 Measurement measure(std::span<const Kernel* const> candidates, const std::function<std::function<void()>(const Kernel&)>& prepare) {
   std::vector<std::function<void()>> runs;
   for (const Kernel* kernel : candidates) runs.push_back(prepare(*kernel));
-  std::vector<double> best(candidates.size(), 1e30);
+  std::vector<double> best(candidates.size(), 1e30), second(candidates.size(), 1e30);
   for (auto& run : runs) run();
   double best_of_kind[2] = {1e30, 1e30};  // dense, sparse
-  for (int round = 0; round < kRounds; round++)
+  auto disturbed = [&] {
+    for (size_t i = 0; i < runs.size(); i++)
+      if (best[i] == best_of_kind[candidates[i]->sparse] && second[i] > kSteady * best[i]) return true;
+    return false;
+  };
+  for (int round = 0; round < kRounds || (round < kMostRounds && disturbed()); round++)
     for (size_t i = 0; i < runs.size(); i++) {
       double& fastest = best_of_kind[candidates[i]->sparse];
       if (best[i] < 1e30 && best[i] > kFarBehind * fastest) continue;
       empty_l2();
-      best[i] = std::min(best[i], microseconds(runs[i]));
+      double us = microseconds(runs[i]);
+      second[i] = std::min(second[i], std::max(us, best[i]));
+      best[i] = std::min(best[i], us);
       fastest = std::min(fastest, best[i]);
     }
-  Measurement m;
+  Measurement m{.at_seconds = seconds_now()};
   for (size_t i = 0; i < candidates.size(); i++) {
     auto& name = candidates[i]->sparse ? m.sparse : m.dense;
     auto& us = candidates[i]->sparse ? m.sparse_us : m.dense_us;
@@ -225,6 +252,52 @@ bool still_known(std::span<const Kernel> kernels, const Measurement& m) {
   return has(m.dense) && has(m.sparse);
 }
 
+std::span<const LinearKernel> all(const LinearKernel*) { return kernels::linear_kernels(); }
+std::span<const ConvKernel> all(const ConvKernel*) { return kernels::conv_kernels(); }
+
+template <class Kernel>
+std::optional<Measurement> find(const std::string& key) {
+  auto known = table().find(key);
+  return known && still_known(all(static_cast<Kernel*>(nullptr)), *known) ? known : std::nullopt;
+}
+
+// Whether what was measured a while ago holds; says so in the table.
+template <class Kernel>
+bool holds(const std::string& key, Measurement m, const Kernel& chosen, const std::function<std::function<void()>(const Kernel&)>& prepare) {
+  auto run = prepare(chosen);
+  run();
+  double then = chosen.name == m.sparse ? m.sparse_us : m.dense_us, now = 1e30;
+  for (int round = 0; round < kCheckRounds; round++) {
+    empty_l2();
+    now = std::min(now, microseconds(run));
+  }
+  if (now < kBusyThen * then) return false;
+  m.at_seconds = seconds_now(), m.confirmed = now <= kBusyNow * then;
+  table().add(key, m);
+  return true;
+}
+
+// From the table, or else measured.
+template <class Kernel>
+Choice<Kernel> choose(const std::string& key, const std::string& pattern, std::span<const Kernel* const> candidates,
+                      const Kernel& (*named)(std::string_view), const std::function<std::function<void()>(const Kernel&)>& prepare) {
+  if (auto known = find<Kernel>(key)) {
+    Choice<Kernel> choice = decide<Kernel>(*known, named);
+    if (settled(*known) || holds(key, *known, *choice.kernel, prepare)) return choice;
+  }
+  if (candidates.size() == 1) return the_only_one(*candidates[0], pattern);
+  Measurement measured = measure<Kernel>(candidates, prepare);
+  table().add(key, measured);
+  return decide<Kernel>(measured, named);
+}
+
+template <class Kernel>
+std::optional<Choice<Kernel>> known_without_timing(const std::string& key, const Kernel& (*named)(std::string_view)) {
+  auto known = find<Kernel>(key);
+  if (!known || !settled(*known)) return std::nullopt;
+  return decide<Kernel>(*known, named);
+}
+
 }  // namespace
 
 int64_t tokens_class(int64_t tokens) { return int64_t(std::min<uint64_t>(512, std::bit_ceil(uint64_t(std::max<int64_t>(1, tokens))))); }
@@ -239,48 +312,39 @@ Choice<ConvKernel> static_choice(const ConvProblem& problem) {
 }
 
 std::optional<Choice<LinearKernel>> known_choice(const LinearProblem& problem, int64_t tokens) {
-  auto known = table().find(key_of(problem, tokens));
-  if (!known || !still_known(kernels::linear_kernels(), *known)) return std::nullopt;
-  return decide<LinearKernel>(*known, kernels::linear_kernel_named);
+  return known_without_timing<LinearKernel>(key_of(problem, tokens), kernels::linear_kernel_named);
 }
 std::optional<Choice<ConvKernel>> known_choice(const ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w) {
-  auto known = table().find(key_of(problem, batch, in_h, in_w));
-  if (!known || !still_known(kernels::conv_kernels(), *known)) return std::nullopt;
-  return decide<ConvKernel>(*known, kernels::conv_kernel_named);
+  return known_without_timing<ConvKernel>(key_of(problem, batch, in_h, in_w), kernels::conv_kernel_named);
 }
 
 Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens) {
-  trace_refusals(kernels::linear_kernels(), problem.to_string(tokens),
-                 [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); });
-  if (auto known = known_choice(problem, tokens)) return *known;
-  auto candidates =
-      candidates_of(kernels::linear_kernels(), [&](const LinearKernel& kernel) { return !kernel.accepts(problem, tokens, cpu_features()); });
-  if (candidates.size() == 1) return the_only_one(*candidates[0], problem.pattern);
-  std::vector<float> x = random_values(tokens * weight.cols), y(size_t(tokens * weight.rows));
-  Measurement measured = measure<LinearKernel>(candidates, [&](const LinearKernel& kernel) -> std::function<void()> {
-    std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
-    return [&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); };
-  });
-  table().add(key_of(problem, tokens), measured);
-  return decide<LinearKernel>(measured, kernels::linear_kernel_named);
+  auto refusal = [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); };
+  trace_refusals(kernels::linear_kernels(), problem.to_string(tokens), refusal);
+  std::vector<float> x, y;
+  return choose<LinearKernel>(key_of(problem, tokens), problem.pattern, candidates_of(kernels::linear_kernels(), std::not_fn(refusal)),
+                              kernels::linear_kernel_named, [&](const LinearKernel& kernel) -> std::function<void()> {
+                                if (x.empty()) x = random_values(tokens * weight.cols), y.resize(size_t(tokens * weight.rows));
+                                std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
+                                return [&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); };
+                              });
 }
 
 Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w) {
-  trace_refusals(kernels::conv_kernels(), problem.to_string(batch, in_h, in_w),
-                 [&](const ConvKernel& kernel) { return kernel.accepts(problem, cpu_features()); });
-  if (auto known = known_choice(problem, batch, in_h, in_w)) return *known;
-  auto candidates = candidates_of(kernels::conv_kernels(), [&](const ConvKernel& kernel) { return !kernel.accepts(problem, cpu_features()); });
-  if (candidates.size() == 1) return the_only_one(*candidates[0], problem.pattern);
+  auto refusal = [&](const ConvKernel& kernel) { return kernel.accepts(problem, cpu_features()); };
+  trace_refusals(kernels::conv_kernels(), problem.to_string(batch, in_h, in_w), refusal);
   // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
   auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
-  std::vector<float> x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
-  std::vector<float> y(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
-  Measurement measured = measure<ConvKernel>(candidates, [&](const ConvKernel& kernel) -> std::function<void()> {
-    std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
-    return [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
-  });
-  table().add(key_of(problem, batch, in_h, in_w), measured);
-  return decide<ConvKernel>(measured, kernels::conv_kernel_named);
+  std::vector<float> x, y;
+  return choose<ConvKernel>(key_of(problem, batch, in_h, in_w), problem.pattern, candidates_of(kernels::conv_kernels(), std::not_fn(refusal)),
+                            kernels::conv_kernel_named, [&](const ConvKernel& kernel) -> std::function<void()> {
+                              if (x.empty()) {
+                                x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
+                                y.resize(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
+                              }
+                              std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
+                              return [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
+                            });
 }
 
 }  // namespace lacuna

@@ -1,5 +1,7 @@
 // Choosing a kernel: by the static table, or by measuring the candidates on the problem at hand. Measurements are kept for the process
 // and in the user's cache directory ($XDG_CACHE_HOME or ~/.cache, lacuna/plan-CPU.json), so that a problem is measured once per machine.
+// The file is forgotten when the kernels are no longer those that were measured. Once an entry is ten minutes old its kernel is timed once more:
+// if that is much faster than it was, the machine was busy then, and the problem is measured anew.
 #pragma once
 
 #include <optional>
@@ -29,7 +31,7 @@ Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& prob
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
                                             int64_t in_w);
 
-// What measured_choice would say without measuring, if the table holds it.
+// What measured_choice would say without measuring anything, if the table holds it.
 std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens);
 std::optional<Choice<kernels::ConvKernel>> known_choice(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w);
 

@@ -8,7 +8,6 @@
 #include "graph/infer.h"
 #include "kernels/dispatch.h"
 #include "lacuna/error.h"
-#include "runtime/measure.h"
 #include "runtime/weight_codes.h"
 #include "sparse/pattern.h"
 
@@ -87,23 +86,29 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   bool masked = matrix->pattern != "dense";
   matrix->tried_codes = with_codes, matrix->pruned = data.mask.has_value();
   bool integers = with_codes || options_.compute == DType::kS8;  // else floats meet the codes: exact, so a code counts unless the source has a mask
-  if (with_codes || node.op == Op::linear) matrix->codes = stored_codes(weight, data, view, matrix->values, integers ? masked : matrix->pruned);
-  if (options_.compute == DType::kS8 && node.op == Op::linear && !matrix->codes) matrix->codes = codes_of(weight, data, view, matrix->values, masked);
+  if (!floats_only() && (with_codes || node.op == Op::linear))
+    matrix->codes = stored_codes(weight, data, view, matrix->values, integers ? masked : matrix->pruned);
+  if (options_.compute == DType::kS8 && (with_codes || node.op == Op::linear) && !matrix->codes)
+    matrix->codes = codes_of(weight, data, view, matrix->values, masked);
   last_ = matrix;
   return matrix;
 }
 
-void PackStore::add_line(const Node& node, const Matrix& matrix, std::string problem, std::string_view kernel, bool sparse, int64_t bytes,
-                         std::string reason) {
-  kernels::trace_dispatch(cat("dispatch: ", node.name, ": ", problem, ": ", kernel, " chosen: ", reason));
+template <class Kernel>
+void PackStore::add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes,
+                         int activation_bits) {
+  kernels::trace_dispatch(cat("dispatch: ", node.name, ": ", problem, ": ", chosen.kernel->name, " chosen: ", chosen.reason));
   plan_.push_back({.node = node.name,
                    .weight = matrix.weight_name,
                    .problem = std::move(problem),
-                   .kernel = std::string(kernel),
-                   .format = sparse ? matrix.pattern : "dense",
-                   .sparse = sparse,
+                   .kernel = std::string(chosen.kernel->name),
+                   .format = kernels::packed_format(chosen.kernel->name),
+                   .sparse = chosen.kernel->sparse,
                    .packed_bytes = bytes,
-                   .reason = std::move(reason)});
+                   .activation_bits = activation_bits,
+                   .dense_us = chosen.dense_us,
+                   .sparse_us = chosen.sparse_us,
+                   .reason = chosen.reason});
 }
 
 PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens, const InputRounding& rounding) {
@@ -111,8 +116,11 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
   // Decode and batched calls may want different kernels; what batched calls want does not depend on their size in the fixed plan.
   int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens <= 8 ? 8 : 64;
   auto [choice, fresh] =
-      chosen_.try_emplace({id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.signed_zero())});
-  if (!fresh) return {linears_.at({id, choice->second.packed}), choice->second.rounds};
+      linear_choices_.try_emplace({id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.signed_zero())});
+  auto pack_of = [&](const Chosen<LinearProblem>& c) {
+    return Pack<PackedLinear>{linears_.at({id, c.packed}), c.rounds, c.problem.to_string(tokens), c.line};
+  };
+  if (!fresh) return pack_of(choice->second);
   std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
   LinearProblem problem{.rows = matrix->rows, .cols = matrix->cols, .pattern = matrix->pattern, .sparsity = matrix->sparsity};
   auto choose = [&](DType weights, DType activations) {
@@ -123,13 +131,14 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
     problem.input_scale = calibrated ? rounding.scale : 0, problem.input_zero = calibrated ? rounding.signed_zero() : 0;
     return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
   };
-  // The arithmetic asked for, then the weights as they are stored (fewer bytes), then f32; the reference kernel only if nothing else.
+  // The arithmetic asked for; else the weights as they are stored (fewer bytes), then f32; the reference kernel only if nothing else.
   const LinearKernel* reference = &kernels::linear_kernels().back();
   Choice<LinearKernel> chosen{reference, ""};
   bool integers = matrix->codes && (rounding || options_.compute == DType::kS8);
   if (integers) chosen = choose(matrix->codes->type, DType::kS8);
-  if (chosen.kernel == reference && options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
-  if (chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
+  if (options_.compute == DType::kBF16) chosen = choose(DType::kBF16, DType::kBF16);
+  if (options_.compute == DType::kBF16 && chosen.kernel == reference) chosen = choose(DType::kBF16, DType::kF32);
+  if (!floats_only() && chosen.kernel == reference && matrix->stored != DType::kF32) chosen = choose(matrix->stored, DType::kF32);
   if (chosen.kernel == reference && matrix->codes) chosen = choose(matrix->codes->type, DType::kF32);
   if (chosen.kernel == reference) {
     chosen = choose(DType::kF32, DType::kF32);
@@ -143,11 +152,11 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
       problem = with_codes;
   }
   choice->second = {cat(chosen.kernel->name, " ", name_of(problem.weights), " ", problem.input_scale, " ", problem.input_zero),
-                    problem.activations == DType::kS8};
+                    problem.activations == DType::kS8, problem, int64_t(plan_.size())};
   auto& packed = linears_[{id, choice->second.packed}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
-  add_line(node, *matrix, problem.to_string(size_class), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
-  return {packed, choice->second.rounds};
+  add_line(node, *matrix, problem.to_string(size_class), chosen, packed->size_bytes());
+  return pack_of(choice->second);
 }
 
 PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
@@ -156,8 +165,11 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   std::string geometry =
       cat(problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0),
           " x=", rounding.scale, "/", rounding.signed_zero());
-  auto [choice, fresh] = chosen_.try_emplace({id, geometry});
-  if (!fresh) return {convs_.at({id, choice->second.packed}), choice->second.rounds};
+  auto [choice, fresh] = conv_choices_.try_emplace({id, geometry});
+  auto pack_of = [&](const Chosen<ConvProblem>& c) {
+    return Pack<PackedConv>{convs_.at({id, c.packed}), c.rounds, c.problem.to_string(batch, in_h, in_w), c.line};
+  };
+  if (!fresh) return pack_of(choice->second);
   std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
   problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
   auto choose = [&](DType type) {
@@ -170,31 +182,35 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   bool integers = rounding && matrix->codes && matrix->codes->type == DType::kS8 && matrix->codes->group == 0 && matrix->codes->minima.empty();
   if (integers) chosen = choose(DType::kS8);
   if (chosen.kernel == reference) chosen = choose(DType::kF32);
-  choice->second = {cat(chosen.kernel->name, " ", geometry), problem.activations == DType::kS8};
+  choice->second = {cat(chosen.kernel->name, " ", geometry), problem.activations == DType::kS8, problem, int64_t(plan_.size())};
   auto& packed = convs_[{id, choice->second.packed}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
-  add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen.kernel->name, chosen.kernel->sparse, packed->size_bytes(), chosen.reason);
-  return {packed, choice->second.rounds};
+  add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen, packed->size_bytes());
+  return pack_of(choice->second);
 }
 
-PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProblem problem, const InputRounding& rounding) {
+PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
+                                                     const InputRounding& rounding) {
+  if (floats_only()) return {};
   WeightId id = graph_.value(node.inputs[1]).weight;
   problem.weights = problem.activations = DType::kS8;
   problem.input_scale = rounding.scale, problem.input_zero = rounding.signed_zero();
   std::string key = cat("codes ", problem.to_string(1, 0, 0), " x=", rounding.scale, "/", problem.input_zero);
-  auto [choice, fresh] = chosen_.try_emplace({id, key});
-  Chosen& chosen = choice->second;
-  if (!fresh) return chosen.packed.empty() ? Pack<PackedConv>() : Pack<PackedConv>{convs_.at({id, chosen.packed}), true};
+  auto [choice, fresh] = conv_choices_.try_emplace({id, key});
+  auto& chosen = choice->second;
+  auto pack_of = [&] { return Pack<PackedConv>{convs_.at({id, chosen.packed}), true, chosen.problem.to_string(batch, in_h, in_w), chosen.line}; };
+  if (!fresh) return chosen.packed.empty() ? Pack<PackedConv>() : pack_of();
   auto kernels = kernels::conv_kernels();
   auto kernel = std::find_if(kernels.begin(), kernels.end(), [&](auto& k) { return k.codes && !k.accepts(problem, cpu_features()); });
   if (kernel == kernels.end()) return {};
   std::shared_ptr<const Matrix> matrix = decoded(node, true);
   if (!matrix->codes || matrix->codes->type != DType::kS8 || matrix->codes->group || !matrix->codes->minima.empty()) return {};
-  chosen = {cat(kernel->name, " ", key), true};
+  chosen = {cat(kernel->name, " ", key), true, problem, int64_t(plan_.size())};
+  chosen.problem.pattern = matrix->pattern, chosen.problem.sparsity = matrix->sparsity;
   auto& packed = convs_[{id, chosen.packed}];
   packed = kernel->pack(problem, matrix->view(DType::kS8));
-  add_line(node, *matrix, problem.to_string(1, 0, 0), kernel->name, kernel->sparse, packed->size_bytes(), "codes in and out");
-  return {packed, true};
+  add_line(node, *matrix, chosen.problem.to_string(batch, in_h, in_w), Choice<ConvKernel>{&*kernel, "codes in and out"}, packed->size_bytes(), 8);
+  return pack_of();
 }
 
 int64_t PackStore::packed_bytes() const {

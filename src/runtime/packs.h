@@ -6,6 +6,7 @@
 #include <mutex>
 
 #include "kernels/conv.h"
+#include "runtime/measure.h"
 #include "runtime/rounding.h"
 #include "runtime/session.h"
 
@@ -20,13 +21,16 @@ class PackStore {
   struct Pack {
     std::shared_ptr<const Packed> packed;
     bool rounds = false;  // the kernel rounds its input; if not and a rounding was asked for, the caller does
+    std::string problem;  // with the sizes of this call
+    int64_t line = -1;    // of plan()
   };
   Pack<kernels::PackedLinear> linear(const Node& node, int64_t tokens, const InputRounding& rounding = {});
   // The weight of a conv node; `geometry` holds all but the weight's own properties.
   Pack<kernels::PackedConv> conv(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w,
                                  const InputRounding& rounding = {});
   // The same for a kernel that takes codes; nothing is packed if none accepts the problem or the weight has no codes that it takes.
-  Pack<kernels::PackedConv> conv_of_codes(const Node& node, kernels::ConvProblem geometry, const InputRounding& rounding);
+  Pack<kernels::PackedConv> conv_of_codes(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w,
+                                          const InputRounding& rounding);
 
   const std::vector<PlanLine>& plan() const { return plan_; }
   int64_t packed_bytes() const;
@@ -34,7 +38,9 @@ class PackStore {
  private:
   struct Matrix;  // a weight decoded for packing
   std::shared_ptr<const Matrix> decoded(const Node& node, bool with_codes = false);
-  void add_line(const Node& node, const Matrix& matrix, std::string problem, std::string_view kernel, bool sparse, int64_t bytes, std::string reason);
+  template <class Kernel>
+  void add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes, int activation_bits = 32);
+  bool floats_only() const { return options_.compute && *options_.compute != DType::kS8; }
 
   const Graph& graph_;
   SessionOptions options_;
@@ -42,11 +48,16 @@ class PackStore {
   // By weight, and kernel or geometry.
   std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedLinear>> linears_;
   std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedConv>> convs_;
+  template <class Problem>
   struct Chosen {
     std::string packed;  // in linears_ or convs_
     bool rounds = false;
+    Problem problem;
+    int64_t line = -1;
   };
-  std::map<std::pair<WeightId, std::string>, Chosen> chosen_;  // by weight and problem
+  // By weight and problem.
+  std::map<std::pair<WeightId, std::string>, Chosen<kernels::LinearProblem>> linear_choices_;
+  std::map<std::pair<WeightId, std::string>, Chosen<kernels::ConvProblem>> conv_choices_;
   std::vector<PlanLine> plan_;
 };
 

@@ -127,7 +127,8 @@ bool Program::takes_codes(const Node& node, const InputRounding& rounding, PackS
     if (!is_static(v)) return false;
   PlanNode plan{.node = node};
   auto shape = conv_shape(OpContext(graph_, plan, facts_, packs, tables_, constant, nullptr));
-  return shape && constant_shape(*facts_[size_t(node.inputs[0])].shape)->size() == 4 && packs.conv_of_codes(node, shape->problem, rounding).packed;
+  return shape && constant_shape(*facts_[size_t(node.inputs[0])].shape)->size() == 4 &&
+         packs.conv_of_codes(node, shape->problem, shape->batch, shape->in_h, shape->in_w, rounding).packed;
 }
 
 bool Program::is_static(ValueId value) const {
@@ -273,6 +274,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of));
   Step step;
   step.plan = plan, step.kernel = compiled.kernel, step.run = std::move(compiled.run);
+  step.problem = compiled.problem, step.plan_line = compiled.plan_line;
   step.in = node.inputs, step.out = node.outputs, step.in_place = compiled.in_place;
   if (!step.run) {
     step.kernel = "reference";
@@ -409,7 +411,7 @@ std::vector<Tensor> Program::run(const RunCall& call, const std::shared_ptr<std:
     const Node& node = step.plan.node;
     if (call.profile) {
       std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
-      call.profile->push_back({node.name, std::string(name_of(node.op)), step.kernel, elapsed.count()});
+      call.profile->push_back({node.name, std::string(name_of(node.op)), step.kernel, elapsed.count(), step.problem, step.plan_line});
     }
     if (call.observer && *call.observer) {
       std::vector<Tensor> inputs, outputs;

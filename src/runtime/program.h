@@ -39,7 +39,8 @@ class Program {
   };
   struct Step {
     PlanNode plan;
-    std::string kernel;
+    std::string kernel, problem;  // problem and plan_line as in CompiledStep
+    int64_t plan_line = -1;
     StepFn run;
     std::vector<ValueId> in, out;  // as the node's, with values in other layouts in their place
     std::vector<Tensor*> inputs, outputs;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,16 +21,20 @@ struct SessionOptions {
   bool measured_plan = false;    // choose kernels by measuring (run, bench, serve); false: the fixed static plan (eval, prune, calibration)
   bool allow_sparse = true;      // false: every weight dense (the baseline of `bench`)
   bool last_token_only = false;  // decoders: outputs hold the last token of a call only (generation); false: all tokens
-  DType compute = DType::kF32;   // f32 | bf16 | s8: precision the planner may use for linear and conv of float weights
+  // Arithmetic of linear and conv: f32, bf16 (inputs and weights rounded; convolutions stay f32), s8 (inputs rounded per token; convolutions
+  // only where the Graph gives a scale). nullopt: what the model states, its weights as they are stored.
+  std::optional<DType> compute;
 };
 
 // One line per weight that is multiplied: what the plan chose and why.
 struct PlanLine {
   std::string node, weight, problem;  // problem in the kernels' language
-  std::string kernel, format;         // kernel name; "dense", "csr", ...
+  std::string kernel, format;         // kernel name; how it packs the weight: "dense", "bitmask", "csr", ...
   bool sparse = false;
   int64_t packed_bytes = 0;
-  std::string reason;  // "sparse 2.1x faster (measured)", "dense: below break-even 0.42", ...
+  int activation_bits = 32;            // of what the kernel reads and writes; 8: codes between convolutions
+  double dense_us = 0, sparse_us = 0;  // the fastest of each kind as measured; 0 if not
+  std::string reason;                  // "sparse 2.1x faster (measured)", "dense: below break-even 0.42", ...
 };
 
 using TensorMap = std::map<std::string, Tensor>;
@@ -67,6 +72,8 @@ class Session {
   struct ProfileLine {
     std::string node, op, kernel;
     double microseconds;
+    std::string problem;     // of a product with a packed weight, in the kernels' language, with the sizes of this run
+    int64_t plan_line = -1;  // its line of plan()
   };
   std::vector<ProfileLine> profile() const;
 

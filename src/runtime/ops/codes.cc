@@ -101,7 +101,7 @@ void codes_from_pixels(const Shape& shape, DType type, const std::byte* x, std::
 CompiledStep compile_codes_conv(const OpContext& context) {
   const PlanNode& plan = context.plan();
   ConvShape shape = *conv_shape(context);
-  auto pack = context.packs().conv_of_codes(context.node(), shape.problem, plan.rounding);
+  auto pack = context.packs().conv_of_codes(context.node(), shape.problem, shape.batch, shape.in_h, shape.in_w, plan.rounding);
   LACUNA_ASSERT(pack.packed);
   kernels::CodesConv conv;
   if (plan.output) {
@@ -110,7 +110,7 @@ CompiledStep compile_codes_conv(const OpContext& context) {
     conv.product = plan.product.of_values(), conv.sum = plan.sum.of_values();
     conv.activation = plan.activation, conv.alpha = plan.alpha, conv.beta = plan.beta;
   }
-  CompiledStep step{.kernel = std::string(pack.packed->kernel()), .unread = {1}};
+  CompiledStep step{.kernel = std::string(pack.packed->kernel()), .unread = {1}, .problem = pack.problem, .plan_line = pack.line};
   step.input_blocks = {kChannelsLast, 0, 0, plan.output ? kChannelsLast : 0};
   step.output_block = plan.output ? kChannelsLast : 0;
   kernels::Epilogue epilogue = context.epilogue();

@@ -32,6 +32,9 @@ struct CompiledStep {
   // Channels per block in which an input is read and output 0 written ([n, c / block, pixels, block]); 0, or beyond the end: plain.
   std::vector<int64_t> input_blocks = {};
   int64_t output_block = 0;
+  // Of a product with a packed weight: as in PackStore::Pack.
+  std::string problem = {};
+  int64_t plan_line = -1;
 };
 
 // What the steps of a Program share.

@@ -31,7 +31,9 @@ CompiledStep compile_linear(const OpContext& context) {
                 pack.packed->run(rounded ? values.data() : input, cols, tokens, call.out_floats(), rows, e);
               },
           .in_place = {3},
-          .unread = {1}};
+          .unread = {1},
+          .problem = pack.problem,
+          .plan_line = pack.line};
 }
 
 // Rows are decoded as they are asked for, so that the table stays in its encoding.
@@ -88,7 +90,7 @@ CompiledStep compile_conv(const OpContext& context) {
   auto pack = context.packs().conv(context.node(), problem, batch, in_h, in_w, rounding);
   const auto& packed = pack.packed;
   kernels::Epilogue epilogue = context.epilogue();
-  CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}};
+  CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}, .problem = pack.problem, .plan_line = pack.line};
   if (packed->residual_in_place()) step.in_place = {3};
   bool blocked = context.may_block() && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();

@@ -1,0 +1,12 @@
+# cmake -DSOURCES=folder -DSALT=text -DOUT=file.cc -P build_id.cmake: writes kernels::build_id(), a hash of all sources of the kernels.
+file(GLOB_RECURSE sources ${SOURCES}/*.cc ${SOURCES}/*.h ${SOURCES}/*.inl ${SOURCES}/*.def)
+list(FILTER sources EXCLUDE REGEX "_(test|fuzz)\\.cc$")
+list(SORT sources)
+set(hashes "${SALT}")
+foreach(source ${sources})
+  file(SHA256 ${source} hash)
+  string(APPEND hashes ${hash})
+endforeach()
+string(SHA256 id "${hashes}")
+string(SUBSTRING ${id} 0 16 id)
+file(WRITE ${OUT} "#include \"kernels/dispatch.h\"\nstd::string_view lacuna::kernels::build_id() noexcept { return \"${id}\"; }\n")

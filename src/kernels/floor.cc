@@ -1,0 +1,42 @@
+#include "kernels/floor.h"
+
+#include <algorithm>
+
+#include "base/cpu.h"
+
+namespace lacuna::kernels {
+namespace {
+
+PeakKind peak_of(DType weights, DType activations, std::string_view kernel) {
+  if (activations == DType::kS8) return isa_of(kernel) == "amx_int8" ? PeakKind::kInt8Tiles : PeakKind::kInt8;
+  return weights == DType::kBF16 && activations == DType::kBF16 ? PeakKind::kBF16 : PeakKind::kF32;
+}
+
+}  // namespace
+
+std::string isa_of(std::string_view kernel) {
+  std::string folder(kernel.substr(0, kernel.find("::"))), levels = isa_summary(cpu_features());
+  return folder == "onednn" ? levels.substr(levels.rfind(' ') + 1) : folder;
+}
+
+Demand demand_of(const LinearCase& c, std::string_view kernel) {
+  const LinearProblem& p = c.problem;
+  return {.operations = 2.0 * double(p.rows) * double(p.cols) * (1 - p.sparsity) * double(c.tokens),
+          .activation_bytes = c.tokens * (p.cols + p.rows) * 4,
+          .peak = peak_of(p.weights, p.activations, kernel)};
+}
+
+Demand demand_of(const ConvCase& c, std::string_view kernel) {
+  const ConvProblem& p = c.problem;
+  int64_t pixels = p.out_h(c.in_h) * p.out_w(c.in_w), weights = p.out_channels * (p.in_channels / p.groups) * p.kernel_h * p.kernel_w;
+  return {.operations = 2.0 * double(weights) * (1 - p.sparsity) * double(pixels * c.batch),
+          .activation_bytes = c.batch * (p.in_channels * c.in_h * c.in_w + p.out_channels * pixels) * 4,
+          .peak = peak_of(p.weights, p.activations, kernel)};
+}
+
+double floor_us(const Demand& demand, int64_t weight_bytes, double weights_gb_s, double activations_gb_s, double peak_gop_s) {
+  double read = double(weight_bytes) / weights_gb_s + double(demand.activation_bytes) / activations_gb_s;
+  return std::max(read, peak_gop_s > 0 ? demand.operations / peak_gop_s : 0) * 1e-3;
+}
+
+}  // namespace lacuna::kernels
