@@ -61,6 +61,7 @@ struct MachineReport {
   double f32_one_gop_s = 0, f32_all_gop_s = 0;
   double bf16_one_gop_s = 0, bf16_all_gop_s = 0;          // vdpbf16ps
   double int8_one_gop_s = 0, int8_all_gop_s = 0;          // vpdpbusd, or vpmaddubsw and vpmaddwd
+  double amx_bf16_one_gop_s = 0, amx_bf16_all_gop_s = 0;  // tdpbf16ps
   double amx_int8_one_gop_s = 0, amx_int8_all_gop_s = 0;  // tdpbssd
 };
 

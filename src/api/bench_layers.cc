@@ -59,7 +59,7 @@ double share_in(const std::vector<Session::ProfileLine>& lines, DType compute) {
     std::visit(
         [&](auto c) {
           c.problem.sparsity = 0;
-          double operations = kernels::demand_of(c, line.kernel).operations;
+          double operations = kernels::demand_of(c, "").operations;  // of the problem, not of what a kernel makes of it
           all += operations;
           if (runs_in(c.problem.weights, c.problem.activations, compute)) within += operations;
         },

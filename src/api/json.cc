@@ -245,6 +245,8 @@ std::string to_json(const MachineReport& m) {
                {"bf16_all_gop_s", m.bf16_all_gop_s},
                {"int8_one_gop_s", m.int8_one_gop_s},
                {"int8_all_gop_s", m.int8_all_gop_s},
+               {"amx_bf16_one_gop_s", m.amx_bf16_one_gop_s},
+               {"amx_bf16_all_gop_s", m.amx_bf16_all_gop_s},
                {"amx_int8_one_gop_s", m.amx_int8_one_gop_s},
                {"amx_int8_all_gop_s", m.amx_int8_all_gop_s}});
 }

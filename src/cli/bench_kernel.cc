@@ -77,6 +77,7 @@ void bench_machine(bool json) {
   row("f32", m.f32_one_gop_s, m.f32_all_gop_s, "GFLOP/s");
   row("bf16", m.bf16_one_gop_s, m.bf16_all_gop_s, "GFLOP/s");
   row("int8", m.int8_one_gop_s, m.int8_all_gop_s, "GOP/s");
+  row("bf16, AMX", m.amx_bf16_one_gop_s, m.amx_bf16_all_gop_s, "GOP/s");
   row("int8, AMX", m.amx_int8_one_gop_s, m.amx_int8_all_gop_s, "GOP/s");
   table.print();
 }

@@ -8,8 +8,18 @@ namespace lacuna::kernels {
 namespace {
 
 PeakKind peak_of(DType weights, DType activations, std::string_view kernel) {
+  if (isa_of(kernel) == "amx_bf16") return PeakKind::kBF16Tiles;
   if (activations == DType::kS8) return isa_of(kernel) == "amx_int8" ? PeakKind::kInt8Tiles : PeakKind::kInt8;
   return weights == DType::kBF16 && activations == DType::kBF16 ? PeakKind::kBF16 : PeakKind::kF32;
+}
+
+// Products that make one of the problem: tiles multiply the bf16 parts of floats (float_tiles.h).
+double products_of(DType weights, DType activations, std::string_view kernel) {
+  if (isa_of(kernel) != "amx_bf16") return 1;
+  int w = weights == DType::kF32 ? 3 : weights == DType::kF16 ? 2 : 1, x = activations == DType::kBF16 ? 1 : 3, products = 0;
+  for (int i = 0; i < x; i++)
+    for (int j = 0; j < w; j++) products += i + j < std::max(x, w);
+  return products;
 }
 
 }  // namespace
@@ -21,7 +31,7 @@ std::string isa_of(std::string_view kernel) {
 
 Demand demand_of(const LinearCase& c, std::string_view kernel) {
   const LinearProblem& p = c.problem;
-  return {.operations = 2.0 * double(p.rows) * double(p.cols) * (1 - p.sparsity) * double(c.tokens),
+  return {.operations = 2.0 * double(p.rows) * double(p.cols) * (1 - p.sparsity) * double(c.tokens) * products_of(p.weights, p.activations, kernel),
           .activation_bytes = c.tokens * (p.cols + p.rows) * 4,
           .peak = peak_of(p.weights, p.activations, kernel)};
 }
@@ -29,7 +39,7 @@ Demand demand_of(const LinearCase& c, std::string_view kernel) {
 Demand demand_of(const ConvCase& c, std::string_view kernel) {
   const ConvProblem& p = c.problem;
   int64_t pixels = p.out_h(c.in_h) * p.out_w(c.in_w), weights = p.out_channels * (p.in_channels / p.groups) * p.kernel_h * p.kernel_w;
-  return {.operations = 2.0 * double(weights) * (1 - p.sparsity) * double(pixels * c.batch),
+  return {.operations = 2.0 * double(weights) * (1 - p.sparsity) * double(pixels * c.batch) * products_of(p.weights, p.activations, kernel),
           .activation_bytes = c.batch * (p.in_channels * c.in_h * c.in_w + p.out_channels * pixels) * 4,
           .peak = peak_of(p.weights, p.activations, kernel)};
 }

@@ -60,6 +60,7 @@ Peak peak_loop(PeakKind kind) {
   switch (kind) {
     case PeakKind::kF32: return cpu.avx512 ? avx512::peak_f32 : cpu.avx2 ? avx2::peak_f32 : peak_f32_plainly;
     case PeakKind::kBF16: return cpu.avx512_bf16 ? avx512_bf16::peak_bf16 : nullptr;
+    case PeakKind::kBF16Tiles: return cpu.avx512_vbmi2 && cpu.amx_bf16 && amx_granted() ? amx_bf16::peak_bf16 : nullptr;
     case PeakKind::kInt8:
       return cpu.avx512_vnni ? avx512_vnni::peak_int8 : cpu.avx_vnni ? avx2_vnni::peak_int8 : cpu.avx2 ? avx2::peak_int8 : nullptr;
     case PeakKind::kInt8Tiles: return cpu.amx_int8 && amx_granted() ? amx_int8::peak_int8 : nullptr;
@@ -112,6 +113,7 @@ MachineReport measure_machine() {
   both(report.read_one_gb_s, report.read_all_gb_s, [&](int threads) { return measure_read_gb_s(buffer, threads); });
   both(report.f32_one_gop_s, report.f32_all_gop_s, peak(PeakKind::kF32));
   both(report.bf16_one_gop_s, report.bf16_all_gop_s, peak(PeakKind::kBF16));
+  both(report.amx_bf16_one_gop_s, report.amx_bf16_all_gop_s, peak(PeakKind::kBF16Tiles));
   both(report.int8_one_gop_s, report.int8_all_gop_s, peak(PeakKind::kInt8));
   both(report.amx_int8_one_gop_s, report.amx_int8_all_gop_s, peak(PeakKind::kInt8Tiles));
   return report;

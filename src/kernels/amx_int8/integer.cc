@@ -7,13 +7,7 @@
 namespace lacuna::kernels::amx_int8 {
 namespace {
 
-// In static memory: gcc takes _tile_loadconfig to read no more than eight bytes, and may drop stores to the rest of a local one.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-constexpr TileConfig kConfig;
+#include "kernels/inner/tile_config.inl"
 
 // Asks for the weights of the next call, some lines with each step of this one.
 class Ahead {
@@ -145,7 +139,7 @@ void expand(const uint8_t* p, int64_t units, uint8_t* tiles) noexcept {
 void multiply(const AmxCall& call) noexcept {
   // Of the weights of two row groups 2 KiB per chunk, and of two tiles of tokens as much: together they fit the L1 cache.
   constexpr int64_t kL1Chunks = 12;
-  _tile_loadconfig(&kConfig);
+  _tile_loadconfig(&kTileConfig);
   Ahead ahead(call, (call.token_tiles + 1) / 2 * call.chunks);
   int64_t pairs = call.token_tiles / 2;
   for (int64_t begin = 0; begin < call.chunks && pairs > 0; begin += kL1Chunks) {

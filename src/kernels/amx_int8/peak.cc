@@ -7,18 +7,12 @@ namespace lacuna::kernels::amx_int8 {
 
 namespace {
 
-// In static memory: gcc takes _tile_loadconfig to read no more than eight bytes, and drops stores to the rest of a local one.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-constexpr TileConfig kConfig;
+#include "kernels/inner/tile_config.inl"
 
 }  // namespace
 
 int64_t peak_int8(int64_t rounds) noexcept {
-  _tile_loadconfig(&kConfig);
+  _tile_loadconfig(&kTileConfig);
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);

@@ -4,13 +4,7 @@
 // Pairs of columns, as tiles want them, are columns n and n + 16 of 32: both operands agree on that.
 // Included inside the namespace of an ISA folder, after <immintrin.h>.
 
-// In static memory: gcc takes _tile_loadconfig to read no more than eight bytes, and drops stores to the rest of a local one.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1, start_row = 0, reserved[14] = {};
-  uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
-  uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
-};
-static constexpr TileConfig kTileConfig;
+#include "kernels/inner/tile_config.inl"
 
 // The parts of 16 pairs (a, b); a single one is rounded to nearest even.
 template <int P>

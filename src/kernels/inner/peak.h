@@ -25,6 +25,9 @@ int64_t peak_int8(int64_t rounds) noexcept;
 namespace avx512_bf16 {
 int64_t peak_bf16(int64_t rounds) noexcept;
 }
+namespace amx_bf16 {
+int64_t peak_bf16(int64_t rounds) noexcept;
+}
 namespace amx_int8 {
 int64_t peak_int8(int64_t rounds) noexcept;
 }
