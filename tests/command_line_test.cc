@@ -111,5 +111,62 @@ TEST_F(Program, EvalNamesTheFileThatItCannotUse) {
   }
 }
 
+TEST_F(Program, CountsOutsideOfTheirRangeAreRefusedInASentence) {
+  std::ofstream(at("x.txt")) << "text";
+  struct Case {
+    std::string command, says;
+  };
+  for (auto& c :
+       {Case{"eval " + kLlama + " --protocol top1 --dataset " + at("x.txt") + " --batch 0", "--batch must be at least 1, found 0"},
+        Case{"eval " + kLlama + " --protocol top1 --dataset " + at("x.txt") + " --limit -1", "--limit must be at least 0, found -1"},
+        Case{"eval " + kLlama + " --protocol perplexity --dataset " + at("x.txt") + " --max-seq-length 1", "--max-seq-length must be at least 2"},
+        Case{"bench " + kLlama + " --batch 1 0", "--batch must be at least 1, found 0"},
+        Case{"bench " + kLlama + " --threads 0", "--threads must be at least 1, found 0"},
+        Case{"bench " + kLlama + " --runs 0", "--runs must be at least 1, found 0"},
+        Case{"advise " + kLlama + " --threads 0", "--threads must be at least 1, found 0"},
+        Case{"run " + kLlama + " --prompt x --max-tokens 0", "--max-tokens must be at least 1, found 0"},
+        Case{"quantize " + kLlama + " -o " + at("q") + " --nsamples 0", "--num-calibration-samples must be at least 1, found 0"}}) {
+    Result r = lacuna(c.command);
+    EXPECT_EQ(r.status, 1) << c.command;
+    EXPECT_NE(r.err.find(c.says), std::string::npos) << c.command << ": " << r.err;
+  }
+}
+
+TEST_F(Program, SimilarityOfADecoderSaysWhatTheProtocolNeeds) {
+  std::ofstream(at("pairs.csv")) << "a,b,1\nc,d,2\n";
+  Result r = lacuna("eval " + kLlama + " --protocol similarity --dataset " + at("pairs.csv"));
+  EXPECT_EQ(r.status, 1);
+  EXPECT_NE(r.err.find("protocol similarity compares the pooled embeddings of an encoder; this model is a decoder (llama)"), std::string::npos)
+      << r.err;
+}
+
+TEST_F(Program, EmptyFilesAreNamedAndSaidToBeEmpty) {
+  for (const char* name : {"none.onnx", "none.gguf"}) {
+    std::ofstream{at(name)};
+    EXPECT_NE(lacuna("inspect " + at(name)).err.find(std::string(name) + ": is empty (0 bytes)"), std::string::npos) << name;
+  }
+  std::filesystem::copy(kLlama, folder_ / "llama");
+  for (const char* name : {"model.safetensors", "config.json"}) {
+    std::ofstream{at(std::string("llama/") + name)};
+    std::string message = lacuna("inspect " + at("llama")).err;
+    EXPECT_NE(message.find(std::string(name) + ": is empty"), std::string::npos) << message;
+  }
+}
+
+TEST_F(Program, ConvertSaysWhatBecameOfTheNodes) {
+  const std::string resnet = (kData / "cifar10/resnet20.onnx").string();
+  LACUNA_NEEDS(resnet);
+  Result r = lacuna("convert " + resnet + " -o " + at("back.onnx") + " --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto report = r.json();
+  EXPECT_EQ(report["nodes_before"], 111);
+  EXPECT_EQ(report["opset_before"], 13);
+  EXPECT_EQ(report["opset"], 17);
+  std::string nodes = report["nodes"].dump();
+  std::string words = lacuna("convert " + resnet + " -o " + at("again.onnx")).out;
+  EXPECT_NE(words.find("111 nodes of opset 13 became " + nodes + " of opset 17"), std::string::npos) << words;
+  EXPECT_EQ(lacuna("convert " + at("back.onnx") + " -o " + at("third.onnx") + " --json").json()["nodes_before"].dump(), nodes);
+}
+
 }  // namespace
 }  // namespace lacuna::test

@@ -335,6 +335,17 @@ TEST_F(Program, RequestsThatCannotBeServedSayWhyAndWriteNothing) {
   }
 }
 
+TEST_F(Program, PruningToLessThanThereIsSaysWhatWasAskedFoundAndWhy) {
+  const std::string llama = (kFixtures / "models/llama").string(), one = " --targets model.layers.0.mlp.up_proj.weight --json";
+  ASSERT_EQ(lacuna("prune " + llama + " -o " + at("small") + " --sparsity 0.75").status, 0);
+  Result r = lacuna("prune " + at("small") + " -o " + at("again") + " --sparsity 0.5" + one);
+  ASSERT_EQ(r.status, 0) << r.err;
+  EXPECT_EQ(
+      r.json()["needs_attention"],
+      nlohmann::json::array({"prune, line 1: asked for 50 % zeros, found 75 % in 'model.layers.0.mlp.up_proj.weight', because so many were zero "
+                             "before and pruning brings no weight back"}));
+}
+
 TEST_F(Program, AnExistingOutputIsKeptUnlessForced) {
   LACUNA_NEEDS(kStories);
   std::filesystem::create_directories(at("mine"));

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,8 +17,13 @@ struct ConvertOptions {
   bool force = false;
 };
 struct ConvertReport {
+  struct Onnx {
+    int64_t nodes = 0;
+    int opset = 0;
+  };
   std::string from, to, output;
   int64_t bytes = 0, weights = 0, zeros = 0;
+  std::optional<Onnx> onnx_before, onnx_after;  // the ONNX file that the model came from, and the one written: patterns of nodes become one
   std::vector<std::string> needs_attention;  // what the output does not hold
 };
 ConvertReport convert(const std::filesystem::path& model, const std::filesystem::path& output, const ConvertOptions& options = {},

@@ -34,7 +34,9 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
     if (!from_onnx)
       throw Unsupported(
           cat("converting ", name_of(model.source_kind), " to onnx: a model is written as the kind it came from, here ", name_of(model.source_kind)));
-    write_onnx(graph, output, progress);
+    if (auto source = onnx_source_facts(graph)) report.onnx_before = {source->nodes, source->opset};
+    OnnxFacts written = write_onnx(graph, output, progress);
+    report.onnx_after = {written.nodes, written.opset};
   } else if (report.to == "huggingface") {
     if (from_onnx) throw Unsupported("converting onnx to huggingface: a model is written as the kind it came from, here onnx");
     write_huggingface(graph, model.path, output, progress, options.force);

@@ -98,6 +98,9 @@ std::vector<std::vector<float>> embed(Session& session, const std::vector<std::v
 }
 
 void evaluate_similarity(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
+  if (!model.graph->states().empty())
+    throw Unsupported(cat(model.path, ": protocol similarity compares the pooled embeddings of an encoder; this model is a decoder (",
+                          model.graph->family, "), which protocol perplexity measures"));
   auto tokenizer = open_tokenizer(model);
   std::string text = read_text(options.dataset, report);
   auto rows = parse_csv(text, options.dataset.string());

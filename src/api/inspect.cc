@@ -71,7 +71,7 @@ std::vector<double> operations_by_node(const Graph& graph, const Bindings& wante
       auto a = shape ? constant_shape(*shape) : std::nullopt;
       if (a && !a->empty())
         out[i] = 2 * elements(node.outputs[0]) * double(node.attributes.integer("transpose_a", 0) && a->size() > 1 ? (*a)[a->size() - 2] : a->back());
-    } else if (node.op == Op::lstm || node.op == Op::gru) {
+    } else if (is_recurrent(node.op)) {
       auto& x = facts[size_t(node.inputs[0])].shape;
       auto input = x ? constant_shape(*x) : std::nullopt;
       if (input && input->size() == 3) out[i] = 2 * double((*input)[0] * (*input)[1]) * (elements(node.inputs[1]) + elements(node.inputs[2]));
@@ -134,7 +134,7 @@ ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& op
   std::map<WeightId, double> weight_operations;
   for (size_t i = 0; i < graph.nodes().size(); i++) {
     const Node& node = graph.nodes()[i];
-    bool recurrent = node.op == Op::lstm || node.op == Op::gru;
+    bool recurrent = is_recurrent(node.op);
     double parameters = 0;  // what multiplies
     for (size_t m = 1; m <= (recurrent ? 2 : 1) && m < node.inputs.size(); m++)
       if (const Weight* weight = graph.weight_of(node.inputs[m])) parameters += double(weight->size());

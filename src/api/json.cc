@@ -283,13 +283,16 @@ std::string to_json(const AdviseReport& r) {
 }
 
 std::string to_json(const ConvertReport& r) {
-  return dump({{"from", r.from},
-               {"to", r.to},
-               {"output", r.output},
-               {"bytes", r.bytes},
-               {"weights", r.weights},
-               {"zeros", r.zeros},
-               {"needs_attention", r.needs_attention}});
+  Json out = {{"from", r.from},
+              {"to", r.to},
+              {"output", r.output},
+              {"bytes", r.bytes},
+              {"weights", r.weights},
+              {"zeros", r.zeros},
+              {"needs_attention", r.needs_attention}};
+  if (r.onnx_before) out["nodes_before"] = r.onnx_before->nodes, out["opset_before"] = r.onnx_before->opset;
+  if (r.onnx_after) out["nodes"] = r.onnx_after->nodes, out["opset"] = r.onnx_after->opset;
+  return dump(out);
 }
 
 std::string to_json(const DemoReport& r) {

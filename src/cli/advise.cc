@@ -72,9 +72,9 @@ void add_advise(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* c = verb.command;
   c->add_option("model", o->model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory")->required();
-  c->add_option("--threads", o->advise.threads, "Threads (default: all cores)");
-  c->add_option("--batch,--batch-size", o->advise.batch, "Batch size (default: 1, or the one that the model is fixed to)");
-  c->add_option("--prompt-tokens", o->advise.prompt_tokens, "Sequences: tokens at once")->capture_default_str();
+  at_least(1, c->add_option("--threads", o->advise.threads, "Threads (default: all cores)"));
+  at_least(1, c->add_option("--batch,--batch-size", o->advise.batch, "Batch size (default: 1, or the one that the model is fixed to)"));
+  at_least(1, c->add_option("--prompt-tokens", o->advise.prompt_tokens, "Sequences: tokens at once")->capture_default_str());
   c->add_option("--pattern", o->advise.patterns, "Patterns to ask about")->capture_default_str();
   c->add_option("--precision", o->advise.precisions, "f32, bf16, int8")->capture_default_str();
   c->add_option("--sparsity", o->advise.sparsities, "Sparsities to measure at")->capture_default_str();

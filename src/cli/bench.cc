@@ -75,13 +75,13 @@ void add_bench(CLI::App& app) {
   CLI::App* c = verb.command;
   auto* model = c->add_option("model", o->model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory");
   c->add_option("--vs", o->versus, "Model to compare with (default: this one with every weight run dense)");
-  c->add_option("--batch,--batch-size", o->bench.batches, "Batch sizes (default: 1, or the one that the model is fixed to)");
-  c->add_option("--threads", o->bench.threads, "Thread counts (default: all cores)");
+  at_least(1, c->add_option("--batch,--batch-size", o->bench.batches, "Batch sizes (default: 1, or the one that the model is fixed to)"));
+  at_least(1, c->add_option("--threads", o->bench.threads, "Thread counts (default: all cores)"));
   c->add_option("--precision", o->bench.precisions,
                 "own (the arithmetic that the model states), f32, bf16, int8 (default: all that most of the model can run in; with --vs: own)");
-  c->add_option("--runs", o->bench.runs, "Timed runs of each side")->capture_default_str();
-  c->add_option("--prompt-tokens", o->bench.prompt_tokens, "Decoders: tokens of the prefill")->capture_default_str();
-  c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run")->capture_default_str();
+  at_least(1, c->add_option("--runs", o->bench.runs, "Timed runs of each side")->capture_default_str());
+  at_least(1, c->add_option("--prompt-tokens", o->bench.prompt_tokens, "Decoders: tokens of the prefill")->capture_default_str());
+  at_least(1, c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run")->capture_default_str());
   c->add_option("--dim", o->dimensions, "Value of another symbolic dimension: NAME=N");
   c->add_flag("--layers", o->bench.layers, "Of every node the kernel, how its weight is packed, time, share of the hardware floor");
   auto* kernel =

@@ -54,6 +54,17 @@ Verb::Verb(CLI::App& app, const std::string& name, const std::string& help, cons
   command->add_flag("--json", *json, "Print the result as JSON, or {\"error\": {\"code\", \"message\"}}");
 }
 
+CLI::Option* at_least(int64_t least, CLI::Option* option) {
+  auto check = [least, option](const std::string& text) {
+    char* end = nullptr;
+    long long value = std::strtoll(text.c_str(), &end, 10);
+    if (end != text.c_str() && *end == 0 && value < least)  // what is no whole number fails when it is read
+      throw InvalidArgument(option->get_name() + " must be at least " + std::to_string(least) + ", found " + text);
+    return std::string();
+  };
+  return option->check(check);
+}
+
 std::unique_ptr<Progress> progress_bar() { return isatty(STDERR_FILENO) ? std::make_unique<Bar>() : nullptr; }
 
 Table::Table(std::vector<std::string> header) {

@@ -28,6 +28,9 @@ struct Verb {
   std::shared_ptr<bool> json;
 };
 
+// Refuses whole numbers below `least`, before anything is read: "--batch must be at least 1, found 0".
+CLI::Option* at_least(int64_t least, CLI::Option* option);
+
 // Draws "pruning  42 % [######      ] 13 s left" on a terminal, after the first second; nothing elsewhere.
 std::unique_ptr<Progress> progress_bar();
 

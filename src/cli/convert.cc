@@ -3,6 +3,19 @@
 #include "cli/cli.h"
 
 namespace lacuna::cli {
+namespace {
+
+void print(const ConvertReport& r) {
+  std::printf("%s -> %s: %lld weights, %lld zeros, %s in %s\n", r.from.c_str(), r.to.c_str(), static_cast<long long>(r.weights),
+              static_cast<long long>(r.zeros), bytes_text(r.bytes).c_str(), r.output.c_str());
+  if (auto& before = r.onnx_before, &after = r.onnx_after; before && after)
+    std::printf("%lld nodes of opset %d became %lld of opset %d%s\n", static_cast<long long>(before->nodes), before->opset,
+                static_cast<long long>(after->nodes), after->opset,
+                before->nodes == after->nodes ? "" : ": constants are folded, and nodes that make up one operation are written as that operation");
+  for (auto& line : r.needs_attention) std::printf("needs attention: %s\n", line.c_str());
+}
+
+}  // namespace
 
 void add_convert(CLI::App& app) {
   Verb verb(app, "convert", "Write a model as the kind it came from, dense with zeros, so that other tools read it",
@@ -13,7 +26,7 @@ void add_convert(CLI::App& app) {
   };
   auto o = std::make_shared<Options>();
   verb.command->add_option("model", o->model, "Usually a Lacuna directory")->required();
-  verb.command->add_option("-o,--output", o->output, "File or directory to write")->required();
+  verb.command->add_option("-o,--output", o->output, "File or directory to write; missing parents are made")->required();
   verb.command->add_option("--to", o->convert.to, "onnx, huggingface, gguf or lacuna (default: by the output's name, else what it came from)");
   verb.command->add_option(
       "--encoding", o->convert.encoding,
@@ -24,13 +37,7 @@ void add_convert(CLI::App& app) {
     auto bar = progress_bar();
     ConvertReport r = convert(o->model, o->output, o->convert, bar.get());
     bar.reset();
-    if (*json)
-      std::printf("%s\n", to_json(r).c_str());
-    else
-      std::printf("%s -> %s: %lld weights, %lld zeros, %s in %s\n", r.from.c_str(), r.to.c_str(), static_cast<long long>(r.weights),
-                  static_cast<long long>(r.zeros), bytes_text(r.bytes).c_str(), r.output.c_str());
-    if (!*json)
-      for (auto& line : r.needs_attention) std::printf("needs attention: %s\n", line.c_str());
+    *json ? void(std::printf("%s\n", to_json(r).c_str())) : print(r);
   });
 }
 

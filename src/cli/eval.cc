@@ -16,19 +16,21 @@ void add_eval(CLI::App& app) {
   c->add_option("--protocol", o->protocol, help)->required();
   c->add_option("--dataset", o->dataset, "Images (folder or archive of CLASS/file.jpg), a text file, or a csv")->required();
   c->add_option("--executor", o->executor, "runtime or reference")->capture_default_str();
-  c->add_option("--batch", o->batch, "Items per run (default: the protocol's own)");
+  at_least(1, c->add_option("--batch", o->batch, "Items per run (default: the protocol's own)"));
   std::vector<std::pair<CLI::Option*, std::vector<std::string>>> of;  // options that not every protocol takes
   of.emplace_back(c->get_option("--batch"), std::vector<std::string>{"top1", "similarity"});
-  of.emplace_back(c->add_option("--limit", o->limit, "top1, similarity: only so many items (0: all)")->capture_default_str(),
+  of.emplace_back(at_least(0, c->add_option("--limit", o->limit, "top1, similarity: only so many items (0: all)")->capture_default_str()),
                   std::vector<std::string>{"top1", "similarity"});
   auto* seq = c->add_option("--max-seq-length,--seqlen", o->max_seq_length, "perplexity: tokens per window, capped to what the model takes")
                   ->capture_default_str();
   auto* windows = c->add_option("--max-windows", o->max_windows, "perplexity: only the first so many windows (0: all)")->capture_default_str();
+  at_least(2, seq), at_least(0, windows);
   for (auto* option : {seq, windows}) of.emplace_back(option, std::vector<std::string>{"perplexity"});
   auto* resize = c->add_option("--resize", o->resize, "top1: shorter side in pixels before the crop");
   auto* crop = c->add_option("--crop", o->crop, "top1: side of the crop, for a model of any size");
   auto* mean = c->add_option("--mean", o->mean, "top1: three channel means (default: ImageNet's)")->expected(3);
   auto* deviation = c->add_option("--std", o->deviation, "top1: three channel deviations (default: ImageNet's)")->expected(3);
+  at_least(1, resize), at_least(1, crop);
   for (auto* option : {resize, crop, mean, deviation}) of.emplace_back(option, std::vector<std::string>{"top1"});
   c->callback([o, model, of, json = verb.json] {
     for (auto& [option, takers] : of)

@@ -16,7 +16,7 @@ void add_quantize(CLI::App& app) {
   c->add_option("--weights", o->line.weights,
                 "int8: symmetric, one scale per output row\nint4: one scale per group of columns; output heads and convolutions take int8")
       ->capture_default_str();
-  c->add_option("--group-size", o->line.group_size, "int4: columns per scale, a multiple of 32")->capture_default_str();
+  at_least(1, c->add_option("--group-size", o->line.group_size, "int4: columns per scale, a multiple of 32")->capture_default_str());
   c->add_flag("--requantize", o->line.requantize, "Round weights again that are coded in as few bits already (default: they stay as they are)");
   c->add_option("--activations", o->line.activations,
                 "none: weights only\nint8: inputs of linear layers are rounded too, one scale per token; with --dataset, calibrated scales "
@@ -30,10 +30,10 @@ void add_quantize(CLI::App& app) {
   c->add_option("--method,--observer", o->line.method, "What decides a calibrated scale: minmax, percentile or mse (smallest squared error)")
       ->capture_default_str();
   c->add_option("--percentile", o->line.percentile, "percentile: how much of the magnitudes a scale covers")->capture_default_str();
-  c->add_option("--num-calibration-samples,--nsamples", o->line.num_calibration_samples, "Images, spread evenly over the dataset")
-      ->capture_default_str();
-  c->add_option("--resize", o->line.resize, "Shorter side of images in pixels before the crop");
-  c->add_option("--crop", o->line.crop, "Side of the crop, for a model of any size");
+  at_least(1, c->add_option("--num-calibration-samples,--nsamples", o->line.num_calibration_samples, "Images, spread evenly over the dataset")
+                  ->capture_default_str());
+  at_least(1, c->add_option("--resize", o->line.resize, "Shorter side of images in pixels before the crop"));
+  at_least(1, c->add_option("--crop", o->line.crop, "Side of the crop, for a model of any size"));
   c->add_option("--mean", o->line.mean, "Three channel means (default: ImageNet's)")->expected(3);
   c->add_option("--std", o->line.deviation, "Three channel deviations (default: ImageNet's)")->expected(3);
   c->callback([o, json = verb.json] { run_recipe(o->run, Recipe{{Stage{"quantize", {}, {o->line}}}}, *json); });

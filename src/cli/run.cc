@@ -18,9 +18,9 @@ void add_run(CLI::App& app) {
   CLI::App* c = verb.command;
   c->add_option("model", o->model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory")->required();
   auto* prompt = c->add_option("--prompt,-p", o->text.prompt, "Text to continue");
-  c->add_option("--max-tokens,-n", o->text.max_tokens, "New tokens at most")->capture_default_str();
+  at_least(1, c->add_option("--max-tokens,-n", o->text.max_tokens, "New tokens at most")->capture_default_str());
   c->add_option("--temperature", o->text.temperature, "0: greedy")->capture_default_str();
-  c->add_option("--top-k", o->text.top_k, "Sample among the k likeliest (0: all)")->capture_default_str();
+  at_least(0, c->add_option("--top-k", o->text.top_k, "Sample among the k likeliest (0: all)")->capture_default_str());
   c->add_option("--top-p", o->text.top_p, "Sample among the likeliest that together reach p")->capture_default_str();
   c->add_option("--repetition-penalty", o->text.repetition_penalty, "Above 1: repeat less")->capture_default_str();
   c->add_option("--seed", o->text.seed, "Seed of the sampler; with a temperature above 0")->capture_default_str();

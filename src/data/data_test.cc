@@ -52,6 +52,10 @@ TEST(Images, PreprocessOfTheSameSizeOnlyNormalises) {
   EXPECT_FLOAT_EQ(out[1], 1);
   EXPECT_FLOAT_EQ(out[2], 0.2f);
   EXPECT_FLOAT_EQ(out[7], 0.4f);  // plane 1, last pixel
+  preprocess(image, {.height = 2, .width = 2, .mean = {0, 0.5f, 0}, .deviation = {1, 1, 1}, .channels_last = true}, out);
+  EXPECT_FLOAT_EQ(out[3], 1);
+  EXPECT_FLOAT_EQ(out[4], 0.5f);
+  EXPECT_FLOAT_EQ(out[11], 0.4f);
 }
 
 // A JPEG of a coloured ramp.

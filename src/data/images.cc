@@ -170,7 +170,7 @@ std::string ImageDataset::visit(int64_t batch, const std::function<void(std::spa
 
 std::string ImagePreprocessing::describe() const {
   return cat("resize ", resize ? resize : std::min(height, width), ", crop ", height, "x", width, ", mean ", std::span<const float>(mean), ", std ",
-             std::span<const float>(deviation));
+             std::span<const float>(deviation), channels_last ? ", channels last" : "");
 }
 
 void preprocess(const Image& image, const ImagePreprocessing& how, std::span<float> out) {
@@ -198,7 +198,8 @@ void preprocess(const Image& image, const ImagePreprocessing& how, std::span<flo
       for (int64_t c = 0; c < 3; c++) {
         auto pixel = [&](int64_t py, int64_t px) { return double(image.pixels[size_t((py * image.width + px) * 3 + c)]); };
         double value = (pixel(y0, x0) * (1 - fx) + pixel(y0, x1) * fx) * (1 - fy) + (pixel(y1, x0) * (1 - fx) + pixel(y1, x1) * fx) * fy;
-        out[size_t((c * how.height + y) * how.width + x)] = (float(value / 255.0) - how.mean[size_t(c)]) / how.deviation[size_t(c)];
+        int64_t at = how.channels_last ? (y * how.width + x) * 3 + c : (c * how.height + y) * how.width + x;
+        out[size_t(at)] = (float(value / 255.0) - how.mean[size_t(c)]) / how.deviation[size_t(c)];
       }
     }
   }

@@ -22,7 +22,8 @@ ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64
                            [&](ValueId id) { return graph.value(id).shape && graph.value(id).shape->size() == 4; });
   if (port == graph.inputs().end()) throw Unsupported(cat(model, " has no input [batch, 3, height, width] that takes images"));
   const SymShape& shape = *graph.value(*port).shape;
-  auto height = shape[2].constant(), width = shape[3].constant();
+  how.channels_last = shape[3].constant() == 3 && shape[1].constant() != 3;
+  auto height = shape[how.channels_last ? 1 : 2].constant(), width = shape[how.channels_last ? 2 : 3].constant();
   if (crop)
     how.height = how.width = crop;
   else if (height && width)
@@ -46,7 +47,7 @@ ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64
 
 Tensor image_batch(std::span<const ImageDataset::File> files, const ImagePreprocessing& how) {
   int64_t n = int64_t(files.size()), plane = 3 * how.height * how.width;
-  Tensor x(DType::kF32, {n, 3, how.height, how.width}, false);
+  Tensor x(DType::kF32, how.channels_last ? Shape{n, how.height, how.width, 3} : Shape{n, 3, how.height, how.width}, false);
   auto pixels = x.mutable_data<float>();
   parallel_for(n, [&](int64_t i) {
     const ImageDataset::File& file = files[size_t(i)];

@@ -14,7 +14,7 @@ ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64
 // The name of that input, "" if there is none.
 std::string image_input(const Graph& graph);
 
-// The images in these files, decoded and preprocessed, as [n, 3, height, width].
+// The images in these files, decoded and preprocessed, as [n, 3, height, width], or [n, height, width, 3] with the channels last.
 Tensor image_batch(std::span<const ImageDataset::File> files, const ImagePreprocessing& how);
 
 struct AccuracyResult {
@@ -23,7 +23,7 @@ struct AccuracyResult {
   std::string dataset_hash;  // of names and file bytes
 };
 
-// The first 4-D input takes [batch, 3, height, width]; the first output is [batch, classes]. Ties rank the lower class first.
+// The first 4-D input takes [batch, 3, height, width] or [batch, height, width, 3]; the first output is [batch, classes]. Ties rank the lower class first.
 // Images are read and decoded a batch at a time. Throws Unsupported if the model has no such ports, InvalidArgument if a label has no class.
 AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImagePreprocessing& how, int64_t batch, Progress* progress = nullptr,
                         std::string_view model = "the model");

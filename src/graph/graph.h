@@ -21,6 +21,7 @@ enum class Op : uint16_t {
 #include "graph/ops.def"
 #undef LACUNA_OP
 };
+constexpr bool is_recurrent(Op op) noexcept { return op == Op::lstm || op == Op::gru || op == Op::rnn; }
 std::string_view name_of(Op op) noexcept;  // "conv", "rms_norm"
 std::optional<Op> op_from_name(std::string_view name) noexcept;
 

@@ -230,6 +230,7 @@ TEST(InferOps, GatheringQuantizingAndRecurrence) {
       {Op::dynamic_quantize, {"b,8"}, {}, "[b, 8] [] []"},
       {Op::lstm, {"t,b,8", "2,16,8", "2,16,4"}, both, "[t, 2, b, 4] [2, b, 4] [2, b, 4]"},
       {Op::gru, {"b,t,8", "1,12,8", "1,12,4"}, batch_first, "[b, t, 1, 4] [b, 1, 4]"},
+      {Op::rnn, {"b,t,8", "1,4,8", "1,4,4"}, batch_first, "[b, t, 1, 4] [b, 1, 4]"},
       {Op::lstm, {"t,b,8", "1,12,8", "1,16,4"}, {}, "gates times hidden_size"},
   });
 }

@@ -32,6 +32,7 @@ const std::map<std::string_view, AttributeKind>& attribute_kinds() {
   static const std::map<std::string_view, AttributeKind> kinds = {
       {"transposed", kInteger},
       {"groups", kInteger},
+      {"from_end", kInteger},
       {"transpose_a", kInteger},
       {"transpose_b", kInteger},
       {"heads", kInteger},

@@ -34,7 +34,6 @@ class Uses {
     return (node.op == Op::linear || node.op == Op::conv) && node.inputs.size() > 1 && node.inputs[1] == weight;
   }
 
-  static bool is_recurrent(const Node& node) { return node.op == Op::lstm || node.op == Op::gru; }
   static bool is_recurrent_matrix(const Node& node, ValueId value) { return node.inputs[1] == value || node.inputs[2] == value; }
 
   WeightUse use_of(ValueId value) const {
@@ -49,7 +48,7 @@ class Uses {
 
   std::string op_type(const Node& node, ValueId value) const {
     bool product = node.op == Op::linear || node.op == Op::conv || node.op == Op::conv_transpose;
-    if ((product && node.inputs[1] != value) || (is_recurrent(node) && !is_recurrent_matrix(node, value))) return "Bias";
+    if ((product && node.inputs[1] != value) || (is_recurrent(node.op) && !is_recurrent_matrix(node, value))) return "Bias";
     size_t rank = graph_.value(value).shape->size();
     switch (node.op) {
       case Op::linear: return "Linear";
@@ -58,6 +57,7 @@ class Uses {
       case Op::embedding: return "Embedding";
       case Op::lstm: return "LSTM";
       case Op::gru: return "GRU";
+      case Op::rnn: return "RNN";
       case Op::layer_norm: return "LayerNorm";
       case Op::rms_norm: return "RMSNorm";
       case Op::batch_norm: return "BatchNorm";
@@ -98,7 +98,8 @@ class Uses {
       case Op::matmul:
       case Op::einsum: return "operand of a product of activations";
       case Op::lstm:
-      case Op::gru: return is_recurrent_matrix(node, value) ? "recurrent" : "bias or norm";
+      case Op::gru:
+      case Op::rnn: return is_recurrent_matrix(node, value) ? "recurrent" : "bias or norm";
       default: return is_float(graph_.value(value).dtype) ? "bias or norm" : "indices or sizes";
     }
   }

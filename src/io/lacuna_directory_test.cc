@@ -240,6 +240,16 @@ TEST(LacunaDirectory, OnlyForceReplacesAndOnlyWhatLacunaMade) {
   EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "taken", sample); }), "was not made by Lacuna"));
 }
 
+TEST(LacunaDirectory, AnEmptyDirectoryIsWrittenIntoAndParentsAreMade) {
+  TemporaryDirectory dir;
+  Sample sample;
+  fs::create_directory(dir / "empty");
+  write_all(dir / "empty", sample);
+  EXPECT_TRUE(verify_hashes(dir / "empty").empty());
+  write_all(dir / "new/parents/out", sample);
+  EXPECT_TRUE(verify_hashes(dir / "new/parents/out").empty());
+}
+
 TEST(LacunaDirectory, AnOutputThatIsOrHoldsTheInputIsRefusedEvenByForce) {
   TemporaryDirectory dir;
   write_all(dir / "model", Sample{});

@@ -42,6 +42,7 @@ ModelKind detect_model(const fs::path& path) {
   fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) throw NotFound(cat(path, ": does not exist"));
   if (fs::is_directory(status)) return detect_directory(path);
+  if (fs::is_regular_file(status) && fs::file_size(path, error) == 0) throw InvalidData(cat(path, ": is empty (0 bytes)"));
   char magic[4] = {};
   std::ifstream(path, std::ios::binary).read(magic, 4);
   if (std::string_view(magic, 4) == "GGUF") return ModelKind::kGguf;

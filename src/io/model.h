@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,13 @@ std::shared_ptr<Graph> read_huggingface(const std::filesystem::path& directory);
 std::shared_ptr<Graph> read_gguf(const std::filesystem::path& path);
 
 // Writers: dense with zeros, the kind that came in. Built under a temporary name and renamed; `force` as in docs.
-void write_onnx(const Graph& graph, const std::filesystem::path& path, Progress* progress = nullptr);
+struct OnnxFacts {
+  int64_t nodes = 0;
+  int opset = 0;
+};
+OnnxFacts write_onnx(const Graph& graph, const std::filesystem::path& path, Progress* progress = nullptr);  // of what was written
+// Of the file that the Graph was read from; nullopt if it came from no ONNX file.
+std::optional<OnnxFacts> onnx_source_facts(const Graph& graph);
 // config.json out of the Graph's metadata, tokenizer and other small files as they are in `source_directory` (a Hugging Face or
 // Lacuna directory), weights as safetensors in their own float type (coded ones in the type that the configuration states).
 void write_huggingface(const Graph& graph, const std::filesystem::path& source_directory, const std::filesystem::path& out,

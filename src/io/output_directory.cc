@@ -70,6 +70,7 @@ void check_replaceable(const fs::path& out, bool force, const fs::path& input) {
   fs::file_status status = fs::symlink_status(out, error);
   if (!fs::exists(status)) return;
   if (!input.empty() && is_or_holds(out, input)) throw InvalidArgument(cat(out, ": is or holds the model that is read; name another output"));
+  if (fs::is_directory(status) && fs::is_empty(out, error)) return;  // nothing can be lost
   if (!force) throw InvalidArgument(cat(out, ": exists already; --force replaces it"));
   if (fs::is_regular_file(status)) return;
   if (fs::is_directory(status) && fs::is_regular_file(out / "lacuna.json", error)) {
@@ -125,11 +126,12 @@ void OutputDirectory::commit() {
   check_replaceable(out_, force_);  // it may have come while we worked
   sync_directory(partial_);
   std::error_code error;
-  bool replaced = fs::exists(fs::symlink_status(out_, error));
+  fs::file_status status = fs::symlink_status(out_, error);
+  bool replaced = fs::exists(status) && !(fs::is_directory(status) && fs::is_empty(out_, error));
   if (replaced) {
     // At every moment OUT is either the old model or the new one. The old one is marked first: a crash before its removal leaves a
     // directory that the next run knows to be ours.
-    if (fs::is_directory(fs::symlink_status(out_, error))) write_file(out_ / kMarker, "");
+    if (fs::is_directory(status)) write_file(out_ / kMarker, "");
     if (::renameat2(AT_FDCWD, partial_.c_str(), AT_FDCWD, out_.c_str(), RENAME_EXCHANGE) != 0)
       throw IoError(cat(out_, ": cannot exchange with ", partial_, ": ", std::strerror(errno)));
   } else if (::rename(partial_.c_str(), out_.c_str()) != 0) {  // fails on a file or a directory with entries

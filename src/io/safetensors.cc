@@ -151,6 +151,7 @@ std::string_view type_name(DType dtype) {
 }  // namespace
 
 SafetensorsHeader parse_safetensors_header(std::span<const std::byte> file, const std::string& name) {
+  if (file.size() == 0) throw InvalidData(cat(name, ": is empty (0 bytes)"));
   if (file.size() < 10) throw InvalidData(cat(name, ": is ", file.size(), " bytes, too short for a safetensors header"));
   uint64_t length = 0;
   std::memcpy(&length, file.data(), 8);

@@ -37,6 +37,7 @@ std::string brief(const nlohmann::json& value) {
 }  // namespace
 
 Config Config::parse(std::string_view json, std::string source) {
+  if (json.empty()) throw InvalidData(cat(source, ": is empty (0 bytes)"));
   nlohmann::json value = parse_bounded(json, source);
   if (!value.is_object()) throw InvalidData(cat(source, ": is ", value.type_name(), ", an object wanted"));
   return Config(std::make_shared<const Json>(Json{std::move(value)}), std::move(source));

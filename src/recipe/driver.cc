@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <tuple>
 
 #include "base/cat.h"
 #include "base/hash.h"
@@ -117,14 +118,17 @@ class Driver {
       report_.needs_attention.push_back(cat(
           "stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
           join(grown_, ", ", 4)));
-    for (auto& [line, names] : missed_)
+    for (auto& [miss, found] : missed_) {
+      auto& [line, asked, why] = miss;
       report_.needs_attention.push_back(
-          cat(line->where,
-              ": blocks cut off at an edge, or zeros that were there before, make the sparsity another than asked for: ", join(names, ", ", 4)));
+          cat(line->where, ": asked for ", in_percent(asked), " zeros, found ", join(found, ", ", 4), ", because ", why));
+    }
   }
 
  private:
-  // Notes a weight whose sparsity is off by more than one unit of its pattern.
+  static std::string in_percent(double share) { return cat(std::round(share * 1e4) / 100, " %"); }
+
+  // Notes a weight whose sparsity is off by more than one unit of its pattern, and why.
   void compare_with_request(WeightId id, const PrunedWeight& w) {
     const Line* line = nullptr;
     std::optional<double> asked;
@@ -134,7 +138,12 @@ class Driver {
     MatrixView view(sources_[size_t(id)].layout, w.shape);
     double units = double(line->pattern->unit_rows(view.rows) * line->pattern->unit_cols(view.cols, view.inner));
     if (line->pattern->fixed_sparsity() ? w.sparsity >= *asked : std::abs(w.sparsity - *asked) * units <= 1.001) return;
-    missed_[line].push_back(cat("'", w.name, "' ", std::round(w.sparsity * 1e4) / 100, " % of ", std::round(*asked * 1e4) / 100, " %"));
+    const char* why = line->pattern->fixed_sparsity() ? "the last group of a row is shorter than the others and keeps a larger share"
+                      : units == double(w.parameters) ? "so many were zero before and pruning brings no weight back"
+                      : w.sparsity < *asked
+                          ? "blocks that the edge of a matrix cuts off hold fewer weights than others"
+                          : "zeros that were there before stay, also in blocks that are kept, and blocks are cut off at the edge of a matrix";
+    missed_[{line, *asked, why}].push_back(cat(in_percent(w.sparsity), " in '", w.name, "'"));
   }
 
   void apply_encodings(Graph& graph) const {
@@ -357,11 +366,11 @@ class Driver {
   std::vector<std::unique_ptr<Line>> lines_;
   Plan plan_;
   std::map<WeightId, WeightUse> uses_;
-  std::set<WeightId> token_weights_;   // of linear layers that round every token
-  std::set<NodeId> static_products_;   // linear and conv whose inputs get calibrated scales
-  const Line* static_line_ = nullptr;  // that says how
-  std::vector<std::string> grown_;     // weights that take more bytes than before
-  std::map<const Line*, std::vector<std::string>> missed_;
+  std::set<WeightId> token_weights_;                                                         // of linear layers that round every token
+  std::set<NodeId> static_products_;                                                         // linear and conv whose inputs get calibrated scales
+  const Line* static_line_ = nullptr;                                                        // that says how
+  std::vector<std::string> grown_;                                                           // weights that take more bytes than before
+  std::map<std::tuple<const Line*, double, std::string>, std::vector<std::string>> missed_;  // line, asked, why -> found where
   std::vector<std::string> narrow_;  // weights that a quantize line found coded in as few bits
 };
 

@@ -1,10 +1,12 @@
 #include "runtime/inputs.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "base/cat.h"
 #include "lacuna/error.h"
 #include "runtime/reference/reference.h"
+#include "runtime/reference/support.h"
 
 namespace lacuna {
 namespace {
@@ -49,6 +51,28 @@ Tensor converted(const Value& value, const Tensor& t) {
   if (is_float(t.dtype()) != is_float(wanted))
     throw InvalidArgument(cat("input '", value.name, "' is ", name_of(t.dtype()), ", wanted ", name_of(value.dtype)));
   return t.to(wanted);
+}
+
+// Rows of the smallest table that the ids index as they are; nullopt if none does, or if negative ids count from its end.
+std::optional<int64_t> rows_indexed_by(const Graph& graph, ValueId ids) {
+  std::optional<int64_t> rows;
+  for (const Node& node : graph.nodes())
+    if (node.op == Op::embedding && node.inputs[0] == ids && !node.attributes.integer("from_end", 0))
+      if (const Weight* table = graph.weight_of(node.inputs[1])) rows = std::min(rows.value_or(table->shape[0]), table->shape[0]);
+  return rows;
+}
+
+void check_ids(const Graph& graph, ValueId input, const Tensor& ids) {
+  auto rows = rows_indexed_by(graph, input);
+  if (!rows) return;
+  std::vector<int64_t> values = reference::integers_of(ids);
+  auto wrong = std::find_if(values.begin(), values.end(), [&](int64_t id) { return id < 0 || id >= *rows; });
+  if (wrong == values.end()) return;
+  Shape position(ids.rank());
+  int64_t at = wrong - values.begin();
+  for (size_t i = position.size(); i-- > 0; at /= ids.shape()[i]) position[i] = at % ids.shape()[i];
+  throw InvalidArgument(cat("input '", graph.value(input).name, "' holds the id ", *wrong, " at position ", to_string(position), ", wanted 0 to ",
+                            *rows - 1, " (a vocabulary of ", *rows, ")"));
 }
 
 std::optional<double> default_of(const Graph& graph, const std::string& name) {
@@ -99,6 +123,7 @@ BoundInputs bind_inputs(const Graph& graph, const TensorMap& given, int64_t past
       for (size_t i = 0; i < bound.size(); i++)
         if (bound[i].is_constant() && bound[i].value() != it->second.shape()[i]) misshapen(value.name, it->second, *value.shape, out.bindings);
       out.tensors.push_back(converted(value, it->second));
+      check_ids(graph, id, out.tensors.back());
       continue;
     }
     auto shape = constant_shape(bound);

@@ -1,12 +1,14 @@
 #include "sparse/pattern.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <vector>
 
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "lacuna/error.h"
+#include "sparse/bits.h"
 #include "sparse/format.h"
 
 namespace lacuna {
@@ -51,11 +53,26 @@ Mask first_rows(const Mask& mask, int64_t rows) {
   return head;
 }
 
+double log_binomial(int64_t n, int64_t k) { return std::lgamma(double(n + 1)) - std::lgamma(double(k + 1)) - std::lgamma(double(n - k + 1)); }
+
+// Whether a mask with so many kept weights that fall anywhere would obey N:M with a probability above 1e-4. Where every whole group keeps just
+// N, as pruning to N:M leaves it, the probability of that counts instead.
+bool chance_explains(const Mask& mask, int64_t n, int64_t m, int64_t inner) {
+  double density = double(mask.count_kept()) / double(mask.rows() * mask.cols());
+  int64_t groups = 0, full = 0;
+  for (int64_t r = 0; r < mask.rows(); r++)
+    for (int64_t start = 0; start < mask.cols(); start += inner)
+      for (int64_t c = start; c + m <= start + inner; c += m) groups++, full += count_bits(mask.row(r), c, m) == n;
+  double one = 0;  // group
+  for (int64_t k = full == groups ? n : 0; k <= n; k++)
+    one += std::exp(log_binomial(m, k) + double(k) * std::log(density) + double(m - k) * std::log1p(-density));
+  return double(groups) * std::log(one) > std::log(1e-4);
+}
+
 }  // namespace
 
 std::string recognise_pattern(const Mask& mask, int64_t inner) {
-  // Blocks first: no unstructured mask obeys them by chance, while a very sparse one may obey N:M. Then the larger block, the lower density, the
-  // smaller M.
+  // Blocks first: no unstructured mask obeys them by chance. Then the larger block, the lower density, the smaller M.
   static const auto candidates = [] {
     std::vector<std::unique_ptr<Pattern>> list;
     for (const char* name : {"block:16x16", "block:8x8", "block:4x4", "block:1x16", "block:16x1", "block:1x8", "block:8x1",
@@ -70,7 +87,9 @@ std::string recognise_pattern(const Mask& mask, int64_t inner) {
   Mask head = first_rows(mask, 64);  // a multiple of all block heights: most candidates fail here already
   for (const auto& pattern : candidates) {
     if (pattern->refuses(mask.rows(), mask.cols(), inner)) continue;
-    if (pattern->violations(head, inner) == 0 && pattern->violations(mask, inner) == 0) return pattern->name();
+    if (pattern->violations(head, inner) || pattern->violations(mask, inner)) continue;
+    FormatParameters p = pattern->format_parameters(inner);
+    if (!p.m || !chance_explains(mask, p.n, p.m, inner)) return pattern->name();
   }
   return "unstructured";
 }

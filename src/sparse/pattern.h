@@ -59,7 +59,7 @@ struct PatternKind {
 std::span<const PatternKind> pattern_kinds();
 
 // The strictest pattern of a fixed list that a mask obeys: "dense", "block:4x4", "block:1x4", "block:4x1", ..., "2:16", "1:4", "2:4",
-// "4:8", "8:16", ..., or "unstructured", which an empty mask is too.
+// "4:8", "8:16", ..., or "unstructured", which an empty mask is too, and one that obeys N:M because few weights are kept at all.
 std::string recognise_pattern(const Mask& mask, int64_t inner);
 
 }  // namespace lacuna

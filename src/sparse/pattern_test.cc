@@ -211,7 +211,8 @@ TEST(RecognisePattern, NamesTheStrictest) {
   };
   for (const char* name : {"2:4", "1:4", "4:8", "8:16", "4:16", "2:16", "4:32", "16:64", "32:64"}) EXPECT_EQ(recognised(name, 256, 256, 0), name);
   for (const char* name : {"block:1x4", "block:4x1", "block:4x4", "block:16x16", "block:2x2"}) EXPECT_EQ(recognised(name, 252, 84, 0.5), name);
-  EXPECT_EQ(recognised("unstructured", 250, 250, 0.5), "unstructured");
+  for (double density : {0.5, 0.2, 0.1, 0.05, 0.02, 0.005, 0.001})  // most of these obey 8:16, 4:8 ... by chance
+    for (int64_t inner : {250, 50}) EXPECT_EQ(recognised("unstructured", 250, inner, density), "unstructured") << density;
   EXPECT_EQ(recognise_pattern(Mask(4, 16, true), 16), "dense");
   EXPECT_EQ(recognise_pattern(Mask(4, 16, false), 16), "unstructured");
 }

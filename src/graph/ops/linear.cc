@@ -49,7 +49,7 @@ void matmul(InferContext& context) {
   context.set(0, dtype, out);
 }
 
-// ids [...], weight [vocab, width] -> [..., width] in f32 (f64 if the table is)
+// ids [...], weight [vocab, width] -> [..., width] in f32 (f64 if the table is); with from_end = 1 negative ids count from the end
 void embedding(InferContext& context) {
   const Fact &ids = context.input(0), &weight = context.input(1);
   expect_rank(context, 1, 2);
@@ -132,7 +132,7 @@ void einsum(InferContext& context) {
 const OpSchema kSchemas[] = {
     {Op::linear, 2, 3, 1, 1, {"transposed", "activations"}, linear},
     {Op::matmul, 2, 2, 1, 1, {"transpose_a", "transpose_b", "scale"}, matmul},
-    {Op::embedding, 2, 2, 1, 1, {}, embedding},
+    {Op::embedding, 2, 2, 1, 1, {"from_end"}, embedding},
     {Op::einsum, 1, -1, 1, 1, {"equation"}, einsum},
 };
 

@@ -1,4 +1,4 @@
-// LSTM and GRU as ONNX has them.
+// LSTM, GRU and simple recurrent layers as ONNX has them.
 #include "base/cat.h"
 #include "graph/ops/rules.h"
 
@@ -42,6 +42,7 @@ void recurrent(InferContext& context, int64_t gates) {
 
 void lstm(InferContext& context) { recurrent(context, 4); }
 void gru(InferContext& context) { recurrent(context, 3); }
+void rnn(InferContext& context) { recurrent(context, 1); }
 
 const OpSchema kSchemas[] = {
     {Op::lstm,
@@ -58,6 +59,7 @@ const OpSchema kSchemas[] = {
      2,
      {"hidden_size", "direction", "activations", "activation_alpha", "activation_beta", "clip", "linear_before_reset", "layout"},
      gru},
+    {Op::rnn, 3, 6, 1, 2, {"hidden_size", "direction", "activations", "activation_alpha", "activation_beta", "clip", "layout"}, rnn},
 };
 
 }  // namespace

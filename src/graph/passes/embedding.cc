@@ -1,4 +1,4 @@
-// gather(table, ids) along axis 0 of a constant float matrix -> embedding.
+// gather(table, ids) along axis 0 of a constant float matrix -> embedding, whose ids still count from the end where they are negative.
 #include "graph/passes/rewrite.h"
 
 namespace lacuna::passes {
@@ -14,7 +14,9 @@ int64_t embedding(Graph& graph, const PassOptions&) {
     if (!table || table->shape.size() != 2 || (dtype != DType::kF32 && dtype != DType::kF64)) continue;
     if (table->layout != MatrixLayout::kNone && table->layout != MatrixLayout::kOutIn) continue;
     graph.weights.edit(graph.value(node.inputs[0]).weight).layout = MatrixLayout::kOutIn;
-    rewriter.replace(node, Op::embedding, {node.inputs[1], node.inputs[0]}, {});
+    Attributes attributes;
+    attributes.set("from_end", int64_t(1));
+    rewriter.replace(node, Op::embedding, {node.inputs[1], node.inputs[0]}, std::move(attributes));
   }
   return rewriter.finish();
 }

@@ -20,7 +20,7 @@ class Claimer {
     std::vector<NodeId> refused;
     for (size_t i = 0; i < graph_.nodes().size(); i++) {
       const Node& node = graph_.node(NodeId(i));
-      if (node.op == Op::lstm || node.op == Op::gru) claim_recurrent(NodeId(i));
+      if (is_recurrent(node.op)) claim_recurrent(NodeId(i));
       bool linear = node.op == Op::linear;
       if (!linear && node.op != Op::conv) continue;
       MatrixLayout layout = !linear ? MatrixLayout::kConv : linear_is_in_out(graph_, node) ? MatrixLayout::kInOut : MatrixLayout::kOutIn;

@@ -278,8 +278,16 @@ OnnxModel lower_graph(const Graph& graph) {
 
 namespace lacuna {
 
-void write_onnx(const Graph& graph, const std::filesystem::path& path, Progress* progress) {
-  onnx::write_model(onnx::lower_graph(graph), graph, path, progress);
+OnnxFacts write_onnx(const Graph& graph, const std::filesystem::path& path, Progress* progress) {
+  onnx::OnnxModel model = onnx::lower_graph(graph);
+  onnx::write_model(model, graph, path, progress);
+  return {.nodes = int64_t(model.nodes.size()), .opset = model.opset};
+}
+
+std::optional<OnnxFacts> onnx_source_facts(const Graph& graph) {
+  auto nodes = graph.metadata.find("onnx.nodes"), opset = graph.metadata.find("onnx.opset");
+  if (nodes == graph.metadata.end() || opset == graph.metadata.end()) return std::nullopt;
+  return OnnxFacts{.nodes = std::atoll(nodes->second.c_str()), .opset = std::atoi(opset->second.c_str())};
 }
 
 }  // namespace lacuna

@@ -219,6 +219,53 @@ TEST(HostileOnnx, ABranchThatFollowsFromShapesIsTakenAndAnOpenOneIsRefused) {
   EXPECT_SAYS(refusal(model), "op Frobnicate (if/Frobnicate_1)");
 }
 
+// small_model with a Loop whose state is `y`, doubled in every round.
+ModelProto looping(const std::string& rounds, const std::string& condition) {
+  ModelProto model = small_model();
+  GraphProto& graph = *model.mutable_graph();
+  auto* go = graph.add_initializer();
+  go->set_name("go");
+  go->set_data_type(9);
+  go->set_raw_data(std::string(1, 1));
+  auto* loop = graph.add_node();
+  loop->set_name("loop");
+  loop->set_op_type("Loop");
+  for (auto& name : {rounds, condition, std::string("y")}) loop->add_input(name);
+  loop->add_output("z");
+  auto* body = loop->add_attribute();
+  body->set_name("body");
+  body->set_type(5);
+  GraphProto& inner = *body->mutable_g();
+  for (const char* name : {"i", "c", "s"}) inner.add_input()->set_name(name);
+  auto* add = inner.add_node();
+  add->set_op_type("Add");
+  for (const char* name : {"s", "s"}) add->add_input(name);
+  add->add_output("t");
+  for (const char* name : {"c", "t"}) inner.add_output()->set_name(name);
+  graph.mutable_output(0)->set_name("z");
+  return model;
+}
+
+TEST(HostileOnnx, LoopsThatAreEndlessOpenOrCutAreRefused) {
+  EXPECT_SAYS(refusal(looping("", "go")), "Loop: more than 1024 rounds");
+  EXPECT_SAYS(refusal(looping("y", "go")), "Loop: a number of rounds that is not known before the run");
+  EXPECT_SAYS(refusal(looping("", "y")), "Loop: a number of rounds that is not known before the run");
+  ModelProto model = looping("", "go");
+  NodeProto& loop = *model.mutable_graph()->mutable_node(2);
+  loop.mutable_attribute(0)->mutable_g()->mutable_output()->RemoveLast();
+  EXPECT_SAYS(refusal(model), "do not have the same number of states");
+  loop.mutable_input()->RemoveLast();
+  EXPECT_SAYS(refusal(model), "do not have the same number of states");
+  loop.clear_attribute();
+  EXPECT_SAYS(refusal(model), "no body");
+  model = looping("", "go");
+  model.mutable_graph()->mutable_node(2)->mutable_attribute(0)->mutable_g()->mutable_node(0)->set_op_type("Frobnicate");
+  EXPECT_SAYS(refusal(model), "1 thing is not supported:\n  op Frobnicate (loop/");
+  model = looping("", "go");
+  *model.mutable_graph()->mutable_node(2)->mutable_input(2) = "";
+  EXPECT_SAYS(refusal(model), "lacks a state");
+}
+
 TEST(HostileOnnx, FunctionsAreInlinedAndEndlessOnesRefused) {
   ModelProto model = small_model();
   auto* function = model.add_functions();

@@ -5,6 +5,7 @@
 #include "io/onnx/importer.h"
 
 #include <algorithm>
+#include <list>
 #include <unordered_set>
 
 #include "base/cat.h"
@@ -13,6 +14,7 @@
 #include "io/onnx/claim_weights.h"
 #include "io/onnx/interface.h"
 #include "io/onnx/lacuna_onnx.pb.h"
+#include "io/onnx/loops.h"
 #include "io/onnx/model_file.h"
 #include "io/onnx/read.h"
 #include "io/onnx/scope.h"
@@ -185,7 +187,8 @@ class Importer {
   int checked_version(const NodeProto& node, const Scope& scope) {
     std::string domain = domain_of(node.domain()), type = qualified(domain, node.op_type()), name = name_of_node(node, scope);
     if (function_of(node)) return 1;
-    if (domain.empty() && (node.op_type() == "If" || node.op_type() == "Constant" || is_sequence_op(node.op_type()))) return 1;
+    if (domain.empty() && (node.op_type() == "If" || node.op_type() == "Loop" || node.op_type() == "Constant" || is_sequence_op(node.op_type())))
+      return 1;
     const OpEntry* entry = find_op(domain, node.op_type());
     if (!entry) return problems_.add(cat("op ", type), name), 0;
     auto opset = scope.opsets.find(domain);
@@ -265,6 +268,8 @@ class Importer {
       results = constant_node(proto, scope);
     else if (node.domain.empty() && node.type == "If")
       results = poisoned ? results : branch(proto, node, scope, depth);
+    else if (node.domain.empty() && node.type == "Loop")
+      results = poisoned || reads_sequence ? results : loop(proto, node, scope, depth);
     else if (const FunctionProto* function = function_of(proto))
       results = call(*function, proto, node, scope, depth);
     else if ((node.version = check(proto, scope)) && !poisoned && !is_sequence_op(node.type))
@@ -408,6 +413,110 @@ class Importer {
     return results;
   }
 
+  // A loop whose number of rounds is known before the run is written out, round by round. What does not change from round to round is
+  // imported once, so that the rounds share their weights.
+  std::vector<ValueId> loop(const NodeProto& proto, const SourceNode& node, Scope& scope, int depth) {
+    auto failed = [&](const std::string& why) {
+      problems_.add(cat("Loop: ", why), node.name);
+      return std::vector<ValueId>(node.outputs.size(), kPoison);
+    };
+    auto body_of = std::find_if(proto.attribute().begin(), proto.attribute().end(), [](auto& a) { return a.name() == "body" && a.has_g(); });
+    if (body_of == proto.attribute().end() || node.inputs.size() < 2)
+      throw InvalidData(cat("node '", node.name, "' (Loop) has ", body_of == proto.attribute().end() ? "no body" : "fewer than 2 inputs"));
+    if (std::find(node.inputs.begin() + 2, node.inputs.end(), kNoValue) != node.inputs.end())
+      throw InvalidData(cat("node '", node.name, "' (Loop) lacks a state"));
+    const GraphProto& body = body_of->g();
+    int carried = int(node.inputs.size()) - 2, scans = body.output_size() - 1 - carried;
+    if (body.input_size() != carried + 2 || scans < 0 || node.outputs.size() > size_t(carried + scans))
+      throw InvalidData(cat("node '", node.name, "' (Loop) and its body do not have the same number of states"));
+    const LoopBody& split = loop_bodies_.emplace_back(split_invariant(body));
+    Scope once{.parent = &scope, .prefix = node.name + "/", .opsets = scope.opsets, .arguments = scope.arguments};
+    add_initializers(body, once);
+    std::vector<ValueId> states(node.inputs.begin() + 2, node.inputs.end());
+    for (int i = 0; i < carried; i++)
+      if (split.fixed.contains(body.input(i + 2).name())) once.names[body.input(i + 2).name()] = states[size_t(i)];
+    import_nodes(split.invariant, once, depth + 1);
+    Lookup lookup = [&](const std::string& name) {
+      const ValueId* value = once.find(name);
+      return value && *value >= 0 ? *value : kNoValue;
+    };
+    if (auto results = recurrent_loop(builder_, body, node, lookup)) return *results;
+    auto number = [&](ValueId value) -> std::optional<int64_t> {
+      auto known = value == kNoValue ? std::nullopt : builder_.constant(value);
+      if (!known || known->size() != 1) return std::nullopt;
+      return known->to(DType::kS64).data<int64_t>()[0];
+    };
+    auto most = number(node.inputs[0]), go = node.inputs[1] == kNoValue ? 1 : number(node.inputs[1]);
+    if (!go || (node.inputs[0] != kNoValue && !most)) return failed("a number of rounds that is not known before the run");
+    std::vector<std::vector<ValueId>> rows(static_cast<size_t>(scans));
+    constexpr int64_t kMostRounds = 1024;
+    for (int64_t round = 0; *go && (!most || round < *most); round++) {
+      if (round == kMostRounds) return failed(cat("more than ", kMostRounds, " rounds"));
+      Scope inner{.parent = &once, .prefix = cat(node.name, "/", round, "/"), .opsets = scope.opsets, .arguments = scope.arguments};
+      inner.names[body.input(0).name()] = builder_.add_constant(inner.prefix + "round", Tensor::of<int64_t>({}, std::vector<int64_t>{round}));
+      inner.names[body.input(1).name()] =
+          builder_.add_constant(inner.prefix + "condition", Tensor::of<int64_t>({}, std::vector<int64_t>{1}).to(DType::kBool));
+      for (int i = 0; i < carried; i++)
+        if (!split.fixed.contains(body.input(i + 2).name())) inner.names[body.input(i + 2).name()] = states[size_t(i)];
+      import_nodes(split.changing, inner, depth + 1);
+      ValueId condition = result_of(inner, body.output(0).name(), node.name);
+      for (int i = 0; i < carried; i++) states[size_t(i)] = result_of(inner, body.output(i + 1).name(), node.name);
+      for (int i = 0; i < scans; i++) rows[size_t(i)].push_back(result_of(inner, body.output(1 + carried + i).name(), node.name));
+      if (condition < kNoValue || std::any_of(states.begin(), states.end(), [](ValueId v) { return v < kNoValue; }))
+        return std::vector<ValueId>(node.outputs.size(), kPoison);  // an inner node could not be imported
+      go = number(condition);
+      if (!go) return failed("a condition that is not known before the run");
+    }
+    std::vector<ValueId> results = states;
+    for (int i = 0; i < scans; i++) {
+      if (!node.outputs.empty() && size_t(carried + i) >= node.outputs.size()) break;
+      if (rows[size_t(i)].empty()) return failed("rows of results where there is no round");
+      results.push_back(stacked(rows[size_t(i)], cat(node.name, "/", node.outputs[size_t(carried + i)]), node.block));
+    }
+    return results;
+  }
+
+  // [1 round each] -> [rounds, ...]
+  ValueId stacked(const std::vector<ValueId>& rows, const std::string& name, const std::string& block) {
+    std::vector<ValueId> parts;
+    for (ValueId row : rows) {
+      if (row < kNoValue) return kPoison;
+      NodeId part = builder_.add_node(Op::unsqueeze, {row}, 1, with({{"axes", std::vector<int64_t>{0}}}), name + "/part", block);
+      parts.push_back(graph_->node(part).outputs[0]);
+    }
+    return graph_->node(builder_.add_node(Op::concat, parts, 1, with({{"axis", int64_t(0)}}), name, block)).outputs[0];
+  }
+
+  struct LoopBody {
+    google::protobuf::RepeatedPtrField<NodeProto> invariant, changing;
+    std::unordered_set<std::string> fixed;  // states that are handed on as they are
+  };
+
+  static LoopBody split_invariant(const GraphProto& body) {
+    LoopBody out;
+    std::unordered_map<std::string, std::string> source;  // of an identity
+    std::unordered_set<std::string> changing;
+    for (auto& node : body.node())
+      if (node.op_type() == "Identity" && node.input_size() == 1 && node.output_size() == 1) source[node.output(0)] = node.input(0);
+    for (int i = 0; i < body.input_size(); i++) {
+      const std::string& name = body.input(i).name();
+      std::string handed_on = i < 2 || i - 1 >= body.output_size() ? "" : body.output(i - 1).name();
+      for (int hops = 0; source.contains(handed_on) && hops < 8; hops++) handed_on = source[handed_on];
+      (handed_on == name ? out.fixed : changing).insert(name);
+    }
+    auto moves = [&](const NodeProto& node) {
+      return std::any_of(node.attribute().begin(), node.attribute().end(), [](auto& a) { return a.has_g(); }) ||
+             std::any_of(node.input().begin(), node.input().end(), [&](auto& name) { return changing.contains(name); });
+    };
+    for (size_t before = 0; before != changing.size();) {  // nodes need not be in order
+      before = changing.size();
+      for (auto& node : body.node())
+        if (moves(node)) changing.insert(node.output().begin(), node.output().end());
+    }
+    for (auto& node : body.node()) *(moves(node) ? out.changing : out.invariant).Add() = node;
+    return out;
+  }
+
   std::vector<ValueId> call(const FunctionProto& function, const NodeProto& proto, const SourceNode& node, Scope& scope, int depth) {
     Scope inner{.prefix = node.name + "/"};
     read_opsets(function.opset_import(), inner.opsets);
@@ -442,6 +551,7 @@ class Importer {
   int unnamed_ = 0;
   int visited_ = 0;
   std::unordered_map<const NodeProto*, int> versions_;
+  std::list<LoopBody> loop_bodies_;  // of nodes that the maps know by address
 };
 
 }  // namespace

@@ -86,6 +86,7 @@ void remember_interface(const ModelProto& model, Graph& graph) {
   graph.family = "onnx";
   for (auto& import : model.opset_import())
     if (import.domain().empty() || import.domain() == "ai.onnx") graph.metadata["onnx.opset"] = std::to_string(import.version());
+  graph.metadata["onnx.nodes"] = std::to_string(model.graph().node_size());
   graph.metadata["onnx.ir_version"] = std::to_string(model.ir_version());
   graph.metadata["onnx.producer"] =
       json::array({model.producer_name(), model.producer_version()}).dump(-1, ' ', false, json::error_handler_t::replace);

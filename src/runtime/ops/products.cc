@@ -41,14 +41,14 @@ CompiledStep compile_embedding(const OpContext& context) {
   if (!context.is_weight(1) || context.is_float(0) || context.weight(1).layout != MatrixLayout::kOutIn) return {};
   auto weight = std::make_shared<Weight>(context.weight(1));
   auto data = std::make_shared<WeightData>(weight->load());
-  int64_t vocab = weight->shape[0], width = weight->shape[1];
+  int64_t vocab = weight->shape[0], width = weight->shape[1], least = context.attributes().integer("from_end", 0) ? -vocab : 0;
   std::string name = context.node().name;
   return {.kernel = "rows",
           .run =
               [=](const StepCall& call) {
                 float* y = call.out_floats();
                 for (int64_t id : reference::integers_of(call.in(0))) {
-                  if (id < -vocab || id >= vocab)
+                  if (id < least || id >= vocab)
                     throw InvalidData(cat("node '", name, "' (embedding): id ", id, " is outside of a table with ", vocab, " rows"));
                   decode_rows(*weight, *data, id < 0 ? id + vocab : id, 1, y);
                   y += width;

@@ -70,7 +70,7 @@ void matmul(const OpCall& call) {
 
 void embedding(const OpCall& call) {
   const Tensor& table = call.in(1);
-  int64_t vocab = table.dim(0), width = table.dim(1);
+  int64_t vocab = table.dim(0), width = table.dim(1), least = call.integer("from_end", 0) ? -vocab : 0;
   Shape shape = call.in(0).shape();
   shape.push_back(width);
   Tensor& y = call.make(0, table.dtype(), shape);
@@ -78,7 +78,7 @@ void embedding(const OpCall& call) {
     using T = decltype(type);
     int64_t at = 0;
     for (int64_t id : integers_of(call.in(0))) {
-      if (id < -vocab || id >= vocab) call.fail(cat("id ", id, " is outside of a table with ", vocab, " rows"));
+      if (id < least || id >= vocab) call.fail(cat("id ", id, " is outside of a table with ", vocab, " rows"));
       const T* row = elements<T>(table) + (id < 0 ? id + vocab : id) * width;
       std::copy(row, row + width, elements<T>(y) + at);
       at += width;

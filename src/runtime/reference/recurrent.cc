@@ -1,4 +1,4 @@
-// LSTM and GRU as ONNX has them.
+// LSTM, GRU and simple recurrent layers as ONNX has them.
 #include <algorithm>
 #include <cmath>
 
@@ -54,7 +54,7 @@ std::vector<Bound> activations_of(const OpCall& call, const std::vector<std::str
   return out;
 }
 
-// What lstm and gru share: sizes, and the walk over directions, batches and steps.
+// What they share: sizes, and the walk over directions, batches and steps.
 struct Layout {
   int64_t directions, steps, batch, width, hidden, gates;
   bool batch_first;
@@ -188,6 +188,25 @@ void gru(const OpCall& call) {
       double inner = reset_after ? reset[size_t(i)] * recurrent_part(row, state[0]) : recurrent_part(row, damped);
       double candidate = (*g)(clipped(input_part(row) + inner, limit));
       next[size_t(i)] = (1 - update[size_t(i)]) * candidate + update[size_t(i)] * state[0][size_t(i)];
+    }
+    state[0] = next;
+  });
+}
+
+// bias [directions, 2 * hidden].
+void rnn(const OpCall& call) {
+  Layout l = layout_of(call, 1);
+  auto activations = activations_of(call, {"Tanh"}, l.directions);
+  double limit = call.number("clip", 0);
+  int64_t hidden = l.hidden;
+  walk(call, l, 1, [&](int64_t d, int64_t, const float* x, std::vector<std::vector<double>>& state) {
+    const float *w = elements<float>(call.in(1)) + d * hidden * l.width, *r = elements<float>(call.in(2)) + d * hidden * hidden;
+    const float* bias = call.has(3) ? elements<float>(call.in(3)) + d * 2 * hidden : nullptr;
+    std::vector<double> next(static_cast<size_t>(hidden));
+    for (int64_t i = 0; i < hidden; i++) {
+      double sum = dot(w + i * l.width, x, l.width) + dot(r + i * hidden, state[0]);
+      if (bias) sum += double(bias[i]) + bias[hidden + i];
+      next[size_t(i)] = activations[size_t(d)](clipped(sum, limit));
     }
     state[0] = next;
   });

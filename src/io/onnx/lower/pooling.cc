@@ -26,10 +26,15 @@ void resize(Lowering& l) {
   if (set(l, "antialias") || l.attributes().has("axes") || l.attributes().has("keep_aspect_ratio_policy")) l.needs_opset(18);
   std::string transformation = l.attributes().text("coordinate_transformation_mode", "half_pixel");
   if (transformation == "half_pixel_symmetric") l.needs_opset(19);
-  if (transformation == "tf_half_pixel_for_nn") l.unsupported("coordinate_transformation_mode = tf_half_pixel_for_nn, which ONNX dropped");
+  // ONNX dropped it: floor((x + 0.5) / scale) is half_pixel, (x + 0.5) / scale - 0.5, with halves rounded up.
+  bool dropped = transformation == "tf_half_pixel_for_nn";
+  if (dropped && (l.attributes().text("mode", "nearest") != "nearest" || l.attributes().text("nearest_mode", "") != "floor"))
+    l.unsupported("coordinate_transformation_mode = tf_half_pixel_for_nn with other than nearest_mode = floor, which ONNX dropped");
   auto attributes = l.copied({"mode", "coordinate_transformation_mode", "nearest_mode", "cubic_coeff_a", "exclude_outside", "extrapolation_value",
                               "axes", "keep_aspect_ratio_policy"});
   if (set(l, "antialias")) attributes["antialias"] = int64_t(1);
+  if (dropped)
+    attributes["coordinate_transformation_mode"] = std::string("half_pixel"), attributes["nearest_mode"] = std::string("round_prefer_ceil");
   l.finish("Resize", l.inputs(), attributes);
 }
 

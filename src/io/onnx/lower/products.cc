@@ -82,13 +82,13 @@ void recurrent(Lowering& l) {
     }
     attributes["activations"] = names;
   }
-  l.finish(l.node().op == Op::lstm ? "LSTM" : "GRU", l.inputs(), attributes);
+  l.finish(l.node().op == Op::lstm ? "LSTM" : l.node().op == Op::gru ? "GRU" : "RNN", l.inputs(), attributes);
 }
 
 const Entry kEntries[] = {
     {Op::linear, linear},       {Op::matmul, matmul},       {Op::conv, conv},
     {Op::conv_transpose, conv}, {Op::embedding, embedding}, {Op::einsum, LACUNA_LOWER_AS("Einsum", "equation")},
-    {Op::lstm, recurrent},      {Op::gru, recurrent},
+    {Op::lstm, recurrent},      {Op::gru, recurrent},       {Op::rnn, recurrent},
 };
 
 }  // namespace
