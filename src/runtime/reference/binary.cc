@@ -24,7 +24,9 @@ Operands operands_of(const OpCall& call) {
 
 template <class F>
 void combine(const OpCall& call, F&& f) {
-  const auto [a, b, shape] = operands_of(call);
+  const Operands operands = operands_of(call);
+  const Tensor &a = operands.a, &b = operands.b;  // clang 14 does not let a lambda see the names of a structured binding
+  const Shape& shape = operands.shape;
   Tensor& y = call.make(0, a.dtype(), shape);
   with_type(a.dtype(), [&](auto type) {
     using T = decltype(type);
@@ -35,7 +37,9 @@ void combine(const OpCall& call, F&& f) {
 
 template <class F>
 void compare(const OpCall& call, F&& f) {
-  const auto [a, b, shape] = operands_of(call);
+  const Operands operands = operands_of(call);
+  const Tensor &a = operands.a, &b = operands.b;  // clang 14 does not let a lambda see the names of a structured binding
+  const Shape& shape = operands.shape;
   Tensor& y = call.make(0, DType::kBool, shape);
   with_type(a.dtype(), [&](auto type) {
     using T = decltype(type);
