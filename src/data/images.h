@@ -53,14 +53,14 @@ class ImageDataset {
   int64_t found_ = 0;
 };
 
-// How an image becomes [3, height, width] in f32, or [height, width, 3] with the channels last: resize the shorter side (bilinear, half-pixel centres), crop the
-// centre, scale to [0, 1], normalise per channel.
+// How an image becomes [3, height, width] in f32, or [height, width, 3] with the channels last: resize the shorter side (bilinear, half-pixel
+// centres), crop the centre, scale to [0, 1], normalise per channel.
 struct ImagePreprocessing {
   int64_t resize = 0;               // shorter side in pixels; 0: as needed to reach the crop
   int64_t height = 32, width = 32;  // crop
   std::array<float, 3> mean = {0.485f, 0.456f, 0.406f};
   std::array<float, 3> deviation = {0.229f, 0.224f, 0.225f};
-  bool channels_last = false;       // as TensorFlow has them
+  bool channels_last = false;  // as TensorFlow has them
   std::string describe() const;
 };
 void preprocess(const Image& image, const ImagePreprocessing& how, std::span<float> out);

@@ -284,11 +284,11 @@ TEST_P(SessionOn, WrongInputsAreNamed) {
 TEST_P(SessionOn, IdsOutsideOfTheVocabularyAreNamed) {
   for (const Graph& graph : {small_bert(), small_llama()}) {
     Session session(std::make_shared<const Graph>(graph), {.executor = GetParam(), .max_tokens = graph.states().empty() ? 0 : 8});
-    EXPECT_EQ(message_of(session, {{"input_ids", tensor<int64_t>({2, 3}, {1, 2, 3, 4, -1, 5})}}),
+    EXPECT_EQ(message_of(session, {{"input_ids", testing::tensor<int64_t>({2, 3}, {1, 2, 3, 4, -1, 5})}}),
               "input 'input_ids' holds the id -1 at position [1, 1], wanted 0 to 49 (a vocabulary of 50)");
-    EXPECT_EQ(message_of(session, {{"input_ids", tensor<int64_t>({1, 2}, {0, 50})}}),
+    EXPECT_EQ(message_of(session, {{"input_ids", testing::tensor<int64_t>({1, 2}, {0, 50})}}),
               "input 'input_ids' holds the id 50 at position [0, 1], wanted 0 to 49 (a vocabulary of 50)");
-    EXPECT_NO_THROW(session.run({{"input_ids", tensor<int64_t>({1, 2}, {0, 49})}}));
+    EXPECT_NO_THROW(session.run({{"input_ids", testing::tensor<int64_t>({1, 2}, {0, 49})}}));
   }
 }
 
