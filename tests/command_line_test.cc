@@ -56,8 +56,8 @@ TEST_F(Program, ADryRunSaysWhatIsKnownAndNothingElse) {
   }
   // Which allocation knows its shares without ranking weights.
   std::string prune = "prune " + kLlama + " --sparsity 0.5 --dry-run --json --allocation ";
-  for (auto& w : lacuna(prune + "erk").json()["weights"]) EXPECT_TRUE(w.contains("planned_sparsity")) << w;
-  for (auto& w : lacuna(prune + "global").json()["weights"]) EXPECT_FALSE(w.contains("planned_sparsity")) << w;
+  for (auto report = lacuna(prune + "erk").json(); auto& w : report["weights"]) EXPECT_TRUE(w.contains("planned_sparsity")) << w;
+  for (auto report = lacuna(prune + "global").json(); auto& w : report["weights"]) EXPECT_FALSE(w.contains("planned_sparsity")) << w;
 }
 
 TEST_F(Program, InspectCountsTheFilesOfTheModelAlone) {

@@ -1,42 +1,55 @@
 #!/usr/bin/env bash
-# Everything that must hold before a release. Prints one line per step; stops at the first that fails.
+# check.sh [STEP...]: everything that must hold before a release, or some steps of it: tests isas emulated asan tsan fuzz lint peers.
+# Prints one line per part; stops at the first that fails.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${LACUNA_FUZZ_SECONDS:-60}
 environment=${LACUNA_VENV:-${XDG_CACHE_HOME:-$HOME/.cache}/lacuna/venv}  # made by ./dev test
 step() { printf '\n== %s\n' "$*"; }
+together() {  # together COMMAND...: a test program in as many shards as there are cores; fails when one does
+  local n i jobs=()
+  n=$(nproc)
+  for ((i = 0; i < n; i++)); do GTEST_TOTAL_SHARDS=$n GTEST_SHARD_INDEX=$i "$@" --gtest_brief=1 & jobs+=($!); done
+  for i in "${jobs[@]}"; do wait "$i" || return 1; done
+}
 
-step "release build and tests"
-./dev test
+check_tests() {
+  step "release build and tests"
+  ./dev test
+}
 
-# One small test under each level that the program knows; it refuses those that this CPU lacks.
-probe() { LACUNA_ISA=$1 build/release/lacuna_kernels_test --gtest_brief=1 --gtest_filter='Norms.*' 2>&1 || true; }
-isas=$(probe unknown | sed -n 's/.*LACUNA_ISA=unknown is unknown; known: \([a-z0-9_, ]*\).*/\1/p' | tr -d ,)
-[ -n "$isas" ] || { echo "the levels of LACUNA_ISA could not be found out"; exit 1; }
-for isa in $isas; do
-  if grep -q "this CPU has only" <<<"$(probe "$isa")"; then
-    step "skipped: this CPU has no $isa"
-    continue
-  fi
-  step "kernels and runtime under LACUNA_ISA=$isa"
-  LACUNA_ISA=$isa build/release/lacuna_kernels_test --gtest_brief=1
-  LACUNA_ISA=$isa build/release/lacuna_runtime_test --gtest_brief=1
-done
+check_isas() {
+  # One small test under each level that the program knows; it refuses those that this CPU lacks.
+  probe() { LACUNA_ISA=$1 build/release/lacuna_kernels_test --gtest_brief=1 --gtest_filter='Norms.*' 2>&1 || true; }
+  isas=$(probe unknown | sed -n 's/.*LACUNA_ISA=unknown is unknown; known: \([a-z0-9_, ]*\).*/\1/p' | tr -d ,)
+  [ -n "$isas" ] || { echo "the levels of LACUNA_ISA could not be found out"; exit 1; }
+  for isa in $isas; do
+    if grep -q "this CPU has only" <<<"$(probe "$isa")"; then
+      step "skipped: this CPU has no $isa"
+      continue
+    fi
+    step "kernels and runtime under LACUNA_ISA=$isa"
+    LACUNA_ISA=$isa together build/release/lacuna_kernels_test
+    LACUNA_ISA=$isa together build/release/lacuna_runtime_test
+  done
+}
 
-for cpu in Haswell Nehalem; do
-  step "kernels and runtime on an emulated $cpu"
-  qemu-x86_64 -cpu "$cpu" build/release/lacuna_kernels_test --gtest_brief=1
-  qemu-x86_64 -cpu "$cpu" build/release/lacuna_runtime_test --gtest_brief=1
-done
+check_emulated() {
+  for cpu in Haswell Nehalem; do
+    step "kernels and runtime on an emulated $cpu"
+    together qemu-x86_64 -cpu "$cpu" build/release/lacuna_kernels_test
+    together qemu-x86_64 -cpu "$cpu" build/release/lacuna_runtime_test
+  done
+}
 
-for preset in asan tsan; do
-  step "$preset"
-  ./dev build "$preset" >/dev/null
-  ctest --test-dir "build/$preset" --output-on-failure -j "$(nproc)"
-done
+sanitized() {  # sanitized PRESET
+  step "$1"
+  ./dev build "$1" >/dev/null
+  ctest --test-dir "build/$1" --output-on-failure -j "$(nproc)"
+}
+check_asan() { sanitized asan; }
+check_tsan() { sanitized tsan; }
 
-step "fuzzing, $seconds s per target"
-./dev build fuzz >/dev/null
 seeds() {  # seeds TARGET: files that look like what it reads
   case $1 in
     onnx_fuzz) find "$environment" -path '*backend/test/data/node*' -name model.onnx -size -4k 2>/dev/null || true ;;
@@ -48,23 +61,40 @@ seeds() {  # seeds TARGET: files that look like what it reads
     sentencepiece_fuzz) find tests/fixtures -name '*.model' ;;
   esac
 }
-fuzz() {
+fuzz_one() {
   local name=$(basename "$1") corpus=build/fuzz/corpus/$(basename "$1")
   [ -d "$corpus" ] || { mkdir -p "$corpus"; seeds "$name" | xargs -r cp --backup=numbered -t "$corpus"; }
   "$1" -max_total_time="$seconds" -rss_limit_mb=2048 -timeout=10 -artifact_prefix="$1-" "$corpus" >"$1.log" 2>&1 || { tail -40 "$1.log"; echo "$name failed"; return 1; }
   echo "$name: $(grep -E 'Done [0-9]+ runs' "$1.log")"
 }
-export -f seeds fuzz
-export seconds environment
-printf '%s\n' build/fuzz/*_fuzz | xargs -P "$(nproc)" -I {} bash -c 'fuzz {}'
 
-step "lint"
-./dev lint
+check_fuzz() {
+  step "fuzzing, $seconds s per target"
+  ./dev build fuzz >/dev/null
+  export -f seeds fuzz_one
+  export seconds environment
+  printf '%s\n' build/fuzz/*_fuzz | xargs -P "$(nproc)" -I {} bash -c 'fuzz_one {}'
+}
 
-step "beside ONNX Runtime: outputs of the tests above, and time"
-python=$environment/bin/python
-if "$python" -c 'import onnx, onnxruntime' 2>/dev/null; then
-  LACUNA_PEER_PYTHON="onnxruntime=$python" ./dev bench --only minilm resnet50 --sparsity 0 0.9 --batch 1 --rounds 2 --runs 5
-else
-  echo "skipped: no onnxruntime in $python"
-fi
+check_lint() {
+  step "lint"
+  ./dev lint
+}
+
+check_peers() {
+  step "beside ONNX Runtime: outputs of the tests above, and time"
+  python=$environment/bin/python
+  if "$python" -c 'import onnx, onnxruntime' 2>/dev/null; then
+    LACUNA_PEER_PYTHON="onnxruntime=$python" ./dev bench --only minilm resnet50 --sparsity 0 0.9 --batch 1 --rounds 2 --runs 5
+  else
+    echo "skipped: no onnxruntime in $python"
+  fi
+}
+
+steps=("$@")
+((${#steps[@]})) || steps=(tests isas emulated asan tsan fuzz lint peers)
+for s in "${steps[@]}"; do
+  [ "$(type -t "check_$s")" = function ] || { echo "unknown step '$s'; known: tests isas emulated asan tsan fuzz lint peers"; exit 2; }
+done
+for s in "${steps[@]}"; do "check_$s"; done
+printf '\nall passed: %s\n' "${steps[*]}"
