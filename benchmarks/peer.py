@@ -76,7 +76,7 @@ def llama_cpp(a):
     defaults.use_extra_bufts = False
     llama_cpp.llama_model_default_params = lambda: defaults
     model = Llama(a.model, n_ctx=a.prompt + a.new, n_batch=512, n_ubatch=512, n_threads=a.threads, n_threads_batch=a.threads, verbose=False)
-    prompt = [int(t) for t in np.random.default_rng(0).integers(10, 40000, a.prompt)]
+    prompt = [int(t) for t in np.random.default_rng(0).integers(10, 30000, a.prompt)]
 
     def prefill():
         model.reset()
@@ -97,7 +97,7 @@ def transformers(a):
     torch.set_num_threads(a.threads)
     folder, file = os.path.split(os.path.abspath(a.model))
     model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32).eval()
-    prompt = torch.from_numpy(np.random.default_rng(0).integers(10, 40000, (1, a.prompt)))
+    prompt = torch.from_numpy(np.random.default_rng(0).integers(10, 30000, (1, a.prompt)))
     state = {}
 
     def prefill():

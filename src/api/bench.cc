@@ -182,7 +182,12 @@ class Bench {
     TensorMap wanted;
     if (f32 != contests_.end()) {
       wanted = f32->outputs;
-    } else if (contests_.size() > 1 || !contests_[0].arithmetic.own) {
+    } else if (contests_.size() == 1 && contests_[0].arithmetic.own) {
+      // Nobody asked for another precision.
+    } else if (int64_t bytes = multiplied_weights(*model_.graph) * 4; bytes > kMostBytesUnasked) {
+      report_.needs_attention.push_back(
+          cat("outputs are not held against f32, whose weights would take ", bytes >> 20, " MiB more; add f32 to --precision to see the difference"));
+    } else {
       Arithmetic plain{"f32", false, DType::kF32};
       Session session(graph_for(model_.graph, plain, samples), {.last_token_only = true, .compute = plain.compute});
       wanted = session.run(samples);

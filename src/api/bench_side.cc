@@ -14,9 +14,7 @@
 namespace lacuna {
 namespace {
 
-// All packed weights, of which each precision holds a sparse and a dense set.
-constexpr int64_t kMostSideBySide = int64_t(2) << 30;
-constexpr int64_t kBytesPerWeight = 2 * (4 + 2 + 1);
+constexpr int64_t kBytesPerWeight = 2 * (4 + 2 + 1);  // of all precisions, sparse and dense
 
 bool multiplies(const Graph& graph, const Node& node) { return (node.op == Op::linear || node.op == Op::conv) && graph.weight_of(node.inputs[1]); }
 
@@ -59,6 +57,14 @@ void round_convolutions(Graph& graph, const TensorMap& samples) {
 
 }  // namespace
 
+int64_t multiplied_weights(const Graph& graph) {
+  std::set<WeightId> counted;
+  int64_t weights = 0;
+  for (const Node& node : graph.nodes())
+    if (multiplies(graph, node) && counted.insert(graph.value(node.inputs[1]).weight).second) weights += graph.weight_of(node.inputs[1])->size();
+  return weights;
+}
+
 std::string own_arithmetic(const Graph& graph) {
   std::map<std::string, int64_t> weights;
   for (const Node& node : graph.nodes()) {
@@ -77,14 +83,11 @@ std::vector<Arithmetic> arithmetics_of(const Graph& graph, const std::vector<std
   if (same == known.end()) same = known.insert(known.begin(), {own});
   same->own = true, same->compute.reset();
 
-  std::set<WeightId> counted;
-  int64_t weights = 0;
-  for (const Node& node : graph.nodes())
-    if (multiplies(graph, node) && counted.insert(graph.value(node.inputs[1]).weight).second) weights += graph.weight_of(node.inputs[1])->size();
-  bool own_only = wanted.empty() && weights * kBytesPerWeight > kMostSideBySide;
+  int64_t bytes = multiplied_weights(graph) * kBytesPerWeight;
+  bool own_only = wanted.empty() && bytes > kMostBytesUnasked;
   if (own_only)
-    remarks.push_back(cat("only ", own, ", as the model states: f32, bf16 and int8 side by side, sparse and dense, would pack up to ",
-                          weights * kBytesPerWeight >> 20, " MiB of weights; --precision names those to time"));
+    remarks.push_back(cat("only ", own, ", as the model states: f32, bf16 and int8 side by side, sparse and dense, would pack up to ", bytes >> 20,
+                          " MiB of weights; --precision names those to time"));
   std::vector<Arithmetic> out;
   for (const Arithmetic& a : known) {
     bool named = std::any_of(wanted.begin(), wanted.end(), [&](auto& name) { return name == a.name || (a.own && name == "own"); });

@@ -17,6 +17,12 @@ struct Arithmetic {
   std::optional<DType> compute;  // as in SessionOptions; nullopt if own
 };
 
+// Packing more than this is left to those who ask for it.
+constexpr int64_t kMostBytesUnasked = int64_t(2) << 30;
+
+// Weights of linear and conv nodes, each once.
+int64_t multiplied_weights(const Graph& graph);
+
 // "f32", "int8" (it rounds activations), or what most of its multiplied weights are stored in: "bf16 weights", "8-bit weights", "4-bit weights" ...
 std::string own_arithmetic(const Graph& graph);
 

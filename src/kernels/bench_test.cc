@@ -135,6 +135,8 @@ TEST(Floor, IsTheLongerOfReadingAndMultiplying) {
   EXPECT_EQ(demand.activation_bytes, 2 * (4 + 8) * 30 * 4);
   EXPECT_EQ(demand.peak, PeakKind::kInt8);
   EXPECT_EQ(demand_of(conv, "amx_int8::conv_dense_s8").peak, PeakKind::kInt8Tiles);
+  EXPECT_EQ(demand_of(c, "amx_bf16::bitmask_float").peak, PeakKind::kBF16Tiles);
+  EXPECT_EQ(demand_of(c, "onednn::dense_f32").peak, PeakKind::kF32);
 }
 
 TEST(Machine, MeasuresItsPeaks) {

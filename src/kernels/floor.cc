@@ -9,8 +9,10 @@ namespace {
 
 PeakKind peak_of(DType weights, DType activations, std::string_view kernel) {
   if (isa_of(kernel) == "amx_bf16") return PeakKind::kBF16Tiles;
-  if (activations == DType::kS8) return isa_of(kernel) == "amx_int8" ? PeakKind::kInt8Tiles : PeakKind::kInt8;
-  return weights == DType::kBF16 && activations == DType::kBF16 ? PeakKind::kBF16 : PeakKind::kF32;
+  bool tiles = isa_of(kernel).starts_with("amx");
+  if (activations == DType::kS8) return tiles ? PeakKind::kInt8Tiles : PeakKind::kInt8;
+  if (weights == DType::kBF16 && activations == DType::kBF16) return tiles ? PeakKind::kBF16Tiles : PeakKind::kBF16;
+  return PeakKind::kF32;
 }
 
 // Products that make one of the problem: tiles multiply the bf16 parts of floats (float_tiles.h).

@@ -1,6 +1,5 @@
 // tests/fixtures/onnx/*.safetensors: tiny models with inputs and the outputs of ONNX Runtime, made by tools/fixtures/onnx_ops.py and
 // onnx_models.py. Per case: NAME/model (the file's bytes), NAME/input/INPUT, NAME/output/OUTPUT.
-#include <algorithm>
 #include <gtest/gtest.h>
 
 #include <algorithm>

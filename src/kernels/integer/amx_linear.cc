@@ -106,7 +106,7 @@ std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens,
   if (auto reason = lacks(cpu, "amx_int8")) return reason;
   if (auto reason = refuses_lane16(problem, bitmask ? Lane16Format::kBitmask : Lane16Format::kDense, 8)) return reason;
   if (problem.group != 0) return cat("takes one scale per row, not one per ", problem.group);
-  if (tokens < 9) return "is for more than 8 tokens";
+  if (tokens < 2) return "is for more than one token";
   if (!amx_granted()) return "the operating system does not grant AMX tiles";
   return std::nullopt;
 }

@@ -176,7 +176,7 @@ constexpr std::string_view kF32 = "onednn::dense_f32", kBf16 = "onednn::dense_bf
 std::optional<std::string> accepts_f32(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu) {
   if (auto lacking = lacks(cpu, "avx2")) return lacking;
   if (problem.weights != DType::kF32 || problem.activations != DType::kF32) return "multiplies f32 only";
-  if (tokens <= 8) return "meant for more than 8 tokens";
+  if (tokens < 2) return "meant for more than one token";
   return std::nullopt;
 }
 
@@ -193,7 +193,7 @@ std::optional<std::string> accepts_s8(const LinearProblem& problem, int64_t toke
   if (problem.weights != DType::kS8 || problem.activations != DType::kS8) return "multiplies s8 only";
   if (problem.group || problem.minima) return "wants one scale per row";
   if (problem.input_zero) return "takes no zero point of the input";
-  if (tokens <= 8) return "meant for more than 8 tokens";
+  if (tokens < 2) return "meant for more than one token";
   return std::nullopt;
 }
 
