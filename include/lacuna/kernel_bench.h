@@ -32,9 +32,11 @@ struct KernelReport {
   double sparsity = 0;  // as made
   double median_us = 0, spread_us = 0, max_error = 0;
   int64_t bytes = 0;
-  std::string dense_library;  // the fastest dense of all libraries, ours included
+  std::string dense_library;  // the fastest dense of other libraries; of ours too with up to 8 tokens, or where no other takes the problem
   double dense_median_us = 0;
-  double speedup = 0;                     // dense over this kernel, median of the ratios of each round
+  double speedup = 0;     // dense over this kernel, median of the ratios of each round
+  std::string own_dense;  // our fastest dense kernel, and this kernel against it
+  double own_dense_median_us = 0, speedup_over_own_dense = 0;
   double best_us = 0, dense_best_us = 0;  // smallest of all rounds: what to look at on a loaded machine
   double floor_us = 0;                    // the larger of bytes over bandwidth (measured at that size in the same run) and operations over peak
   double floor_share = 0;                 // floor_us / median_us

@@ -23,6 +23,8 @@ void print_one(const KernelReport& r) {
       "\n%s is %sx as fast as %s\nit takes %s of the time that this machine needs at least (%s us: bytes over bandwidth, operations over peak)\n",
       r.kernel.c_str(), fixed(r.speedup, 2).c_str(), r.dense_library.empty() ? "nothing: no other dense contender" : r.dense_library.c_str(),
       r.floor_share > 0 ? (fixed(1 / r.floor_share, 2) + "x").c_str() : "?", fixed(r.floor_us, 1).c_str());
+  if (!r.own_dense.empty() && r.own_dense != r.dense_library)
+    std::printf("%sx as fast as our own dense kernel %s\n", fixed(r.speedup_over_own_dense, 2).c_str(), r.own_dense.c_str());
 }
 
 // Rows as they come, for a terminal and for Markdown alike.

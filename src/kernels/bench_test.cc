@@ -96,8 +96,11 @@ TEST(Bench, ChecksAndTimesALinearProblemAgainstDense) {
   if (!cpu_features().avx2) GTEST_SKIP() << "this CPU has no avx2";
   EXPECT_LT(result.max_error, 1e-5);
   EXPECT_GT(result.floor_share, 0);
-  EXPECT_FALSE(result.dense_library.empty());
+  EXPECT_NE(result.dense_library, "");
+  EXPECT_EQ(result.dense_library.find("::"), std::string::npos) << "ours: " << result.dense_library;
   EXPECT_GT(result.speedup, 0);
+  EXPECT_NE(result.own_dense.find("::"), std::string::npos) << result.own_dense;
+  EXPECT_GT(result.speedup_over_own_dense, 0);
 }
 
 TEST(Bench, ChecksAndTimesAConvolution) {
