@@ -63,16 +63,35 @@ class FloatTilesConv : public PackedConv {
 
   void run_blocked(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
     if (batch == 0 || problem_.out_channels == 0) return;
+    constexpr int64_t kMostBytes = 64 << 20;  // of planes at a time
     ConvTiles geometry(problem_, pixel_bytes(problem_), in_h, in_w);
-    constexpr int64_t kReadAhead = 4096;
-    int64_t spare = 16 * geometry.pixel_stride + kReadAhead;  // read by tiles that pass the end
-    uint8_t* planes = thread_scratch_of<uint8_t>(ScratchSlot::kPlanes, batch * geometry.plane_bytes + spare);
-    split(x, geometry, batch, planes);
-
+    if (geometry.tiles.empty()) return;
     std::vector<int64_t> chunk_offsets;
     for (int64_t tap = 0; tap < problem_.kernel_h * problem_.kernel_w; tap++)
       for (int64_t c = 0; c < pixel_chunks(problem_); c++)
         chunk_offsets.push_back(geometry.tap_offset(problem_, tap / problem_.kernel_w, tap % problem_.kernel_w) + c * kXParts * 64);
+    int64_t images = std::clamp<int64_t>(kMostBytes / geometry.plane_bytes, 1, batch);
+    int64_t in_size = blocks_of(problem_.in_channels) * kBlock * in_h * in_w,
+            out_size = blocks_of(problem_.out_channels) * kBlock * geometry.out_h * geometry.out_w;
+    for (int64_t first = 0; first < batch; first += images) {
+      Epilogue of_images = epilogue;
+      if (epilogue.residual) of_images.residual += first * out_size;
+      run_images(geometry, chunk_offsets, x + first * in_size, std::min(images, batch - first), y + first * out_size, of_images);
+    }
+  }
+
+ private:
+  // Some tiles of positions under some pairs of row groups.
+  struct Block {
+    int64_t image, first_pair, last_pair, first_tile, tiles;
+  };
+
+  void run_images(const ConvTiles& geometry, const std::vector<int64_t>& chunk_offsets, const float* x, int64_t batch, float* y,
+                  const Epilogue& epilogue) const {
+    constexpr int64_t kReadAhead = 4096;
+    int64_t spare = 16 * geometry.pixel_stride + kReadAhead;  // read by tiles that pass the end
+    uint8_t* planes = thread_scratch_of<uint8_t>(ScratchSlot::kPlanes, batch * geometry.plane_bytes + spare);
+    split(x, geometry, batch, planes);
     int64_t tiles = int64_t(geometry.tiles.size()), blocks = (tiles + kBlockTiles - 1) / kBlockTiles, all = batch * blocks, pairs = stream_.pairs();
     int64_t parts = std::min(pairs, std::max((4 * thread_count() + all - 1) / all, (pairs + kMostPairs - 1) / kMostPairs));
     parallel_for(all * parts, [&](int64_t task) {
@@ -81,12 +100,6 @@ class FloatTilesConv : public PackedConv {
       run_block(geometry, planes + image * geometry.plane_bytes, chunk_offsets, block, y, epilogue);
     });
   }
-
- private:
-  // Some tiles of positions under some pairs of row groups.
-  struct Block {
-    int64_t image, first_pair, last_pair, first_tile, tiles;
-  };
 
   void split(const float* x, const ConvTiles& g, int64_t batch, uint8_t* planes) const {
     const ConvProblem& p = problem_;

@@ -32,27 +32,33 @@ class FloatTilesLinear : public PackedLinear {
   Shape shape() const override { return {rows_, cols_}; }
 
   void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
-    if (tokens == 0 || rows_ == 0) return;
+    if (rows_ == 0) return;
+    constexpr int64_t kSplitTokens = 1024;  // bounds the memory of their parts
+    for (int64_t first = 0; first < tokens; first += kSplitTokens)
+      run_tokens(x, x_stride, first, std::min(kSplitTokens, tokens - first), y, y_stride, epilogue);
+  }
+
+ private:
+  static constexpr int64_t kBlockTokens = 128, kMostPairs = 8;  // the sums of a task stay in L2
+
+  void run_tokens(const float* x, int64_t x_stride, int64_t first, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     // 64 bytes more than the parts take, so that sixteen tokens do not fall into the same cache sets.
     int64_t stride = stream_.chunks() * x_parts_ * 64 + 64, padded = (tokens + 15) / 16 * 16;
     uint8_t* parts = thread_scratch_of<uint8_t>(ScratchSlot::kShared, padded * stride);
     parallel_for(padded, [&](int64_t t) {
       if (t < tokens)
-        amx_bf16::split_row(x + t * x_stride, cols_, x_parts_, parts + t * stride);
+        amx_bf16::split_row(x + (first + t) * x_stride, cols_, x_parts_, parts + t * stride);
       else
         std::memset(parts + t * stride, 0, size_t(stride));
     });
     int64_t blocks = (tokens + kBlockTokens - 1) / kBlockTokens, pairs = stream_.pairs();
     int64_t wanted = std::max((4 * thread_count() + blocks - 1) / blocks, (pairs + kMostPairs - 1) / kMostPairs), tasks = std::min(pairs, wanted);
     parallel_for(tasks * blocks, [&](int64_t i) {
-      int64_t first_token = i % blocks * kBlockTokens, task = i / blocks;
-      Block block = {task * pairs / tasks, (task + 1) * pairs / tasks, first_token, std::min(kBlockTokens, tokens - first_token)};
-      run_block(parts + first_token * stride, stride, block, y, y_stride, epilogue);
+      int64_t token = i % blocks * kBlockTokens, task = i / blocks;
+      Block block = {task * pairs / tasks, (task + 1) * pairs / tasks, first + token, std::min(kBlockTokens, tokens - token)};
+      run_block(parts + token * stride, stride, block, y, y_stride, epilogue);
     });
   }
-
- private:
-  static constexpr int64_t kBlockTokens = 128, kMostPairs = 8;  // the sums of a task stay in L2
 
   struct Block {
     int64_t first_pair, last_pair, first_token, tokens;
