@@ -24,7 +24,7 @@ struct ConvertReport {
   std::string from, to, output;
   int64_t bytes = 0, weights = 0, zeros = 0;
   std::optional<Onnx> onnx_before, onnx_after;  // the ONNX file that the model came from, and the one written: patterns of nodes become one
-  std::vector<std::string> needs_attention;  // what the output does not hold
+  std::vector<std::string> needs_attention;     // what the output does not hold
 };
 ConvertReport convert(const std::filesystem::path& model, const std::filesystem::path& output, const ConvertOptions& options = {},
                       Progress* progress = nullptr);

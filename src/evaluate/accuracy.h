@@ -23,8 +23,8 @@ struct AccuracyResult {
   std::string dataset_hash;  // of names and file bytes
 };
 
-// The first 4-D input takes [batch, 3, height, width] or [batch, height, width, 3]; the first output is [batch, classes]. Ties rank the lower class first.
-// Images are read and decoded a batch at a time. Throws Unsupported if the model has no such ports, InvalidArgument if a label has no class.
+// The first 4-D input takes [batch, 3, height, width] or [batch, height, width, 3]; the first output is [batch, classes]. Ties rank the lower class
+// first. Images are read and decoded a batch at a time. Throws Unsupported if the model has no such ports, InvalidArgument if a label has no class.
 AccuracyResult accuracy(Session& session, const ImageDataset& data, const ImagePreprocessing& how, int64_t batch, Progress* progress = nullptr,
                         std::string_view model = "the model");
 

@@ -11,7 +11,8 @@ struct Demand {
   int64_t activation_bytes = 0;  // in and out, f32
   PeakKind peak = PeakKind::kF32;
 };
-// `kernel` decides whether tiles multiply, and how many products of parts (float_tiles.h) make one. A problem's sparsity counts, whatever its kernel makes of it.
+// `kernel` decides whether tiles multiply, and how many products of parts (float_tiles.h) make one. A problem's sparsity counts, whatever its kernel
+// makes of it.
 Demand demand_of(const LinearCase& c, std::string_view kernel);
 Demand demand_of(const ConvCase& c, std::string_view kernel);
 
