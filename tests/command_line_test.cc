@@ -88,7 +88,7 @@ TEST_F(Program, EvalNamesTheFileThatItCannotUse) {
   std::string binary = message(kLlamaGguf);
   EXPECT_NE(binary.find("llama.gguf: byte "), std::string::npos) << binary;
   EXPECT_NE(binary.find("no text"), std::string::npos) << binary;
-  std::ofstream(at("empty.txt"));
+  std::ofstream(at("empty.txt")) << "";
   EXPECT_NE(message(at("empty.txt")).find("empty.txt: is empty"), std::string::npos);
   std::ofstream(at("short.txt")) << "one";
   EXPECT_NE(message(at("short.txt")).find("short.txt: has "), std::string::npos);

@@ -108,7 +108,9 @@ TEST(Formats, LyingShapesAreRefused) {
     refuses([](EncodedMatrix& e) { e.cols = int64_t(1) << 62; }, "overflowing columns");
     refuses([](EncodedMatrix& e) { e.rows = int64_t(1) << 50, e.cols = 0; }, "endless empty rows");
     refuses([](EncodedMatrix& e) { e.parts["surplus"] = Tensor(DType::kU8, {1}); }, "a part too many");
-    for (const auto& [name, part] : good.parts) {
+    for (const auto& entry : good.parts) {
+      const std::string& name = entry.first;
+      const Tensor& part = entry.second;
       if (name != "kept_zeros") refuses([&](EncodedMatrix& e) { e.parts.erase(name); }, "a missing part");
       refuses([&](EncodedMatrix& e) { e.parts[name] = Tensor(part.dtype(), {part.size() + 1}); }, "a longer part");
       refuses([&](EncodedMatrix& e) { e.parts[name] = Tensor(part.dtype(), {}); }, "a scalar part");

@@ -43,7 +43,7 @@ class ByteLevel final : public Decoder {
     for (const std::string& token : tokens) append_bytes(bytes, token);
     std::string text;
     append_lossy(text, bytes);
-    tokens.assign(1, std::move(text));
+    tokens.assign(1, text);
   }
 
  private:

@@ -13,7 +13,6 @@ namespace lacuna {
 
 using text::AddedToken;
 using text::Parts;
-using text::Piece;
 using text::Scratch;
 using text::Segment;
 

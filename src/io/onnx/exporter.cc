@@ -235,7 +235,7 @@ void Lowering::finish(const std::string& type, std::vector<std::string> inputs, 
 std::string Lowering::constant(Tensor values) {
   std::string name = exporter_.unique_value(cat(node_.name, "/constant_", ++added_));
   DType dtype = values.dtype();
-  Shape shape = values.shape();
+  const Shape& shape = values.shape();
   exporter_.add_initializer(name, dtype, shape, [values] { return values; });
   return name;
 }

@@ -211,8 +211,8 @@ TEST_P(BothExecutors, TokenPoolHonoursTheMask) {
 
 // Keys that are equal get equal weights, so the output is the mean of the visible values.
 Tensor visible_mean(Executor executor, int64_t window, const Tensor* mask) {
-  Tensor q = tensor<float>({1, 4, 2}, {1, 0, 1, 0, 1, 0, 1, 0}), k = q, v = tensor<float>({1, 4, 2}, {1, 0, 2, 0, 4, 0, 8, 0});
-  std::vector<Tensor> inputs = {q, k, v};
+  Tensor q = tensor<float>({1, 4, 2}, {1, 0, 1, 0, 1, 0, 1, 0}), v = tensor<float>({1, 4, 2}, {1, 0, 2, 0, 4, 0, 8, 0});
+  std::vector<Tensor> inputs = {q, q, v};  // queries are the keys
   if (mask) inputs.push_back(*mask);
   return run_op(Op::attention, inputs, attributes({{"heads", int64_t(1)}, {"head_dim", int64_t(2)}, {"causal", int64_t(1)}, {"window", window}}),
                 executor);

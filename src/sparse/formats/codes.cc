@@ -15,8 +15,8 @@ Tensor pack_kept(const MaskedMatrix& matrix, const std::vector<int64_t>& before)
 }
 
 MaskedMatrix unpack_kept(DType type, Mask mask, const Tensor& values) {
-  int64_t rows = mask.rows(), stride = row_stride(type, mask.cols());
-  MaskedMatrix matrix{type, std::move(mask), Tensor(type, {rows, mask.cols()})};
+  int64_t rows = mask.rows(), cols = mask.cols(), stride = row_stride(type, cols);
+  MaskedMatrix matrix{type, std::move(mask), Tensor(type, {rows, cols})};
   auto before = kept_before(matrix.mask);
   with_codes(type, values, matrix.codes, [&](auto packed, auto codes) {
     for_each_row(rows, false, [&](int64_t r) {
