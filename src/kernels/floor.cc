@@ -8,7 +8,7 @@ namespace lacuna::kernels {
 namespace {
 
 PeakKind peak_of(DType weights, DType activations, std::string_view kernel) {
-  if (isa_of(kernel) == "amx_bf16") return PeakKind::kBF16Tiles;
+  if (kernel.starts_with("amx_bf16")) return PeakKind::kBF16Tiles;
   bool tiles = isa_of(kernel).starts_with("amx");
   if (activations == DType::kS8) return tiles ? PeakKind::kInt8Tiles : PeakKind::kInt8;
   if (weights == DType::kBF16 && activations == DType::kBF16) return tiles ? PeakKind::kBF16Tiles : PeakKind::kBF16;
@@ -17,7 +17,7 @@ PeakKind peak_of(DType weights, DType activations, std::string_view kernel) {
 
 // Products that make one of the problem: tiles multiply the bf16 parts of floats (float_tiles.h).
 double products_of(DType weights, DType activations, std::string_view kernel) {
-  if (isa_of(kernel) != "amx_bf16") return 1;
+  if (!kernel.starts_with("amx_bf16")) return 1;
   int w = weights == DType::kF32 ? 3 : weights == DType::kF16 ? 2 : 1, x = activations == DType::kBF16 ? 1 : 3, products = 0;
   for (int i = 0; i < x; i++)
     for (int j = 0; j < w; j++) products += i + j < std::max(x, w);
