@@ -27,7 +27,7 @@ TileStream::TileStream(DType type, const WeightMatrix& weight, bool bitmask, boo
       }
   starts_.push_back(int64_t(fresh_.size()));
   values_ = allocate(fresh_.size() + 64, false);  // on huge pages; expand_tiles reads beyond them
-  std::memcpy(values_.get(), fresh_.data(), fresh_.size());
+  std::copy(fresh_.begin(), fresh_.end(), values_.get());
   std::memset(values_.get() + fresh_.size(), 0, 64);
   fresh_ = {};
   if (!ready) return;
