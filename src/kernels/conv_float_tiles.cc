@@ -129,32 +129,17 @@ class FloatTilesConv : public PackedConv {
                  const Epilogue& epilogue) const {
     int64_t width = (block.last_pair - block.first_pair) * 2 * kGroupRows, sums_stride = width + 16;
     float* sums = thread_scratch_of<float>(ScratchSlot::kTile, block.tiles * 16 * sums_stride);
-    uint8_t* weights = thread_scratch_of<uint8_t>(ScratchSlot::kTileSecond, 2 * kPanelChunks * stream_.parts() * kFloatTile);
     std::array<int64_t, kBlockTiles> tile_offsets;
     for (int64_t t = 0; t < block.tiles; t++) tile_offsets[size_t(t)] = g.tiles[size_t(block.first_tile + t)].offset;
-    for (int64_t panel = 0; panel < stream_.panels(); panel++)
-      for (int64_t pair = block.first_pair; pair < block.last_pair; pair++) {
-        TileStream::Tiles expanded = stream_.expand(pair, panel, weights);
-        std::span<const std::byte> ahead;
-        if (pair + 1 < block.last_pair)
-          ahead = stream_.bytes(pair + 1, panel);
-        else if (panel + 1 < stream_.panels())
-          ahead = stream_.bytes(block.first_pair, panel + 1);
-        amx_bf16::multiply_tiles({.x_parts = kXParts,
-                                  .w_parts = stream_.parts(),
-                                  .x = plane,
-                                  .x_stride = g.pixel_stride,
-                                  .chunk_offsets = chunk_offsets.data() + panel * kPanelChunks,
-                                  .tile_offsets = tile_offsets.data(),
-                                  .token_tiles = block.tiles,
-                                  .tiles = {expanded.of_group[0], expanded.of_group[1]},
-                                  .chunks = stream_.chunks(panel),
-                                  .sums = sums + (pair - block.first_pair) * 2 * kGroupRows,
-                                  .sums_stride = sums_stride,
-                                  .add = panel > 0,
-                                  .ahead = ahead.data(),
-                                  .ahead_bytes = int64_t(ahead.size())});
-      }
+    stream_.multiply(block.first_pair, block.last_pair,
+                     {.x_parts = kXParts,
+                      .x = plane,
+                      .x_stride = g.pixel_stride,
+                      .chunk_offsets = chunk_offsets.data(),
+                      .tile_offsets = tile_offsets.data(),
+                      .token_tiles = block.tiles,
+                      .sums = sums,
+                      .sums_stride = sums_stride});
     int64_t last_group = std::min(2 * block.last_pair, blocks_of(problem_.out_channels));
     for (int64_t group = 2 * block.first_pair; group < last_group; group++)
       store(g, block, group, sums + (group - 2 * block.first_pair) * kGroupRows, sums_stride, y, epilogue);

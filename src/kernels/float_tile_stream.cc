@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "base/buffer.h"
+#include "kernels/support.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -60,6 +61,25 @@ TileStream::Tiles TileStream::expand(int64_t pair, int64_t panel, uint8_t* scrat
     amx_bf16::expand_tiles(type_, values_.get() + starts_[at], masks, chunks(panel), tiles[i]);
   }
   return {{tiles[0], both ? tiles[1] : tiles[0]}};
+}
+
+void TileStream::multiply(int64_t first, int64_t last, const FloatTilesCall& of_tokens) const {
+  uint8_t* scratch = thread_scratch_of<uint8_t>(ScratchSlot::kTileSecond, 2 * kPanelChunks * parts() * kFloatTile);
+  for (int64_t panel = 0; panel < panels(); panel++)
+    for (int64_t pair = first; pair < last; pair++) {
+      Tiles expanded = expand(pair, panel, scratch);
+      std::span<const std::byte> ahead;
+      if (pair + 1 < last)
+        ahead = bytes(pair + 1, panel);
+      else if (panel + 1 < panels())
+        ahead = bytes(first, panel + 1);
+      FloatTilesCall call = of_tokens;
+      call.w_parts = parts(), call.chunk_offsets += panel * kPanelChunks, call.chunks = chunks(panel);
+      call.tiles[0] = expanded.of_group[0], call.tiles[1] = expanded.of_group[1];
+      call.sums += (pair - first) * 2 * kGroupRows, call.add = panel > 0;
+      call.ahead = ahead.data(), call.ahead_bytes = int64_t(ahead.size());
+      amx_bf16::multiply_tiles(call);
+    }
 }
 
 // Sixteen rows of columns first_col and first_col + 16.

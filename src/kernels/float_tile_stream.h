@@ -30,16 +30,19 @@ class TileStream {
     return (tiles_ ? groups_ * group_bytes() : starts_.back()) + int64_t(masks_.size() * sizeof(uint32_t) + starts_.size() * 2 * sizeof(int64_t));
   }
 
-  // What expand() will read.
-  std::span<const std::byte> bytes(int64_t pair, int64_t panel) const;
+  // Multiplies row groups of pairs [first, last) by the tokens of `call`, which lacks the fields of the weight: sums of pair p at
+  // call.sums + (p - first) * 2 * kGroupRows, chunk_offsets of all columns. Uses ScratchSlot::kTileSecond.
+  void multiply(int64_t first, int64_t last, const FloatTilesCall& call) const;
+
+ private:
   // Tiles of a panel of both row groups of a pair, one after the other, as FloatTilesCall wants them; a single one stands for both.
   struct Tiles {
     const uint8_t* of_group[2];
   };
   // `scratch` has room for them: 2 * kPanelChunks * parts() * kFloatTile bytes.
   Tiles expand(int64_t pair, int64_t panel, uint8_t* scratch) const;
-
- private:
+  // What expand() will read.
+  std::span<const std::byte> bytes(int64_t pair, int64_t panel) const;
   void append_pair(const WeightMatrix& weight, int64_t first_row, int64_t first_col, bool bitmask);
   void append(float value);
   int64_t group_bytes() const { return chunks_ * parts() * kFloatTile; }  // of its tiles

@@ -69,31 +69,16 @@ class FloatTilesLinear : public PackedLinear {
     std::array<int64_t, kBlockTokens / 16> tile_offsets;
     for (int64_t t = 0; t < tiles; t++) tile_offsets[size_t(t)] = t * 16 * x_stride;
     float* sums = thread_scratch_of<float>(ScratchSlot::kTile, tiles * 16 * sums_stride);
-    uint8_t* weights = thread_scratch_of<uint8_t>(ScratchSlot::kTileSecond, 2 * kPanelChunks * stream_.parts() * kFloatTile);
     if (stream_.panels() == 0) std::fill_n(sums, tiles * 16 * sums_stride, 0.0f);
-    for (int64_t panel = 0; panel < stream_.panels(); panel++)
-      for (int64_t pair = block.first_pair; pair < block.last_pair; pair++) {
-        TileStream::Tiles expanded = stream_.expand(pair, panel, weights);
-        std::span<const std::byte> ahead;
-        if (pair + 1 < block.last_pair)
-          ahead = stream_.bytes(pair + 1, panel);
-        else if (panel + 1 < stream_.panels())
-          ahead = stream_.bytes(block.first_pair, panel + 1);
-        amx_bf16::multiply_tiles({.x_parts = x_parts_,
-                                  .w_parts = stream_.parts(),
-                                  .x = x,
-                                  .x_stride = x_stride,
-                                  .chunk_offsets = chunk_offsets_.data() + panel * kPanelChunks,
-                                  .tile_offsets = tile_offsets.data(),
-                                  .token_tiles = tiles,
-                                  .tiles = {expanded.of_group[0], expanded.of_group[1]},
-                                  .chunks = stream_.chunks(panel),
-                                  .sums = sums + (pair - block.first_pair) * 2 * kGroupRows,
-                                  .sums_stride = sums_stride,
-                                  .add = panel > 0,
-                                  .ahead = ahead.data(),
-                                  .ahead_bytes = int64_t(ahead.size())});
-      }
+    stream_.multiply(block.first_pair, block.last_pair,
+                     {.x_parts = x_parts_,
+                      .x = x,
+                      .x_stride = x_stride,
+                      .chunk_offsets = chunk_offsets_.data(),
+                      .tile_offsets = tile_offsets.data(),
+                      .token_tiles = tiles,
+                      .sums = sums,
+                      .sums_stride = sums_stride});
     int64_t first_row = block.first_pair * 2 * kGroupRows;
     store_token_major({.sums = sums,
                        .sums_stride = sums_stride,

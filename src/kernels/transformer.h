@@ -12,7 +12,7 @@ struct AttentionProblem {
   bool causal = false;
   int64_t window = 0;          // 0: all; else a query sees the last `window` keys up to its own
   int64_t first_position = 0;  // of query 0 among the keys (tokens already cached)
-  bool coarse = false;         // products may err by 2^-15 of themselves: what they multiply comes from codes of eight bits
+  bool coarse = false;         // products may err by 2^-14 of themselves: what they multiply comes from codes of eight bits
 };
 struct Strides {
   int64_t batch = 0, head = 0, row = 0;
