@@ -1,13 +1,12 @@
 // Int8 linear on AMX: dense, and sparse under a bitmask. AMX skips no zeros; a sparse weight gains by its size alone, which decides as soon as
 // the weights come from memory: tiles multiply faster than memory delivers them.
 #include <algorithm>
-#include <array>
-#include <cstring>
 
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
+#include "kernels/integer/amx_block.h"
 #include "kernels/integer/amx_weight.h"
 #include "kernels/integer/lane16_linear.h"
 #include "kernels/integer/token_codes.h"
@@ -25,7 +24,6 @@ class AmxLinear : public PackedLinear {
         weight_(pack_lane16(weight, amx_layout(),
                             {.format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense, .input_zero = problem.input_zero})) {
     LACUNA_ASSERT(amx_granted());
-    for (int64_t i = 0; i < weight_.units / 2; i++) chunk_offsets_.push_back(64 * i);
     wanted_.token_multiple = 16;
     wanted_.input_scale = problem.input_scale, wanted_.input_zero = problem.input_zero;
   }
@@ -37,69 +35,99 @@ class AmxLinear : public PackedLinear {
   void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
     if (tokens == 0 || weight_.rows == 0) return;
     TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, amx_layout());
-    int64_t quads = (weight_.row_groups() + 3) / 4, blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
-    // A task takes some quads one after another, so that it knows which weights to fetch ahead.
-    int64_t parts = std::min<int64_t>(quads, std::max<int64_t>(1, (4 * thread_count() + blocks - 1) / blocks));
+    // As many tokens together as leave their codes in the L2 cache beside the weights; each task takes some pairs of row groups.
+    constexpr int64_t kCodesBytes = 512 << 10;
+    int64_t block = std::max<int64_t>(kCodesBytes / codes.stride / kAmxBlockTokens, 4) * kAmxBlockTokens, blocks = (tokens + block - 1) / block;
+    int64_t pairs = (weight_.row_groups() + 1) / 2,
+            parts = std::min<int64_t>(pairs, std::max<int64_t>(1, (4 * thread_count() + blocks - 1) / blocks));
     parallel_for(parts * blocks, [&](int64_t i) {
-      int64_t first = i % blocks * kBlockTokens, part = i / blocks, last = (part + 1) * quads / parts;
-      for (int64_t quad = part * quads / parts; quad < last; quad++)
-        run_quad(codes, quad * 4, std::min(last * 4, weight_.row_groups()), first, std::min(kBlockTokens, tokens - first), y, y_stride, epilogue);
+      int64_t first = i % blocks * block, part = i / blocks;
+      run_part(codes, part * pairs / parts, (part + 1) * pairs / parts, first, std::min(block, tokens - first), y, y_stride, epilogue);
     });
   }
 
  private:
-  static constexpr int64_t kBlockTokens = 128;
-
-  // Four row groups, so that outputs of a token are 256 bytes together, for a block of tokens whose sums stay in the cache.
-  // The task ends before row group `end`.
-  void run_quad(const TokenCodes& codes, int64_t first_group, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
+  // Pairs [begin, end) of row groups by some tokens.
+  void run_part(const TokenCodes& codes, int64_t begin, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                 const Epilogue& epilogue) const {
-    int64_t token_tiles = (tokens + 15) / 16, groups = std::min<int64_t>(4, weight_.row_groups() - first_group);
-    int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 4 * token_tiles * 256);
-    for (int64_t i = 0; i < groups; i += 2) {
-      // Outputs lie on as many pages as there are tokens: their lines are fetched while the sums are made.
-      for (int64_t t = 0; t < tokens; t++)
-        for (int64_t k = i; k < std::min(i + 2, groups); k++) __builtin_prefetch(y + (first_token + t) * y_stride + (first_group + k) * kLanes, 1, 2);
-      multiply_pair(codes, first_group + i, end, first_token, token_tiles, sums + i * token_tiles * 256);
+    int64_t chunks = weight_.units / 2, blocks = (tokens + kAmxBlockTokens - 1) / kAmxBlockTokens;
+    // Of a bitmask the tiles of this pair and of the next, which are expanded meanwhile.
+    uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 4 * chunks * kAmxTile) : nullptr;
+    int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kAmxBlockSums);
+    AmxOutputs outputs[2];  // in turn those of this block and of the one before
+    int64_t turn = 0;
+    const AmxOutputs* before = nullptr;
+    amx_int8::configure_tiles();
+    AmxExpansion expansion = expansion_of(begin, tiles);
+    if (bitmask_) amx_int8::expand(expansion, 2 * weight_.units);
+    for (int64_t pair = begin; pair < end; pair++) {
+      // Streams are fetched one pair before they are read, that of a bitmask is read one pair before it is multiplied.
+      int64_t next = pair + (bitmask_ ? 2 : 1);
+      const uint8_t *ahead = stream_of(2 * next), *ahead_end = next < end ? stream_of(2 * next + 2) : ahead;
+      int64_t ahead_lines = (ahead_end - ahead + 64 * blocks - 1) / (64 * blocks);
+      AmxBlock block = {.weights = {}, .chunks = chunks, .x = nullptr, .x_stride = codes.stride};
+      for (int64_t i = 0; i < 2; i++) {
+        bool present = 2 * pair + i < weight_.row_groups();  // an odd last row group stands for both
+        block.weights[i] =
+            bitmask_ ? tiles + ((pair - begin) % 2 * 2 + (present ? i : 0)) * chunks * kAmxTile : stream_of(2 * pair + (present ? i : 0));
+      }
+      if (bitmask_ && pair + 1 < end) {
+        expansion = expansion_of(pair + 1, tiles + (pair + 1 - begin) % 2 * 2 * chunks * kAmxTile);
+        block.expansion = &expansion;
+        block.units = (2 * weight_.units + blocks * chunks - 1) / (blocks * chunks);
+      }
+      for (int64_t i = 0; i < blocks; i++, turn = 1 - turn) {
+        int64_t first = first_token + i * kAmxBlockTokens, count = std::min(kAmxBlockTokens, tokens - i * kAmxBlockTokens);
+        block.x = codes.codes + first * codes.stride;
+        block.token_tiles = (count + 15) / 16;
+        block.sums = sums + turn * kAmxBlockSums;
+        block.ahead = ahead + i * ahead_lines * 64;
+        block.ahead_lines = std::clamp<int64_t>((ahead_end - block.ahead + 63) / 64, 0, ahead_lines);
+        bool together = !epilogue.rounds() && (pair + 1) * 2 * kLanes <= weight_.rows;
+        if (together) outputs[turn] = outputs_of(block.sums, codes, pair, first, count, y, y_stride, epilogue);
+        amx_int8::multiply_block(block, before, together ? &outputs[turn] : nullptr);
+        before = together ? &outputs[turn] : nullptr;
+        for (int64_t g = 2 * pair; !together && g < std::min(2 * pair + 2, weight_.row_groups()); g++)
+          store_row_group(weight_, amx_layout(), g, block.sums + g % 2 * kAmxBlockTokens * kLanes, nullptr, codes.scales + first, first, count, y,
+                          y_stride, epilogue);
+      }
     }
-    for (int64_t t = 0; t < tokens; t += 16)
-      for (int64_t i = 0; i < groups; i++)
-        store_row_group(weight_, amx_layout(), first_group + i, sums + i * token_tiles * 256 + t * 16, nullptr, codes.scales + first_token + t,
-                        first_token + t, std::min<int64_t>(16, tokens - t), y, y_stride, epilogue);
+    if (before) amx_int8::store_block(*before);
+    amx_int8::release_tiles();
   }
 
-  // Sums [2][token_tiles * 16][16] of row groups g and g + 1; an odd last one is multiplied twice.
-  void multiply_pair(const TokenCodes& codes, int64_t g, int64_t end, int64_t first_token, int64_t token_tiles, int32_t* sums) const {
-    int64_t chunks = weight_.units / 2;
-    uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 2 * chunks * kAmxTile) : nullptr;
-    std::array<int64_t, kBlockTokens / 16> tile_offsets;
-    for (int64_t t = 0; t < token_tiles; t++) tile_offsets[size_t(t)] = t * 16 * codes.stride;
-    AmxCall call = {.tiles = {},
-                    .chunk_offsets = chunk_offsets_.data(),
-                    .chunks = chunks,
-                    .x = codes.codes + first_token * codes.stride,
-                    .tile_offsets = tile_offsets.data(),
-                    .x_stride = codes.stride,
-                    .token_tiles = token_tiles,
-                    .sums = {sums, sums + token_tiles * 256},
-                    .ahead = g + 2 < end ? stream_of(g + 2) : nullptr,
-                    .ahead_bytes = g + 2 < end ? stream_of(std::min(g + 4, end)) - stream_of(g + 2) : 0};
-    for (int64_t i = 0; i < 2; i++) {
-      bool present = g + i < weight_.row_groups();
-      const uint8_t* stream = stream_of(present ? g + i : g);
-      if (bitmask_ && present) amx_int8::expand(stream, weight_.units, tiles + i * chunks * kAmxTile);
-      call.tiles[i] = bitmask_ ? tiles + (present ? i : 0) * chunks * kAmxTile : stream;
-    }
-    amx_int8::multiply(call);
+  AmxOutputs outputs_of(const int32_t* sums, const TokenCodes& codes, int64_t pair, int64_t first, int64_t count, float* y, int64_t y_stride,
+                        const Epilogue& epilogue) const {
+    int64_t row = pair * 2 * kLanes;
+    return {.sums = sums,
+            .tokens = count,
+            .excess = weight_.excess.empty() ? nullptr : weight_.excess.data() + row,
+            .scales = weight_.scales.data() + row,
+            .x_scales = codes.scales + first,
+            .bias = epilogue.bias ? epilogue.bias + row : nullptr,
+            .residual = epilogue.residual ? epilogue.residual + first * epilogue.residual_stride + row : nullptr,
+            .residual_stride = epilogue.residual_stride,
+            .activation = uint8_t(epilogue.activation),
+            .alpha = epilogue.alpha,
+            .beta = epilogue.beta,
+            .y = y + first * y_stride + row,
+            .y_stride = y_stride};
   }
 
-  const uint8_t* stream_of(int64_t g) const { return reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[size_t(g)]; }
+  AmxExpansion expansion_of(int64_t pair, uint8_t* tiles) const {
+    return {.streams = {stream_of(2 * pair), stream_of(2 * pair + 1)},
+            .units = {weight_.units, 2 * pair + 1 < weight_.row_groups() ? weight_.units : 0},
+            .tiles = tiles};
+  }
+
+  const uint8_t* stream_of(int64_t g) const {
+    return reinterpret_cast<const uint8_t*>(weight_.stream.get()) + weight_.stream_begin[size_t(std::min(g, weight_.row_groups()))];
+  }
 
   std::string_view kernel_;
   bool bitmask_;
   Lane16Weight weight_;
   TokenCodesWanted wanted_;
-  std::vector<int64_t> chunk_offsets_;
 };
 
 std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu, bool bitmask) {

@@ -64,7 +64,11 @@ TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int
   if (tokens == 1) {
     for (int64_t t = 0; t < padded_tokens; t++) quantize_row(t);
   } else {
-    parallel_for(padded_tokens, quantize_row);
+    // A task costs a few hundred nanoseconds of its own, so each takes tokens of 8 K elements at least.
+    int64_t per_task = std::clamp<int64_t>((8 << 10) / std::max<int64_t>(cols, 1), 1, padded_tokens);
+    parallel_for((padded_tokens + per_task - 1) / per_task, [&](int64_t task) {
+      for (int64_t t = task * per_task; t < std::min(padded_tokens, (task + 1) * per_task); t++) quantize_row(t);
+    });
   }
   // Across rows, because a window may begin in one and end in the next.
   if (wanted.xored) isa.xor_shifted(out.codes, int64_t(plane) - 64, out.xored);
