@@ -66,6 +66,8 @@ struct LinearProblem {
   std::string to_string(int64_t tokens) const;
 };
 
+struct CodedTokens;
+
 // A weight packed for one kernel. Immutable and shared by all Programs; run may be called from one thread at a time per
 // output, and parallelises itself over row groups with parallel_for. Results do not depend on the thread count.
 class PackedLinear {
@@ -82,6 +84,9 @@ class PackedLinear {
   // Channel-major variant for 1x1 convolutions: x [cols, n], y [rows, n], residual [rows, n]. Kernels whose activations are
   // channel-major anyway override it; the default transposes.
   virtual void run_channel_major(const float* x, int64_t x_stride, int64_t n, float* y, int64_t y_stride, const Epilogue& epilogue) const;
+  // Of s8 activations: whether x may come as codes of the problem's rounding (coded_tokens.h); then run_codes is there.
+  virtual bool reads_codes() const { return false; }
+  virtual void run_codes(const CodedTokens& x, float* y, int64_t y_stride, const Epilogue& epilogue) const;
 };
 
 // One candidate. `accepts` says yes (nullopt) or returns a sentence; `tokens` 1..8 is decode, more is batched. A kernel refuses

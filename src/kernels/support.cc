@@ -110,6 +110,8 @@ void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, f
     for (int64_t r = 0; r < rows; r++) out[c * out_stride + r] = in[r * in_stride + c];
 }
 
+void PackedLinear::run_codes(const CodedTokens&, float*, int64_t, const Epilogue&) const { LACUNA_ASSERT(reads_codes()); }
+
 void PackedLinear::run_channel_major(const float* x, int64_t x_stride, int64_t n, float* y, int64_t y_stride, const Epilogue& epilogue) const {
   auto [rows, cols] = shape();
   std::vector<float> x_rows(size_t(n * cols)), y_rows(size_t(n * rows)), sums(size_t(n * rows));

@@ -100,12 +100,18 @@ void softmax_rows(const float* x, int64_t rows, int64_t n, float* y) {
   for_row_tiles(rows, n, [&](int64_t r) { LACUNA_CALL(softmax_row, x + r * n, n, y + r * n); });
 }
 
-void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y) {
-  for_row_tiles(rows, n, [&](int64_t r) { LACUNA_CALL(layer_norm_row, x + r * n, n, scale, bias, epsilon, y + r * n); });
+void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y, const AfterRow& after) {
+  for_row_tiles(rows, n, [&](int64_t r) {
+    LACUNA_CALL(layer_norm_row, x + r * n, n, scale, bias, epsilon, y + r * n);
+    if (after) after(r, y + r * n);
+  });
 }
 
-void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y) {
-  for_row_tiles(rows, n, [&](int64_t r) { LACUNA_CALL(rms_norm_row, x + r * n, n, scale, scale_offset, epsilon, y + r * n); });
+void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y, const AfterRow& after) {
+  for_row_tiles(rows, n, [&](int64_t r) {
+    LACUNA_CALL(rms_norm_row, x + r * n, n, scale, scale_offset, epsilon, y + r * n);
+    if (after) after(r, y + r * n);
+  });
 }
 
 void activate_array(const float* x, int64_t n, Activation activation, float alpha, float beta, float* y) {

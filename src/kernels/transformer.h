@@ -1,6 +1,8 @@
 // Attention, normalisations and activations of the runtime executor, vectorised per ISA and parallel over tiles.
 #pragma once
 
+#include <functional>
+
 #include "kernels/linear.h"
 
 namespace lacuna::kernels {
@@ -24,9 +26,12 @@ void attention(const AttentionProblem& problem, const float* q, Strides q_stride
 
 // Rows of n contiguous elements; y may be x.
 void softmax_rows(const float* x, int64_t rows, int64_t n, float* y);
-// scale and bias [n] or nullptr.
-void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y);
-void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y);
+// scale and bias [n] or nullptr. `after` is called with each finished row, while it is in the cache, on the thread that made it.
+using AfterRow = std::function<void(int64_t row, const float* y)>;
+void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y,
+                     const AfterRow& after = {});
+void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y,
+                   const AfterRow& after = {});
 // y[i] = activation(x[i]); y may be x.
 void activate_array(const float* x, int64_t n, Activation activation, float alpha, float beta, float* y);
 // y[i] = activation(gate[i]) * up[i]; y may be either.

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <chrono>
+#include <utility>
 
 #include "base/cat.h"
+#include "kernels/coded_tokens.h"
 #include "kernels/conv.h"
 #include "kernels/dispatch.h"
 #include "lacuna/error.h"
@@ -168,6 +170,10 @@ bool Program::compile_view(const PlanNode& plan) {
 Shape Program::shape_in_blocks(ValueId value, int64_t block) const {
   Shape shape = *constant_shape(*facts_[size_t(origin_[size_t(value)])].shape);
   if (block == 0) return shape;
+  if (block <= kTokenCodes) {
+    int64_t cols = shape.back();
+    return {kernels::coded_tokens_bytes(element_count(shape) / std::max<int64_t>(cols, 1), cols)};
+  }
   if (block == kChannelsLast) {
     std::rotate(shape.begin() + 1, shape.begin() + 2, shape.end());
     return shape;
@@ -182,7 +188,8 @@ Shape Program::shape_in_blocks(ValueId value, int64_t block) const {
 ValueId Program::add_value(ValueId like, int64_t block) {
   LACUNA_ASSERT(tensors_.size() < tensors_.capacity());
   ValueId id = ValueId(slots_.size());
-  slots_.push_back({.place = Place::kArena, .root = id, .shape = shape_in_blocks(like, block), .type = slot(like).type, .block = block});
+  DType type = block <= kTokenCodes ? DType::kU8 : slot(like).type;
+  slots_.push_back({.place = Place::kArena, .root = id, .shape = shape_in_blocks(like, block), .type = type, .block = block});
   tensors_.emplace_back();
   origin_.push_back(origin_[size_t(like)]);
   return id;
@@ -200,6 +207,7 @@ ValueId Program::in_blocks(ValueId value, int64_t block) {
 }
 
 void Program::convert(ValueId from, ValueId to) {
+  if (slot(to).block <= kTokenCodes) return code_tokens_of(from, to);
   Shape shape = shape_in_blocks(from, 0);
   Step step;
   step.in = {from}, step.out = {to};
@@ -216,6 +224,33 @@ void Program::convert(ValueId from, ValueId to) {
   auto run = slot(to).block ? kernels::to_channel_blocks : kernels::from_channel_blocks;
   step.kernel = slot(to).block ? "to channel blocks" : "from channel blocks";
   step.run = [=](const StepCall& call) { run(call.floats(0), batch, channels, pixels, block, call.out_floats()); };
+  add_step(std::move(step), {});
+}
+
+// The codes of a plain value: by the step that makes it, if it can, else by one of their own.
+void Program::code_tokens_of(ValueId from, ValueId to) {
+  kernels::Rounding rounding = tables_.codings[size_t(kTokenCodes - slot(to).block)];
+  ValueId root = root_of(from);  // of a reshape what was reshaped
+  int64_t made_at = slot(root).first;
+  Step* maker = made_at >= 0 && steps_[size_t(made_at)].out[0] == root ? &steps_[size_t(made_at)] : nullptr;
+  Shape shape = shape_in_blocks(from, 0);
+  int64_t cols = shape.back(), tokens = element_count(shape) / std::max<int64_t>(cols, 1);
+  if (maker && maker->run_with_codes && shape_in_blocks(root, 0).back() == cols) {
+    maker->run = std::exchange(maker->run_with_codes, nullptr)(rounding);
+    maker->out.push_back(to), maker->outputs.push_back(&tensors_[size_t(to)]);
+    slot(to).first = slot(to).last = made_at;
+    return;
+  }
+  // Products divide their columns among the threads, other steps their tokens.
+  bool by_columns = maker && (maker->plan.node.op == Op::linear || maker->plan.node.op == Op::attention);
+  Step step;
+  step.in = {from}, step.out = {to};
+  step.plan.node.op = Op::quantize;
+  step.plan.node.name = cat("codes of ", graph_.value(origin_[size_t(from)]).name);
+  step.kernel = "codes of tokens";
+  step.run = [=](const StepCall& call) {
+    kernels::code_tokens(call.floats(0), cols, rounding, by_columns, kernels::coded_tokens(call.out(0).mutable_raw(), tokens, cols));
+  };
   add_step(std::move(step), {});
 }
 
@@ -276,6 +311,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   step.plan = plan, step.kernel = compiled.kernel, step.run = std::move(compiled.run);
   step.problem = compiled.problem, step.plan_line = compiled.plan_line;
   step.in = node.inputs, step.out = node.outputs, step.in_place = compiled.in_place;
+  step.run_with_codes = std::move(compiled.run_with_codes);
   if (!step.run) {
     step.kernel = "reference";
     step.run = reference_step(plan);

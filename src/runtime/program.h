@@ -44,7 +44,8 @@ class Program {
     StepFn run;
     std::vector<ValueId> in, out;  // as the node's, with values in other layouts in their place
     std::vector<Tensor*> inputs, outputs;
-    std::vector<size_t> in_place;  // while planning
+    std::vector<size_t> in_place;                                    // while planning
+    std::function<StepFn(const kernels::Rounding&)> run_with_codes;  // likewise, of CompiledStep
   };
 
   void mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole);
@@ -58,6 +59,7 @@ class Program {
   ValueId add_value(ValueId like, int64_t block);
   ValueId in_blocks(ValueId value, int64_t block);
   void convert(ValueId from, ValueId to);
+  void code_tokens_of(ValueId from, ValueId to);
   Shape shape_in_blocks(ValueId value, int64_t block) const;
   bool is_static(ValueId value) const;
   StepFn reference_step(const PlanNode& plan) const;

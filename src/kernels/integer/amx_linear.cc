@@ -4,12 +4,12 @@
 
 #include "base/cat.h"
 #include "base/parallel.h"
+#include "kernels/coded_tokens.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
 #include "kernels/integer/amx_block.h"
 #include "kernels/integer/amx_weight.h"
 #include "kernels/integer/lane16_linear.h"
-#include "kernels/integer/token_codes.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
@@ -21,11 +21,10 @@ class AmxLinear : public PackedLinear {
   AmxLinear(std::string_view kernel, const LinearProblem& problem, const WeightMatrix& weight, bool bitmask)
       : kernel_(kernel),
         bitmask_(bitmask),
+        rounding_{.scale = problem.input_scale, .zero = problem.input_zero},
         weight_(pack_lane16(weight, amx_layout(),
                             {.format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense, .input_zero = problem.input_zero})) {
     LACUNA_ASSERT(amx_granted());
-    wanted_.token_multiple = 16;
-    wanted_.input_scale = problem.input_scale, wanted_.input_zero = problem.input_zero;
   }
 
   std::string_view kernel() const override { return kernel_; }
@@ -34,7 +33,16 @@ class AmxLinear : public PackedLinear {
 
   void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
     if (tokens == 0 || weight_.rows == 0) return;
-    TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols, wanted_, amx_layout());
+    CodedTokens codes = coded_tokens(thread_scratch(ScratchSlot::kShared, size_t(coded_tokens_bytes(tokens, weight_.cols))), tokens, weight_.cols);
+    code_tokens(x, x_stride, rounding_, false, codes);
+    run_codes(codes, y, y_stride, epilogue);
+  }
+
+  bool reads_codes() const override { return true; }
+
+  void run_codes(const CodedTokens& codes, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
+    int64_t tokens = codes.tokens;
+    if (tokens == 0 || weight_.rows == 0) return;
     // As many tokens together as leave their codes in the L2 cache beside the weights; each task takes some pairs of row groups.
     constexpr int64_t kCodesBytes = 512 << 10;
     int64_t block = std::max<int64_t>(kCodesBytes / codes.stride / kAmxBlockTokens, 4) * kAmxBlockTokens, blocks = (tokens + block - 1) / block;
@@ -48,7 +56,7 @@ class AmxLinear : public PackedLinear {
 
  private:
   // Pairs [begin, end) of row groups by some tokens.
-  void run_part(const TokenCodes& codes, int64_t begin, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
+  void run_part(const CodedTokens& codes, int64_t begin, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                 const Epilogue& epilogue) const {
     int64_t chunks = weight_.units / 2, blocks = (tokens + kAmxBlockTokens - 1) / kAmxBlockTokens;
     // Of a bitmask the tiles of this pair and of the next, which are expanded meanwhile.
@@ -96,7 +104,7 @@ class AmxLinear : public PackedLinear {
     amx_int8::release_tiles();
   }
 
-  AmxOutputs outputs_of(const int32_t* sums, const TokenCodes& codes, int64_t pair, int64_t first, int64_t count, float* y, int64_t y_stride,
+  AmxOutputs outputs_of(const int32_t* sums, const CodedTokens& codes, int64_t pair, int64_t first, int64_t count, float* y, int64_t y_stride,
                         const Epilogue& epilogue) const {
     int64_t row = pair * 2 * kLanes;
     return {.sums = sums,
@@ -126,8 +134,8 @@ class AmxLinear : public PackedLinear {
 
   std::string_view kernel_;
   bool bitmask_;
+  Rounding rounding_;
   Lane16Weight weight_;
-  TokenCodesWanted wanted_;
 };
 
 std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens, const CpuFeatures& cpu, bool bitmask) {

@@ -4,6 +4,13 @@
 
 namespace lacuna {
 
+int64_t OpContext::codes_layout(const kernels::Rounding& rounding) const {
+  auto& known = tables_.codings;
+  auto it = std::find(known.begin(), known.end(), rounding);
+  if (it == known.end()) it = known.insert(it, rounding);
+  return kTokenCodes - (it - known.begin());
+}
+
 const Tensor* OpContext::constant(size_t i) const { return is_weight(i) ? &constant_(node().inputs[i]) : nullptr; }
 
 std::optional<std::vector<int64_t>> OpContext::integers(size_t i) const {

@@ -32,6 +32,8 @@ struct CompiledStep {
   // Channels per block in which an input is read and output 0 written ([n, c / block, pixels, block]); 0, or beyond the end: plain.
   std::vector<int64_t> input_blocks = {};
   int64_t output_block = 0;
+  // Where given: a step that writes the codes of output 0 as well, as output 1.
+  std::function<StepFn(const kernels::Rounding&)> run_with_codes = {};
   // Of a product with a packed weight: as in PackStore::Pack.
   std::string problem = {};
   int64_t plan_line = -1;
@@ -40,6 +42,7 @@ struct CompiledStep {
 // What the steps of a Program share.
 struct SharedTables {
   bool coarse = false;  // products of the graph round what they read to eight bits
+  std::vector<kernels::Rounding> codings;
   std::map<std::tuple<ValueId, std::vector<double>, double, bool>, std::shared_ptr<RopeTables>> rope;
 };
 
@@ -72,6 +75,8 @@ class OpContext {
   // Channels per block in which the input is held at this point of the Program; 0: plain. Blocks are used only where nobody watches.
   int64_t block(size_t i) const { return has(i) && block_of_ ? block_of_(node().inputs[i]) : 0; }
   bool may_block() const { return bool(block_of_); }
+  // The layout of tokens coded so.
+  int64_t codes_layout(const kernels::Rounding& rounding) const;
 
   kernels::Epilogue epilogue() const {
     kernels::Epilogue e{.activation = plan_.activation, .alpha = plan_.alpha, .beta = plan_.beta};

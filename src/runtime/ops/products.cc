@@ -3,6 +3,7 @@
 
 #include "base/cat.h"
 #include "base/parallel.h"
+#include "kernels/coded_tokens.h"
 #include "lacuna/error.h"
 #include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
@@ -20,6 +21,19 @@ CompiledStep compile_linear(const OpContext& context) {
   kernels::Epilogue epilogue = context.epilogue();
   epilogue.residual_stride = rows;
   bool rounded = rounding && !pack.rounds;
+  if (pack.rounds && context.may_block() && pack.packed->reads_codes())
+    return {.kernel = std::string(pack.packed->kernel()),
+            .run =
+                [=](const StepCall& call) {
+                  kernels::Epilogue e = epilogue;
+                  e.bias = call.floats(2), e.residual = call.floats(3);
+                  pack.packed->run_codes(kernels::coded_tokens(call.inputs[0]->mutable_raw(), tokens, cols), call.out_floats(), rows, e);
+                },
+            .in_place = {3},
+            .unread = {1},
+            .input_blocks = {context.codes_layout(rounding.of_values())},
+            .problem = pack.problem,
+            .plan_line = pack.line};
   return {.kernel = std::string(pack.packed->kernel()),
           .run =
               [=](const StepCall& call) {

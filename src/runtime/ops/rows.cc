@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/parallel.h"
+#include "kernels/coded_tokens.h"
 #include "kernels/transformer.h"
 #include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
@@ -28,6 +29,20 @@ int64_t trailing_size(const OpContext& context) {
   return n;
 }
 
+// What follows each row of a step that writes codes too.
+kernels::AfterRow code_rows(const StepCall& call, const std::optional<kernels::Rounding>& rounding, int64_t rows, int64_t n) {
+  if (!rounding) return {};
+  return [rounding = *rounding, out = kernels::coded_tokens(call.out(1).mutable_raw(), rows, n)](int64_t row, const float* y) {
+    kernels::code_token(y, rounding, row, out);
+  };
+}
+
+// Codes are of tokens, which rows are if the step works along the last axis alone.
+std::function<StepFn(const kernels::Rounding&)> with_codes(const OpContext& context, int64_t n, auto step) {
+  if (n != context.shape(0).back()) return {};
+  return step;
+}
+
 }  // namespace
 
 CompiledStep compile_layer_norm(const OpContext& context) {
@@ -35,12 +50,12 @@ CompiledStep compile_layer_norm(const OpContext& context) {
   if (n == 0) return {};
   int64_t rows = element_count(context.shape(0)) / n;
   float epsilon = float(context.attributes().number("epsilon", 1e-5));
-  return {.kernel = "rows",
-          .run =
-              [=](const StepCall& call) {
-                kernels::layer_norm_rows(call.floats(0), rows, n, call.floats(1), call.floats(2), epsilon, call.out_floats());
-              },
-          .in_place = {0}};
+  auto step = [=](std::optional<kernels::Rounding> codes) {
+    return [=](const StepCall& call) {
+      kernels::layer_norm_rows(call.floats(0), rows, n, call.floats(1), call.floats(2), epsilon, call.out_floats(), code_rows(call, codes, rows, n));
+    };
+  };
+  return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step)};
 }
 
 CompiledStep compile_rms_norm(const OpContext& context) {
@@ -48,9 +63,12 @@ CompiledStep compile_rms_norm(const OpContext& context) {
   if (n == 0) return {};
   int64_t rows = element_count(context.shape(0)) / n;
   float epsilon = float(context.attributes().number("epsilon", 1e-5)), offset = float(context.attributes().number("scale_offset", 0));
-  return {.kernel = "rows",
-          .run = [=](const StepCall& call) { kernels::rms_norm_rows(call.floats(0), rows, n, call.floats(1), offset, epsilon, call.out_floats()); },
-          .in_place = {0}};
+  auto step = [=](std::optional<kernels::Rounding> codes) {
+    return [=](const StepCall& call) {
+      kernels::rms_norm_rows(call.floats(0), rows, n, call.floats(1), offset, epsilon, call.out_floats(), code_rows(call, codes, rows, n));
+    };
+  };
+  return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step)};
 }
 
 CompiledStep compile_batch_norm(const OpContext& context) {
