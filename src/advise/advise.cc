@@ -28,17 +28,17 @@ AdvicePoint point_of(const Choice<Kernel>& choice, double sparsity) {
 }
 
 // From the table if it is there; else on a seeded weight.
-AdvicePoint measure(const LinearCase& c) {
-  if (auto known = known_choice(c.problem, c.tokens)) return point_of(*known, c.problem.sparsity);
+AdvicePoint measure(const LinearCase& c, int64_t model_weights) {
+  if (auto known = known_choice(c.problem, c.tokens, model_weights)) return point_of(*known, c.problem.sparsity);
   kernels::WeightCase weight;
   kernels::fill_weight(weight, c.problem, 1);
-  return point_of(measured_choice(c.problem, weight.matrix(), c.tokens), c.problem.sparsity);
+  return point_of(measured_choice(c.problem, weight.matrix(), c.tokens, model_weights), c.problem.sparsity);
 }
-AdvicePoint measure(const ConvCase& c) {
-  if (auto known = known_choice(c.problem, c.batch, c.in_h, c.in_w)) return point_of(*known, c.problem.sparsity);
+AdvicePoint measure(const ConvCase& c, int64_t model_weights) {
+  if (auto known = known_choice(c.problem, c.batch, c.in_h, c.in_w, model_weights)) return point_of(*known, c.problem.sparsity);
   kernels::WeightCase weight;
   kernels::fill_weight(weight, c.problem, 1);
-  return point_of(measured_choice(c.problem, weight.matrix(), c.batch, c.in_h, c.in_w), c.problem.sparsity);
+  return point_of(measured_choice(c.problem, weight.matrix(), c.batch, c.in_h, c.in_w, model_weights), c.problem.sparsity);
 }
 
 void set_precision(LinearCase& c, DType type) { c.problem.weights = type, c.problem.activations = type == DType::kS8 ? DType::kS8 : DType::kF32; }
@@ -63,7 +63,7 @@ bool carries(const Pattern& pattern, const ConvCase& c) {
 }  // namespace
 
 AdviceCurve measure_curve(const std::string& dense_problem, const std::string& pattern_text, const std::string& precision,
-                          std::span<const double> sparsities) {
+                          std::span<const double> sparsities, int64_t model_weights) {
   auto pattern = parse_pattern(pattern_text);
   DType type = type_of(precision);
   AdviceCurve curve{.pattern = pattern->name(), .precision = precision};
@@ -78,7 +78,7 @@ AdviceCurve measure_curve(const std::string& dense_problem, const std::string& p
         for (double sparsity : wanted) {
           if (sparsity < 0 || sparsity >= 1) throw InvalidArgument(cat("found sparsity ", sparsity, ", wanted 0 or more and less than 1"));
           c.problem.sparsity = sparsity;
-          AdvicePoint point = measure(c);
+          AdvicePoint point = measure(c, model_weights);
           if (point.speedup > 0) curve.points.push_back(std::move(point));
         }
       },
@@ -87,8 +87,8 @@ AdviceCurve measure_curve(const std::string& dense_problem, const std::string& p
   return curve;
 }
 
-double measure_dense(const std::string& dense_problem) {
-  return std::visit([](const auto& c) { return measure(c).dense_microseconds; }, kernels::parse_problem(dense_problem));
+double measure_dense(const std::string& dense_problem, int64_t model_weights) {
+  return std::visit([&](const auto& c) { return measure(c, model_weights).dense_microseconds; }, kernels::parse_problem(dense_problem));
 }
 
 std::optional<double> start_of_gain(std::span<const AdvicePoint> points) {

@@ -9,12 +9,12 @@
 namespace lacuna {
 
 // The dense problem, in the kernels' language, at each sparsity of the pattern. `patterns` that fix their sparsity give one point.
-// Throws InvalidArgument on an unknown pattern or precision, naming it.
+// `model_weights` as in runtime/measure.h. Throws InvalidArgument on an unknown pattern or precision, naming it.
 AdviceCurve measure_curve(const std::string& dense_problem, const std::string& pattern, const std::string& precision,
-                          std::span<const double> sparsities);
+                          std::span<const double> sparsities, int64_t model_weights);
 
 // Microseconds of the problem as it stands, dense.
-double measure_dense(const std::string& dense_problem);
+double measure_dense(const std::string& dense_problem, int64_t model_weights);
 
 // Where the line through the points first reaches 1.05; nullopt if it never does. A first point above counts as it is.
 std::optional<double> start_of_gain(std::span<const AdvicePoint> points);

@@ -35,7 +35,7 @@ TEST(Totals, TakeDenseWhereSparseDoesNotPay) {
 
 TEST(MeasureCurve, HasAPointForEachSparsityAndOneForFixedPatterns) {
   std::vector<double> sparsities = {0.9, 0.5};
-  AdviceCurve curve = measure_curve("spmm f32 dense m=32 k=64 n=16 sparsity=0", "unstructured", "int8", sparsities);
+  AdviceCurve curve = measure_curve("spmm f32 dense m=32 k=64 n=16 sparsity=0", "unstructured", "int8", sparsities, 0);
   if (curve.points.empty()) GTEST_SKIP() << "no sparse kernel on this CPU";
   ASSERT_EQ(curve.points.size(), 2u);
   EXPECT_EQ(curve.points[0].sparsity, 0.5);
@@ -44,15 +44,15 @@ TEST(MeasureCurve, HasAPointForEachSparsityAndOneForFixedPatterns) {
     EXPECT_GT(p.dense_microseconds, 0);
     EXPECT_NE(p.kernel, p.dense_kernel);
   }
-  EXPECT_EQ(measure_curve("spmm f32 dense m=32 k=64 n=1 sparsity=0", "4:16", "int8", sparsities).points.at(0).sparsity, 0.75);
-  EXPECT_TRUE(measure_curve("spmm f32 dense m=32 k=8 n=1 sparsity=0", "4:16", "f32", sparsities).points.empty());  // narrower than 16
-  EXPECT_FALSE(measure_curve("conv f32 dense ic=16 oc=16 k=3 h=8 w=8 n=1 sparsity=0", "unstructured", "f32", sparsities).points.empty());
+  EXPECT_EQ(measure_curve("spmm f32 dense m=32 k=64 n=1 sparsity=0", "4:16", "int8", sparsities, 0).points.at(0).sparsity, 0.75);
+  EXPECT_TRUE(measure_curve("spmm f32 dense m=32 k=8 n=1 sparsity=0", "4:16", "f32", sparsities, 0).points.empty());  // narrower than 16
+  EXPECT_FALSE(measure_curve("conv f32 dense ic=16 oc=16 k=3 h=8 w=8 n=1 sparsity=0", "unstructured", "f32", sparsities, 0).points.empty());
 }
 
 TEST(MeasureCurve, NamesWhatItDoesNotKnow) {
   std::vector<double> sparsities = {0.9};
-  EXPECT_THROW(measure_curve("spmm f32 dense m=8 k=8 n=1", "stripes", "f32", sparsities), InvalidArgument);
-  EXPECT_THROW(measure_curve("spmm f32 dense m=8 k=8 n=1", "unstructured", "f64", sparsities), InvalidArgument);
+  EXPECT_THROW(measure_curve("spmm f32 dense m=8 k=8 n=1", "stripes", "f32", sparsities, 0), InvalidArgument);
+  EXPECT_THROW(measure_curve("spmm f32 dense m=8 k=8 n=1", "unstructured", "f64", sparsities, 0), InvalidArgument);
 }
 
 }  // namespace

@@ -52,6 +52,7 @@ AdviseReport advise(const std::filesystem::path& path, const AdviseOptions& opti
   report.layers = layers_of(model, batch, options);
   if (report.layers.empty()) throw Unsupported(cat(path.string(), ": no prunable linear or convolution layer, so there is nothing to advise on"));
 
+  int64_t weights = multiplied_weights(*model.graph);
   std::map<std::string, const LayerAdvice*> asked;  // layers of one shape share what is measured
   for (size_t i = 0; i < report.layers.size(); i++) {
     LayerAdvice& layer = report.layers[i];
@@ -60,11 +61,11 @@ AdviseReport advise(const std::filesystem::path& path, const AdviseOptions& opti
       layer.dense_microseconds = it->second->dense_microseconds, layer.curves = it->second->curves;
       continue;
     }
-    layer.dense_microseconds = measure_dense(layer.problem);
+    layer.dense_microseconds = measure_dense(layer.problem, weights);
     for (const std::string& precision : options.precisions)
       for (const std::string& pattern : options.patterns) {
         if (progress) progress->update("measuring", int64_t(i), int64_t(report.layers.size()));
-        layer.curves.push_back(measure_curve(layer.problem, pattern, precision, options.sparsities));
+        layer.curves.push_back(measure_curve(layer.problem, pattern, precision, options.sparsities, weights));
       }
   }
   report.totals = totals_of(report.layers);

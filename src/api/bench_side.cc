@@ -57,14 +57,6 @@ void round_convolutions(Graph& graph, const TensorMap& samples) {
 
 }  // namespace
 
-int64_t multiplied_weights(const Graph& graph) {
-  std::set<WeightId> counted;
-  int64_t weights = 0;
-  for (const Node& node : graph.nodes())
-    if (multiplies(graph, node) && counted.insert(graph.value(node.inputs[1]).weight).second) weights += graph.weight_of(node.inputs[1])->size();
-  return weights;
-}
-
 std::string own_arithmetic(const Graph& graph) {
   std::map<std::string, int64_t> weights;
   for (const Node& node : graph.nodes()) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "io/model.h"
+#include "runtime/measure.h"
 #include "runtime/session.h"
 
 namespace lacuna {
@@ -19,9 +20,6 @@ struct Arithmetic {
 
 // Packing more than this is left to those who ask for it.
 constexpr int64_t kMostBytesUnasked = int64_t(2) << 30;
-
-// Weights of linear and conv nodes, each once.
-int64_t multiplied_weights(const Graph& graph);
 
 // "f32", "int8" (it rounds activations), or what most of its multiplied weights are stored in: "bf16 weights", "8-bit weights", "4-bit weights" ...
 std::string own_arithmetic(const Graph& graph);

@@ -12,7 +12,9 @@
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <set>
 
+#include "base/buffer.h"
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "base/rng.h"
@@ -39,8 +41,9 @@ constexpr int kMostRounds = 15;
 struct Measurement {
   std::string dense, sparse;  // kernel names; sparse may be empty
   double dense_us = 0, sparse_us = 0;
-  int64_t at_seconds = 0;  // when it was measured, or last held against what it took then; of the system's clock
-  bool confirmed = false;  // by a later process than the one that measured
+  int64_t dense_bytes = 0, sparse_bytes = 0;  // packed; 0 unless the weights come from memory
+  int64_t at_seconds = 0;                     // when it was measured, or last held against what it took then; of the system's clock
+  bool confirmed = false;                     // by a later process than the one that measured
 };
 
 // Of the time that the table says: above, the machine is busy now; below, it was busy then.
@@ -96,8 +99,9 @@ class Table {
     std::map<std::string, Measurement> out;
     for (auto& [key, m] : json["kernels"].items()) {
       try {
-        out[key] = {m.at("dense").get<std::string>(), m.at("sparse").get<std::string>(), m.at("dense_us").get<double>(),
-                    m.at("sparse_us").get<double>(),  m.at("at_seconds").get<int64_t>(), m.at("confirmed").get<bool>()};
+        out[key] = {m.at("dense").get<std::string>(),  m.at("sparse").get<std::string>(),  m.at("dense_us").get<double>(),
+                    m.at("sparse_us").get<double>(),   m.at("dense_bytes").get<int64_t>(), m.at("sparse_bytes").get<int64_t>(),
+                    m.at("at_seconds").get<int64_t>(), m.at("confirmed").get<bool>()};
       } catch (const nlohmann::json::exception&) {
       }
     }
@@ -110,8 +114,9 @@ class Table {
     std::filesystem::create_directories(path.parent_path(), error);
     nlohmann::json json = {{"build", kernels::build_id()}};
     for (auto& [key, m] : known_)
-      json["kernels"][key] = {{"dense", m.dense},         {"sparse", m.sparse},         {"dense_us", m.dense_us},
-                              {"sparse_us", m.sparse_us}, {"at_seconds", m.at_seconds}, {"confirmed", m.confirmed}};
+      json["kernels"][key] = {{"dense", m.dense},           {"sparse", m.sparse},           {"dense_us", m.dense_us},
+                              {"sparse_us", m.sparse_us},   {"dense_bytes", m.dense_bytes}, {"sparse_bytes", m.sparse_bytes},
+                              {"at_seconds", m.at_seconds}, {"confirmed", m.confirmed}};
     std::filesystem::path partial = path;
     partial += cat(".", getpid());
     std::ofstream(partial) << json.dump(1);
@@ -128,44 +133,110 @@ Table& table() {
   return instance;
 }
 
-// Of one run; several in a row where one is too short for the clock.
-double microseconds(const std::function<void()>& run) {
-  constexpr double kLongEnough = 100;
-  auto begin = std::chrono::steady_clock::now();
-  auto elapsed = [&] { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count(); };
-  run();
-  int runs = 1;
-  double us = elapsed();
-  for (; us < kLongEnough; us = elapsed()) run(), runs++;
-  return us / runs;
+// Where the weights of a problem lie when a model runs it: one that is small beside the caches may be where the run before left it; of others
+// each run finds what the other layers' weights left. Kernels that read much look better than they are when their weights are nearer.
+enum class WeightsFrom { kAnywhere, kL3, kMemory };
+
+// A weight packed for a kernel.
+struct Packed {
+  std::function<void()> run;
+  int64_t bytes;
+};
+
+// What is timed: kernels of one problem, on the same input.
+template <class Kernel>
+struct Timing {
+  std::function<Packed(const Kernel&)> prepare;
+  WeightsFrom from;
+};
+
+// Of a cache that many cores, and the guests of a host, share.
+int64_t usable_l3() { return std::min<int64_t>(int64_t(cache_sizes().l3), 32 << 20); }
+
+WeightsFrom weights_from(int64_t weights, int64_t model_weights, DType type) {
+  auto bytes = [&](int64_t n) { return n * bits_of(type) / 8; };
+  if (bytes(weights) < int64_t(cache_sizes().l2) / 8) return WeightsFrom::kAnywhere;
+  return bytes(model_weights) > usable_l3() ? WeightsFrom::kMemory : WeightsFrom::kL3;
 }
+
+// Empties the caches.
+class Forget {
+ public:
+  explicit Forget(WeightsFrom from) {
+    size_t size = from == WeightsFrom::kMemory ? size_t(2 * usable_l3()) : 4 * size_t(cache_sizes().l2);
+    other_ = allocate(std::max<size_t>(size, 4 << 20));
+    count_ = std::max<size_t>(size, 4 << 20) / sizeof(float);
+  }
+  void operator()() const {
+    const float* other = reinterpret_cast<const float*>(other_.get());
+    size_t threads = size_t(thread_count());
+    parallel_for(int64_t(threads), [&](int64_t i) {
+      volatile float sum = 0;
+      for (size_t k = count_ * size_t(i) / threads; k < count_ * size_t(i + 1) / threads; k += 16) sum = sum + other[k];
+    });
+  }
+
+ private:
+  std::shared_ptr<std::byte[]> other_;
+  size_t count_;
+};
+
+// A kernel packed, to be timed.
+class Run {
+ public:
+  template <class Kernel>
+  Run(const Kernel& kernel, const Timing<Kernel>& timing) {
+    Packed packed = timing.prepare(kernel);
+    run_ = std::move(packed.run);
+    if (timing.from != WeightsFrom::kAnywhere) twin_ = timing.prepare(kernel).run;
+    if (timing.from == WeightsFrom::kMemory) bytes_ = packed.bytes;
+    run_();
+  }
+  int64_t bytes() const { return bytes_; }
+  // Of one run.
+  double microseconds(const Forget& forget) const {
+    forget();
+    // The same with other weights, so that all but the weights is in the caches again, as it is within a model.
+    if (twin_) twin_();
+    auto begin = std::chrono::steady_clock::now();
+    auto elapsed = [&] { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count(); };
+    run_();
+    int runs = 1;
+    double us = elapsed();
+    // Several in a row where one is too short for the clock and finds its weights where the one before left them anyway.
+    constexpr double kLongEnough = 100;
+    for (; us < kLongEnough && !twin_; us = elapsed()) run_(), runs++;
+    return us / runs;
+  }
+
+ private:
+  std::function<void()> run_, twin_;
+  int64_t bytes_ = 0;  // of weights that come from memory
+};
 
 // Measured key: sparsity in steps of 5 %, so that weights of one kind share a measurement.
 template <class Problem, class... Size>
-std::string key_of(Problem problem, Size... size) {
+std::string key_of(Problem problem, WeightsFrom from, Size... size) {
   problem.sparsity = std::round(problem.sparsity * 20) / 20;
-  return cat(problem.to_string(size...), " isa=", isa_summary(cpu_features()), " threads=", thread_count());
+  std::string_view place = from == WeightsFrom::kMemory ? " from=memory" : from == WeightsFrom::kL3 ? " from=l3" : "";
+  return cat(problem.to_string(size...), place, " isa=", isa_summary(cpu_features()), " threads=", thread_count());
 }
 
-// Weights come from L3 or memory in a model, where other layers ran in between: without this, kernels that suffer from that look best.
-void empty_l2() {
-  static std::vector<float> other(std::max<size_t>(cache_sizes().l2, 1 << 20));  // four times L2
-  parallel_for(2 * thread_count(), [&](int64_t) {
-    volatile float sum = 0;
-    for (size_t i = 0; i < other.size(); i += 16) sum = sum + other[i];
-  });
+WeightsFrom weights_from(const LinearProblem& p, int64_t model_weights) { return weights_from(p.rows * p.cols, model_weights, p.weights); }
+WeightsFrom weights_from(const ConvProblem& p, int64_t model_weights) {
+  return weights_from(p.out_channels * p.in_channels / p.groups * p.kernel_h * p.kernel_w, model_weights, p.weights);
 }
 
 // A lower rank must be faster by more than the noise.
 constexpr double kNoise = 0.97;
 
-// Candidates in turns, so that a disturbance hits all; the smallest time counts. `prepare` packs one and gives its run.
+// Candidates in turns, so that a disturbance hits all; the smallest time counts.
 template <class Kernel>
-Measurement measure(std::span<const Kernel* const> candidates, const std::function<std::function<void()>(const Kernel&)>& prepare) {
-  std::vector<std::function<void()>> runs;
-  for (const Kernel* kernel : candidates) runs.push_back(prepare(*kernel));
+Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kernel>& timing) {
+  std::vector<Run> runs;
+  for (const Kernel* kernel : candidates) runs.emplace_back(*kernel, timing);
+  Forget forget(timing.from);
   std::vector<double> best(candidates.size(), 1e30), second(candidates.size(), 1e30);
-  for (auto& run : runs) run();
   double best_of_kind[2] = {1e30, 1e30};  // dense, sparse
   auto disturbed = [&] {
     for (size_t i = 0; i < runs.size(); i++)
@@ -176,8 +247,7 @@ Measurement measure(std::span<const Kernel* const> candidates, const std::functi
     for (size_t i = 0; i < runs.size(); i++) {
       double& fastest = best_of_kind[candidates[i]->sparse];
       if (best[i] < 1e30 && best[i] > kFarBehind * fastest) continue;
-      empty_l2();
-      double us = microseconds(runs[i]);
+      double us = runs[i].microseconds(forget);
       second[i] = std::min(second[i], std::max(us, best[i]));
       best[i] = std::min(best[i], us);
       fastest = std::min(fastest, best[i]);
@@ -186,7 +256,8 @@ Measurement measure(std::span<const Kernel* const> candidates, const std::functi
   for (size_t i = 0; i < candidates.size(); i++) {
     auto& name = candidates[i]->sparse ? m.sparse : m.dense;
     auto& us = candidates[i]->sparse ? m.sparse_us : m.dense_us;
-    if (name.empty() || best[i] < us * kNoise) name = candidates[i]->name, us = best[i];
+    auto& bytes = candidates[i]->sparse ? m.sparse_bytes : m.dense_bytes;
+    if (name.empty() || best[i] < us * kNoise) name = candidates[i]->name, us = best[i], bytes = runs[i].bytes();
   }
   return m;
 }
@@ -215,6 +286,12 @@ Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_v
   double speedup = m.dense_us / m.sparse_us;
   if (speedup >= (std::is_same_v<Kernel, ConvKernel> ? kWorthwhileConv : kWorthwhile))
     return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
+  // Weights from memory take the place of others in the caches, which then come from memory as well: each byte counts twice.
+  constexpr double kBytesPerMicrosecond = 10e3;  // that a core reads
+  double saved_us = double(m.dense_bytes - m.sparse_bytes) / (kBytesPerMicrosecond * thread_count());
+  if (m.sparse_us * kWorthwhile < m.dense_us + saved_us)
+    return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured), and ",
+                                ratio(double(m.dense_bytes) / double(m.sparse_bytes)), " smaller where weights come from memory"));
   return choice(m.dense, cat("dense: sparse is only ", ratio(speedup), " as fast (measured)"));
 }
 
@@ -263,14 +340,11 @@ std::optional<Measurement> find(const std::string& key) {
 
 // Whether what was measured a while ago holds; says so in the table.
 template <class Kernel>
-bool holds(const std::string& key, Measurement m, const Kernel& chosen, const std::function<std::function<void()>(const Kernel&)>& prepare) {
-  auto run = prepare(chosen);
-  run();
+bool holds(const std::string& key, Measurement m, const Kernel& chosen, const Timing<Kernel>& timing) {
+  Run run(chosen, timing);
+  Forget forget(timing.from);
   double then = chosen.name == m.sparse ? m.sparse_us : m.dense_us, now = 1e30;
-  for (int round = 0; round < kCheckRounds; round++) {
-    empty_l2();
-    now = std::min(now, microseconds(run));
-  }
+  for (int round = 0; round < kCheckRounds; round++) now = std::min(now, run.microseconds(forget));
   if (now < kBusyThen * then) return false;
   m.at_seconds = seconds_now(), m.confirmed = now <= kBusyNow * then;
   table().add(key, m);
@@ -280,13 +354,13 @@ bool holds(const std::string& key, Measurement m, const Kernel& chosen, const st
 // From the table, or else measured.
 template <class Kernel>
 Choice<Kernel> choose(const std::string& key, const std::string& pattern, std::span<const Kernel* const> candidates,
-                      const Kernel& (*named)(std::string_view), const std::function<std::function<void()>(const Kernel&)>& prepare) {
+                      const Kernel& (*named)(std::string_view), const Timing<Kernel>& timing) {
   if (auto known = find<Kernel>(key)) {
     Choice<Kernel> choice = decide<Kernel>(*known, named);
-    if (settled(*known) || holds(key, *known, *choice.kernel, prepare)) return choice;
+    if (settled(*known) || holds(key, *known, *choice.kernel, timing)) return choice;
   }
   if (candidates.size() == 1) return the_only_one(*candidates[0], pattern);
-  Measurement measured = measure<Kernel>(candidates, prepare);
+  Measurement measured = measure<Kernel>(candidates, timing);
   table().add(key, measured);
   return decide<Kernel>(measured, named);
 }
@@ -302,6 +376,16 @@ std::optional<Choice<Kernel>> known_without_timing(const std::string& key, const
 
 int64_t tokens_class(int64_t tokens) { return int64_t(std::min<uint64_t>(512, std::bit_ceil(uint64_t(std::max<int64_t>(1, tokens))))); }
 
+int64_t multiplied_weights(const Graph& graph) {
+  std::set<WeightId> seen;
+  int64_t total = 0;
+  for (const Node& node : graph.nodes()) {
+    if ((node.op != Op::linear && node.op != Op::conv) || !graph.weight_of(node.inputs[1])) continue;
+    if (seen.insert(graph.value(node.inputs[1]).weight).second) total += graph.weight_of(node.inputs[1])->size();
+  }
+  return total;
+}
+
 void forget_measurements() { table().forget(); }
 
 Choice<LinearKernel> static_choice(const LinearProblem& problem, int64_t tokens) {
@@ -311,40 +395,45 @@ Choice<ConvKernel> static_choice(const ConvProblem& problem) {
   return by_table(kernels::first_accepting(problem), problem.pattern, problem.sparsity);
 }
 
-std::optional<Choice<LinearKernel>> known_choice(const LinearProblem& problem, int64_t tokens) {
-  return known_without_timing<LinearKernel>(key_of(problem, tokens), kernels::linear_kernel_named);
+std::optional<Choice<LinearKernel>> known_choice(const LinearProblem& problem, int64_t tokens, int64_t model_weights) {
+  return known_without_timing<LinearKernel>(key_of(problem, weights_from(problem, model_weights), tokens), kernels::linear_kernel_named);
 }
-std::optional<Choice<ConvKernel>> known_choice(const ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w) {
-  return known_without_timing<ConvKernel>(key_of(problem, batch, in_h, in_w), kernels::conv_kernel_named);
+std::optional<Choice<ConvKernel>> known_choice(const ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, int64_t model_weights) {
+  return known_without_timing<ConvKernel>(key_of(problem, weights_from(problem, model_weights), batch, in_h, in_w), kernels::conv_kernel_named);
 }
 
-Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens) {
+Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens, int64_t model_weights) {
+  WeightsFrom from = weights_from(problem, model_weights);
   auto refusal = [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); };
   trace_refusals(kernels::linear_kernels(), problem.to_string(tokens), refusal);
   std::vector<float> x, y;
-  return choose<LinearKernel>(key_of(problem, tokens), problem.pattern, candidates_of(kernels::linear_kernels(), std::not_fn(refusal)),
-                              kernels::linear_kernel_named, [&](const LinearKernel& kernel) -> std::function<void()> {
-                                if (x.empty()) x = random_values(tokens * weight.cols), y.resize(size_t(tokens * weight.rows));
-                                std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
-                                return [&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); };
-                              });
+  auto prepare = [&](const LinearKernel& kernel) -> Packed {
+    if (x.empty()) x = random_values(tokens * weight.cols), y.resize(size_t(tokens * weight.rows));
+    std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
+    return {[&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); }, packed->size_bytes()};
+  };
+  return choose<LinearKernel>(key_of(problem, from, tokens), problem.pattern, candidates_of(kernels::linear_kernels(), std::not_fn(refusal)),
+                              kernels::linear_kernel_named, {prepare, from});
 }
 
-Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w) {
+Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w,
+                                   int64_t model_weights) {
+  WeightsFrom from = weights_from(problem, model_weights);
   auto refusal = [&](const ConvKernel& kernel) { return kernel.accepts(problem, cpu_features()); };
   trace_refusals(kernels::conv_kernels(), problem.to_string(batch, in_h, in_w), refusal);
   // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
   auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
   std::vector<float> x, y;
-  return choose<ConvKernel>(key_of(problem, batch, in_h, in_w), problem.pattern, candidates_of(kernels::conv_kernels(), std::not_fn(refusal)),
-                            kernels::conv_kernel_named, [&](const ConvKernel& kernel) -> std::function<void()> {
-                              if (x.empty()) {
-                                x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
-                                y.resize(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
-                              }
-                              std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
-                              return [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
-                            });
+  auto prepare = [&](const ConvKernel& kernel) -> Packed {
+    if (x.empty()) {
+      x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
+      y.resize(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
+    }
+    std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
+    return {[&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); }, packed->size_bytes()};
+  };
+  return choose<ConvKernel>(key_of(problem, from, batch, in_h, in_w), problem.pattern, candidates_of(kernels::conv_kernels(), std::not_fn(refusal)),
+                            kernels::conv_kernel_named, {prepare, from});
 }
 
 }  // namespace lacuna

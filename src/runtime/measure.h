@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "graph/graph.h"
 #include "kernels/conv.h"
 
 namespace lacuna {
@@ -26,14 +27,19 @@ struct Choice {
 Choice<kernels::LinearKernel> static_choice(const kernels::LinearProblem& problem, int64_t tokens);
 Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem);
 
-// Times the dense and sparse candidates in turns; sparse replaces dense only where it wins by 5 %.
-Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens);
+// Times the dense and sparse candidates in turns; sparse replaces dense only where it wins by 5 %. `model_weights` says how many weights the
+// products of the whole model have: where a layer's lie when its turn comes follows from it.
+Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens,
+                                              int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
-                                            int64_t in_w);
+                                            int64_t in_w, int64_t model_weights);
+// Weights of linear and conv nodes, each once.
+int64_t multiplied_weights(const Graph& graph);
 
 // What measured_choice would say without measuring anything, if the table holds it.
-std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens);
-std::optional<Choice<kernels::ConvKernel>> known_choice(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w);
+std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens, int64_t model_weights);
+std::optional<Choice<kernels::ConvKernel>> known_choice(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w,
+                                                        int64_t model_weights);
 
 // Calls whose token counts share a class share a measurement: 1, 2, 4, 8, 16, ... 512.
 int64_t tokens_class(int64_t tokens);

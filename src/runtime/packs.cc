@@ -129,7 +129,7 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
     problem.group = integers ? matrix->codes->group : 0, problem.minima = integers && !matrix->codes->minima.empty();
     bool calibrated = integers && rounding.kind == InputRounding::Kind::kStatic;
     problem.input_scale = calibrated ? rounding.scale : 0, problem.input_zero = calibrated ? rounding.signed_zero() : 0;
-    return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class) : static_choice(problem, size_class);
+    return options_.measured_plan ? measured_choice(problem, matrix->view(weights), size_class, model_weights_) : static_choice(problem, size_class);
   };
   // The arithmetic asked for; else the weights as they are stored (fewer bytes), then f32; the reference kernel only if nothing else.
   const LinearKernel* reference = &kernels::linear_kernels().back();
@@ -175,7 +175,7 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   auto choose = [&](DType type) {
     problem.weights = problem.activations = type;
     problem.input_scale = type == DType::kS8 ? rounding.scale : 0, problem.input_zero = type == DType::kS8 ? rounding.signed_zero() : 0;
-    return options_.measured_plan ? measured_choice(problem, matrix->view(type), batch, in_h, in_w) : static_choice(problem);
+    return options_.measured_plan ? measured_choice(problem, matrix->view(type), batch, in_h, in_w, model_weights_) : static_choice(problem);
   };
   const ConvKernel* reference = &kernels::conv_kernels().back();
   Choice<ConvKernel> chosen{reference, ""};

@@ -14,7 +14,7 @@ namespace lacuna {
 
 class PackStore {
  public:
-  PackStore(const Graph& graph, const SessionOptions& options) : graph_(graph), options_(options) {}
+  PackStore(const Graph& graph, const SessionOptions& options) : graph_(graph), options_(options), model_weights_(multiplied_weights(graph)) {}
 
   // The weight of a linear node for calls of `tokens` tokens. Throws what loading the weight throws.
   template <class Packed>
@@ -44,6 +44,7 @@ class PackStore {
 
   const Graph& graph_;
   SessionOptions options_;
+  int64_t model_weights_;
   std::shared_ptr<const Matrix> last_;  // of the weight packed last: several kernels may pack it in a row
   // By weight, and kernel or geometry.
   std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedLinear>> linears_;
