@@ -78,6 +78,38 @@ TEST(Rounding, LinearLayersOfRoundedTokensMultiplyIntegers) {
       }
 }
 
+// A block as transformers have it: a norm read by two layers and a residual, a layer read by another.
+TEST(Rounding, LayersThatShareTheirInputShareItsCodes) {
+  Rng rng(9);
+  for (int64_t tokens : {3, 40}) {
+    Graph graph;
+    int64_t width = 96, inner = 160;
+    auto weight = [&](int64_t rows, int64_t cols) {
+      Weight coded = coded_weight(rng, DType::kS8, rows, cols, true).weight;
+      coded.name = cat("w", graph.weights.size());
+      return graph.add_weight(graph.weights.add(coded));
+    };
+    Attributes rounded;
+    rounded.set("activations", std::string("s8"));
+    ValueId x = graph.add_input("x", DType::kF32, {Dim::symbol("b"), Dim::symbol("n"), width});
+    ValueId norm = graph.add(Op::layer_norm, {x, testing::add_weight(graph, "scale", testing::random_tensor(rng, {width})), kNoValue});
+    ValueId up = graph.add(Op::gelu, {graph.add(Op::linear, {norm, weight(inner, width)}, rounded)});
+    ValueId gate = graph.add(Op::linear, {norm, weight(inner, width)}, rounded);
+    ValueId down = graph.add(Op::linear, {graph.add(Op::mul, {up, gate}), weight(width, inner)}, rounded);
+    graph.add_output("y", graph.add(Op::add, {graph.add(Op::linear, {down, weight(width, width)}, rounded), norm}));
+    infer_shapes(graph);
+    TensorMap inputs{{"x", testing::random_tensor(rng, {2, tokens, width})}};
+    Session session(std::make_shared<const Graph>(graph));
+    Tensor found = session.run(inputs).at("y");
+    // One code differs where another order of sums crosses a tie.
+    EXPECT_LE(relative_error(found, testing::run(graph, inputs, Executor::kReference).at("y")), 0.01) << tokens;
+    // An observer wants every value whole: then each layer codes its own input.
+    Session watched(std::make_shared<const Graph>(graph));
+    watched.set_observer([](const Node&, std::span<const Tensor>, std::span<const Tensor>) {});
+    EXPECT_LE(relative_error(found, watched.run(inputs).at("y")), 1e-5) << tokens;
+  }
+}
+
 TEST(Rounding, AFloatWeightIsNotRoundedWithItsInput) {
   Rng rng(8);
   Graph graph;
