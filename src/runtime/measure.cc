@@ -188,16 +188,25 @@ class Run {
   Run(const Kernel& kernel, const Timing<Kernel>& timing) {
     Packed packed = timing.prepare(kernel);
     run_ = std::move(packed.run);
-    if (timing.from != WeightsFrom::kAnywhere) twin_ = timing.prepare(kernel).run;
+    if (timing.from != WeightsFrom::kAnywhere) make_twin_ = [&] { return timing.prepare(kernel).run; };
     if (timing.from == WeightsFrom::kMemory) bytes_ = packed.bytes;
     run_();
+    at_once_us_ = timed();
   }
   int64_t bytes() const { return bytes_; }
+  // Of a run right after another: tells what is far behind.
+  double at_once_us() const { return at_once_us_; }
   // Of one run.
-  double microseconds(const Forget& forget) const {
+  double microseconds(const Forget& forget) {
+    if (make_twin_ && !twin_) twin_ = make_twin_();
     forget();
     // The same with other weights, so that all but the weights is in the caches again, as it is within a model.
     if (twin_) twin_();
+    return timed();
+  }
+
+ private:
+  double timed() const {
     auto begin = std::chrono::steady_clock::now();
     auto elapsed = [&] { return std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count(); };
     run_();
@@ -205,12 +214,13 @@ class Run {
     double us = elapsed();
     // Several in a row where one is too short for the clock and finds its weights where the one before left them anyway.
     constexpr double kLongEnough = 100;
-    for (; us < kLongEnough && !twin_; us = elapsed()) run_(), runs++;
+    for (; us < kLongEnough && !make_twin_; us = elapsed()) run_(), runs++;
     return us / runs;
   }
 
- private:
   std::function<void()> run_, twin_;
+  std::function<std::function<void()>()> make_twin_;  // where the weights are not where a run left them
+  double at_once_us_ = 0;
   int64_t bytes_ = 0;  // of weights that come from memory
 };
 
@@ -235,6 +245,11 @@ template <class Kernel>
 Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kernel>& timing) {
   std::vector<Run> runs;
   for (const Kernel* kernel : candidates) runs.emplace_back(*kernel, timing);
+  double at_once[2] = {1e30, 1e30};  // dense, sparse
+  for (size_t i = 0; i < runs.size(); i++) {
+    double& fastest = at_once[candidates[i]->sparse];
+    fastest = std::min(fastest, runs[i].at_once_us());
+  }
   Forget forget(timing.from);
   std::vector<double> best(candidates.size(), 1e30), second(candidates.size(), 1e30);
   double best_of_kind[2] = {1e30, 1e30};  // dense, sparse
@@ -246,7 +261,7 @@ Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kern
   for (int round = 0; round < kRounds || (round < kMostRounds && disturbed()); round++)
     for (size_t i = 0; i < runs.size(); i++) {
       double& fastest = best_of_kind[candidates[i]->sparse];
-      if (best[i] < 1e30 && best[i] > kFarBehind * fastest) continue;
+      if ((best[i] < 1e30 && best[i] > kFarBehind * fastest) || runs[i].at_once_us() > kFarBehind * at_once[candidates[i]->sparse]) continue;
       double us = runs[i].microseconds(forget);
       second[i] = std::min(second[i], std::max(us, best[i]));
       best[i] = std::min(best[i], us);
