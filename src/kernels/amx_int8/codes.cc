@@ -1,101 +1,143 @@
-// Codes out of sums: sixteen channels of a pixel in a register, those of two row groups stored together.
+// Codes out of sums: the four row groups of a pixel are sixteen channels in a register each, narrowed and stored together.
 #include <immintrin.h>
 
 #include "kernels/integer/amx.h"
 
-namespace lacuna::kernels::amx_int8 {
+#define LACUNA_UNROLL _Pragma("GCC unroll 4")
 
+namespace lacuna::kernels::amx_int8 {
 namespace {
 
-struct Rounding {
-  explicit Rounding(const CodeRounding& r)
-      : scale(_mm512_set1_ps(r.scale)), inverse(_mm512_set1_ps(r.inverse)), low(_mm512_set1_ps(r.low)), high(_mm512_set1_ps(r.high)) {}
-  __m512 operator()(__m512 v) const {
-    v = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(v, inverse), low), high);
-    return _mm512_mul_ps(_mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), scale);
+// Of 32 words with the sign and the order of what was packed: codes, clipped, in the order of the channels.
+struct Narrow {
+  explicit Narrow(const CodeOutput& c)
+      : zero(_mm512_set1_epi16(short(c.zero))), low(_mm512_set1_epi8(char(c.low))), high(_mm512_set1_epi8(char(c.high))) {}
+  __m512i operator()(const __m512i v[4]) const {
+    __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zero), second = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zero);
+    __m512i codes = _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(first, second), low), high);
+    return _mm512_permutexvar_epi32(order, codes);
   }
-  __m512 scale, inverse, low, high;
+  __m512i zero, low, high;
+  // Narrowing works within 128-bit lanes.
+  __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 };
 
-// Sixteen channels: what is the same for all pixels.
-struct Lanes {
-  Lanes(const CodeStore& s, int64_t first)
-      : sums(s.sums[first / 16]), residual(s.residual ? s.residual + first : nullptr), y(s.y + first), stride(s.y_stride) {
-    int64_t left = s.channels - first;
-    present = left >= 16 ? __mmask16(0xffff) : __mmask16((1u << left) - 1);
-    factor = _mm512_mul_ps(_mm512_loadu_ps(s.factors + first), _mm512_set1_ps(s.x_scale));
-    bias = s.bias ? _mm512_maskz_loadu_ps(present, s.bias + first) : _mm512_setzero_ps();
-    excess = s.excess ? _mm512_loadu_si512(s.excess + first) : _mm512_setzero_si512();
+struct Table {
+  explicit Table(const int8_t* table) {
+    LACUNA_UNROLL for (int i = 0; i < 4; i++) part[i] = table ? _mm512_loadu_si512(table + 64 * i) : _mm512_setzero_si512();
   }
-  const int32_t* sums;
-  const int8_t* residual;
-  int8_t* y;
-  int64_t stride;
-  __mmask16 present;
-  __m512 factor, bias;
-  __m512i excess;
+  __m512i operator()(__m512i codes) const {
+    __m512i of_positive = _mm512_permutex2var_epi8(part[0], codes, part[1]), of_negative = _mm512_permutex2var_epi8(part[2], codes, part[3]);
+    return _mm512_mask_blend_epi8(_mm512_movepi8_mask(codes), of_positive, of_negative);
+  }
+  __m512i part[4];
 };
 
-struct Common {
-  explicit Common(const CodeStore& s)
-      : product(s.product),
-        sum(s.sum),
-        residual_scale(_mm512_set1_ps(s.residual_scale)),
-        inverse(_mm512_set1_ps(s.inverse)),
-        low(_mm512_set1_ps(s.low)),
-        high(_mm512_set1_ps(s.high)),
-        residual_zero(_mm512_set1_epi32(s.residual_zero)),
-        zero(_mm512_set1_epi32(s.zero)) {}
-  Rounding product, sum;
-  __m512 residual_scale, inverse, low, high;
-  __m512i residual_zero, zero;
-};
-
-// Multiplications and additions round apart, as those of separate nodes do: fused ones gave another code for one sum in 20,000.
-template <bool kProduct, bool kResidual, bool kSum>
-[[gnu::always_inline]] inline __m512i codes_of(const Common& c, const Lanes& l, int64_t pixel) {
-  __m512 v = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(l.sums + pixel * 16), l.excess));
-  v = _mm512_add_ps(_mm512_mul_ps(v, l.factor), l.bias);
-  if constexpr (kProduct) v = c.product(v);
-  if constexpr (kResidual) {
-    __m512i codes = _mm512_cvtepi8_epi32(_mm_maskz_loadu_epi8(l.present, l.residual + pixel * l.stride));
-    v = _mm512_add_ps(v, _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(codes, c.residual_zero)), c.residual_scale));
-  }
-  if constexpr (kSum) v = c.sum(v);
-  v = _mm512_min_ps(_mm512_max_ps(_mm512_mul_ps(v, c.inverse), c.low), c.high);
-  return _mm512_add_epi32(_mm512_cvtps_epi32(v), c.zero);
+// v rounded to nearest even, by the place of its last bit in a sum that is large.
+__m512 rounded(__m512 v) {
+  const __m512 large = _mm512_set1_ps(0x1.8p23f);
+  return _mm512_sub_ps(_mm512_add_ps(v, large), large);
 }
 
-template <bool kProduct, bool kResidual, bool kSum>
-void store(const CodeStore& s) {
-  Common common(s);
-  Lanes first(s, 0);
-  if (s.channels == 32) {
-    Lanes second(s, 16);
-    const __m256i order = _mm256_setr_epi32(0, 2, 4, 6, 1, 3, 5, 7);  // narrowing works within 128-bit lanes
-    for (int64_t p = 0; p < s.pixels; p++) {
-      __m512i words =
-          _mm512_packs_epi32(codes_of<kProduct, kResidual, kSum>(common, first, p), codes_of<kProduct, kResidual, kSum>(common, second, p));
-      __m256i bytes = _mm512_cvtepi16_epi8(words);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(first.y + p * first.stride), _mm256_permutevar8x32_epi32(bytes, order));
+// Sums times factors this small stay within the integers that a float can become.
+constexpr float kLargestFactor = 0.25f, kLargestBias = 0x1p30f;
+
+// What is the same for all pixels. Everything is in units of the first rounding.
+template <int kGroups>
+struct Lanes {
+  explicit Lanes(const CodeStore& s, float inverse) {
+    __m512 scale = _mm512_set1_ps(s.x_scale), unit = _mm512_set1_ps(inverse);
+    LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
+      int64_t left = s.channels - 16 * g;
+      __mmask16 present = left >= 16 ? __mmask16(0xffff) : left > 0 ? __mmask16((1u << left) - 1) : __mmask16(0);
+      factor[g] = _mm512_mul_ps(_mm512_mul_ps(_mm512_maskz_loadu_ps(present, s.factors + 16 * g), scale), unit);
+      bias[g] = s.bias ? _mm512_mul_ps(_mm512_maskz_loadu_ps(present, s.bias + 16 * g), unit) : _mm512_setzero_ps();
     }
-    return;
   }
-  auto alone = [&](const Lanes& lanes) {
-    for (int64_t p = 0; p < s.pixels; p++)
-      _mm_mask_storeu_epi8(lanes.y + p * lanes.stride, lanes.present, _mm512_cvtepi32_epi8(codes_of<kProduct, kResidual, kSum>(common, lanes, p)));
-  };
-  alone(first);
-  if (s.channels > 16) alone(Lanes(s, 16));
+  bool within() const {
+    int beyond = 0;
+    LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
+      beyond |= _mm512_cmp_ps_mask(_mm512_abs_ps(factor[g]), _mm512_set1_ps(kLargestFactor), _CMP_NLE_UQ);
+      beyond |= _mm512_cmp_ps_mask(_mm512_abs_ps(bias[g]), _mm512_set1_ps(kLargestBias), _CMP_NLE_UQ);
+    }
+    return beyond == 0;
+  }
+  __m512 factor[kGroups], bias[kGroups];
+};
+
+template <int kGroups, bool kResidual, bool kProduct, bool kTable, bool kWithin>
+void store_pixels(const CodeStore& s, const Lanes<kGroups>& lanes) {
+  const float unit = s.code.inverse;
+  const __m512 low = _mm512_set1_ps(s.product.low), high = _mm512_set1_ps(s.product.high), product = _mm512_set1_ps(s.product.scale * unit);
+  const __m512 residual_scale = _mm512_set1_ps(s.residual_scale * unit);
+  const __m512 residual_start = _mm512_set1_ps(-float(s.residual_zero) * s.residual_scale * unit);
+  const __m512 largest = _mm512_set1_ps(0x1p20f);
+  const Narrow narrow(s.code);
+  const Table table(kTable ? s.table : nullptr);
+  const __mmask64 present = s.channels == 64 ? ~__mmask64(0) : (__mmask64(1) << s.channels) - 1;
+  for (int64_t p = 0; p < s.pixels; p++) {
+    __m512i codes[4] = {};
+    alignas(64) int8_t piece[64];
+    const int8_t* residual = piece;
+    if constexpr (kResidual) {
+      if (s.channels == 16 * kGroups)
+        residual = s.residual + p * s.y_stride;
+      else
+        _mm512_store_si512(piece, _mm512_maskz_loadu_epi8(present, s.residual + p * s.y_stride));
+    }
+    LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
+      __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(s.sums + g * s.group_stride + p * 16));
+      v = _mm512_fmadd_ps(v, lanes.factor[g], lanes.bias[g]);
+      if constexpr (kProduct) v = rounded(_mm512_min_ps(_mm512_max_ps(v, low), high));
+      if constexpr (kResidual) {
+        __m512 r = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(residual + 16 * g))));
+        r = _mm512_fmadd_ps(r, residual_scale, residual_start);
+        v = kProduct ? _mm512_fmadd_ps(v, product, r) : _mm512_add_ps(v, r);
+      }
+      if constexpr (!kWithin) v = _mm512_min_ps(v, largest);
+      codes[g] = _mm512_cvtps_epi32(v);
+    }
+    __m512i out = narrow(codes);
+    if constexpr (kTable) out = table(out);
+    _mm512_mask_storeu_epi8(s.y + p * s.y_stride, present, out);
+  }
+}
+
+template <int kGroups, bool kResidual, bool kProduct, bool kTable>
+void store_lanes(const CodeStore& s) {
+  Lanes<kGroups> lanes(s, kProduct ? s.product.inverse : s.code.inverse);
+  // A product that is rounded is small behind that.
+  bool within = lanes.within() && (!kResidual || s.residual_scale * s.code.inverse < 0x1p20f);
+  within = within && (!kProduct || s.product.scale * s.code.inverse < 0x1p20f);
+  return within ? store_pixels<kGroups, kResidual, kProduct, kTable, true>(s, lanes)
+                : store_pixels<kGroups, kResidual, kProduct, kTable, false>(s, lanes);
+}
+
+template <int kGroups, bool kTable>
+void store_groups(const CodeStore& s) {
+  if (!s.residual) return store_lanes<kGroups, false, false, kTable>(s);
+  return s.product.scale > 0 ? store_lanes<kGroups, true, true, kTable>(s) : store_lanes<kGroups, true, false, kTable>(s);
 }
 
 }  // namespace
 
 void store_codes(const CodeStore& s) noexcept {
-  bool product = s.product.scale > 0, sum = s.sum.scale > 0;
-  if (!s.residual) return product ? store<true, false, false>(s) : store<false, false, false>(s);
-  if (product) return sum ? store<true, true, true>(s) : store<true, true, false>(s);
-  return sum ? store<false, true, true>(s) : store<false, true, false>(s);
+  if (s.channels > 32) return s.table ? store_groups<4, true>(s) : store_groups<4, false>(s);
+  return s.table ? store_groups<2, true>(s) : store_groups<2, false>(s);
+}
+
+void fill_code_table(float scale, int32_t zero, const CodeOutput& code, int8_t* table) noexcept {
+  const Narrow narrow(code);
+  for (int first = 0; first < 256; first += 64) {
+    __m512i codes[4];
+    for (int g = 0; g < 4; g++) {
+      __m512i index = _mm512_add_epi32(_mm512_set1_epi32((first < 128 ? first : first - 256) + 16 * g - zero),
+                                       _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15));
+      __m512 v = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(index), _mm512_set1_ps(scale)), _mm512_set1_ps(code.inverse));
+      codes[g] = _mm512_cvtps_epi32(_mm512_min_ps(v, _mm512_set1_ps(0x1p20f)));
+    }
+    _mm512_storeu_si512(table + first, narrow(codes));
+  }
 }
 
 }  // namespace lacuna::kernels::amx_int8

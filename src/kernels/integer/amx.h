@@ -38,30 +38,52 @@ struct PixelQuantization {
   uint8_t* out;
 };
 
+// Up to four row groups of a convolution by tiles of sixteen pixels.
+struct AmxConvCall {
+  const uint8_t* tiles[4];       // of the row groups; groups that are not there repeat another
+  int64_t row_groups;            // 1 to 4
+  const int32_t* start;          // [4][16]: where the sums of each row begin
+  const int64_t* chunk_offsets;  // as in AmxCall
+  int64_t chunks;
+  const uint8_t* x;
+  const int64_t* tile_offsets;  // [pixel_tiles]
+  int64_t x_stride;
+  int64_t pixel_tiles;
+  int32_t* sums;         // [4][pixel_tiles * 16][16]
+  const uint8_t* ahead;  // as in AmxCall
+  int64_t ahead_bytes;
+};
+
 // v rounded to a code in [-128, 127] and back: scale 0 leaves it.
 struct CodeRounding {
   float scale, inverse, low, high;  // low and high: of the code less its zero point
 };
 
-// Sums of pixels, of one or two row groups, on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says; plus
-// (residual - residual_zero) * residual_scale, rounded as `sum` says; the code is v / y_scale rounded to nearest even, clipped to [low, high],
-// plus zero. The activation is in low and high: rounding keeps order, so that it may come before it. Quotients are products with an inverse: v
-// is rounded itself, so that ties mean nothing here.
+// The code of v: v / scale rounded to nearest even, plus zero, clipped to [low, high]. The activation is in low and high: rounding keeps order.
+// Quotients are products with an inverse: v is rounded itself, so that ties mean nothing here.
+struct CodeOutput {
+  float inverse = 0;
+  int32_t zero = 0;
+  int32_t low = -128, high = 127;
+};
+
+// Sums of pixels, of up to four row groups, on their way to codes: v = sum * factor * x_scale + bias, rounded as `product` says, plus
+// (residual - residual_zero) * residual_scale; then the code of v, and what `table` makes of it. Factors of roundings that follow each other are
+// multiplied once, so that a v that falls between two codes may round to either, unless scales are powers of two.
 struct CodeStore {
-  const int32_t* sums[2];  // [pixels][16] of each row group
+  const int32_t* sums;  // row group g, pixel p at sums + g * group_stride + p * 16
+  int64_t group_stride;
   int64_t pixels;
-  int64_t channels;       // 1 to 32, of all vectors below and of a pixel of y
-  const int32_t* excess;  // or nullptr; whole row groups, as factors
+  int64_t channels;  // 1 to 64, of all vectors below and of a pixel of y
   const float* factors;
   float x_scale;
   const float* bias;       // or nullptr
   const int8_t* residual;  // as y, or nullptr
   float residual_scale;
   int32_t residual_zero;
-  CodeRounding product, sum;
-  float low, high;  // of the code less its zero point
-  float inverse;    // 1 / y_scale
-  int32_t zero;
+  CodeRounding product;  // only before a residual
+  CodeOutput code;
+  const int8_t* table;  // [256], at the code as an unsigned byte, or nullptr
   int8_t* y;
   int64_t y_stride;  // bytes between pixels
 };
@@ -75,6 +97,12 @@ void quantize_pixels(const PixelQuantization& task) noexcept;
 void scale_transposed(const int32_t* sums, const int32_t* excess, int64_t tokens, const float* scales, float x_scale, float* out,
                       int64_t out_stride) noexcept;
 void store_codes(const CodeStore& task) noexcept;
+// The table of codes of (code - zero) * scale.
+void fill_code_table(float scale, int32_t zero, const CodeOutput& code, int8_t* table) noexcept;
+// Convolutions of a thread lie between the two.
+void begin_conv() noexcept;
+void multiply_conv(const AmxConvCall& call) noexcept;
+void end_conv() noexcept;
 }  // namespace amx_int8
 
 }  // namespace lacuna::kernels
