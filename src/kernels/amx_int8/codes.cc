@@ -50,8 +50,10 @@ struct Lanes {
     LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
       int64_t left = s.channels - 16 * g;
       __mmask16 present = left >= 16 ? __mmask16(0xffff) : left > 0 ? __mmask16((1u << left) - 1) : __mmask16(0);
-      factor[g] = _mm512_mul_ps(_mm512_mul_ps(_mm512_maskz_loadu_ps(present, s.factors + 16 * g), scale), unit);
-      bias[g] = s.bias ? _mm512_mul_ps(_mm512_maskz_loadu_ps(present, s.bias + 16 * g), unit) : _mm512_setzero_ps();
+      __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(present, s.factors + 16 * g), scale);
+      __m512 start = s.bias ? _mm512_maskz_loadu_ps(present, s.bias + 16 * g) : _mm512_setzero_ps();
+      if (s.excess) start = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(present, s.excess + 16 * g)), scaled, start);
+      factor[g] = _mm512_mul_ps(scaled, unit), bias[g] = _mm512_mul_ps(start, unit);
     }
   }
   bool within() const {
@@ -86,7 +88,7 @@ void store_pixels(const CodeStore& s, const Lanes<kGroups>& lanes) {
         _mm512_store_si512(piece, _mm512_maskz_loadu_epi8(present, s.residual + p * s.y_stride));
     }
     LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
-      __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(s.sums + g * s.group_stride + p * 16));
+      __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(s.sums + g * kAmxGroupSums + p * 16));
       v = _mm512_fmadd_ps(v, lanes.factor[g], lanes.bias[g]);
       if constexpr (kProduct) v = rounded(_mm512_min_ps(_mm512_max_ps(v, low), high));
       if constexpr (kResidual) {

@@ -38,21 +38,21 @@ struct PixelQuantization {
   uint8_t* out;
 };
 
-// Up to four row groups of a convolution by tiles of sixteen pixels.
+// Up to four row groups of a convolution by one or two tiles of sixteen pixels.
 struct AmxConvCall {
   const uint8_t* tiles[4];       // of the row groups; groups that are not there repeat another
   int64_t row_groups;            // 1 to 4
-  const int32_t* start;          // [4][16]: where the sums of each row begin
   const int64_t* chunk_offsets;  // as in AmxCall
   int64_t chunks;
   const uint8_t* x;
   const int64_t* tile_offsets;  // [pixel_tiles]
   int64_t x_stride;
   int64_t pixel_tiles;
-  int32_t* sums;         // [4][pixel_tiles * 16][16]
+  int32_t* sums;         // [4][32][16]
   const uint8_t* ahead;  // as in AmxCall
   int64_t ahead_bytes;
 };
+constexpr int64_t kAmxGroupSums = 2 * 256;  // of a row group
 
 // v rounded to a code in [-128, 127] and back: scale 0 leaves it.
 struct CodeRounding {
@@ -67,14 +67,14 @@ struct CodeOutput {
   int32_t low = -128, high = 127;
 };
 
-// Sums of pixels, of up to four row groups, on their way to codes: v = sum * factor * x_scale + bias, rounded as `product` says, plus
+// Sums of pixels, of up to four row groups, on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says, plus
 // (residual - residual_zero) * residual_scale; then the code of v, and what `table` makes of it. Factors of roundings that follow each other are
 // multiplied once, so that a v that falls between two codes may round to either, unless scales are powers of two.
 struct CodeStore {
-  const int32_t* sums;  // row group g, pixel p at sums + g * group_stride + p * 16
-  int64_t group_stride;
+  const int32_t* sums;  // row group g, pixel p at sums + g * kAmxGroupSums + p * 16
   int64_t pixels;
-  int64_t channels;  // 1 to 64, of all vectors below and of a pixel of y
+  int64_t channels;       // 1 to 64, of all vectors below and of a pixel of y
+  const int32_t* excess;  // or nullptr
   const float* factors;
   float x_scale;
   const float* bias;       // or nullptr

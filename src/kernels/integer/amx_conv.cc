@@ -34,8 +34,6 @@ class AmxConv : public PackedConv {
       WeightMatrix padded = {.rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows};
       groups_.push_back(pack_lane16(padded, amx_layout(), {.format = Lane16Format::kDense, .input_zero = problem.input_zero}));
       quads_ = (groups_.back().row_groups() + 3) / 4;
-      std::vector<int32_t>& starts = starts_.emplace_back(static_cast<size_t>(quads_ * 64));
-      std::transform(groups_.back().excess.begin(), groups_.back().excess.end(), starts.begin(), [](int32_t excess) { return -excess; });
     }
   }
 
@@ -77,7 +75,6 @@ class AmxConv : public PackedConv {
 
  private:
   static constexpr int64_t kBlockTiles = 16;
-  static constexpr int64_t kL1Chunks = 12;  // two tiles under four row groups of so many chunks need the L1 cache and little of L2
   static constexpr int64_t kCachedWeight = 256 << 10;
 
   // Either all planes, or codes of which each task makes the rows it needs.
@@ -114,7 +111,9 @@ class AmxConv : public PackedConv {
     int64_t tiles, quads, threads, blocks, parts, tasks;
   };
 
-  // store(block, sums [4][tiles * 16][16]) for all blocks.
+  static constexpr int64_t kSums = 4 * kAmxGroupSums;
+
+  // store(block, sums [4][32][16]) for all blocks, of one or two tiles.
   template <class F>
   void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, F&& store) const {
     static std::atomic<uint64_t> runs = 0;
@@ -128,19 +127,22 @@ class AmxConv : public PackedConv {
                 .first_tile = cut.first_tile(block),
                 .tiles = cut.first_tile(block + 1) - cut.first_tile(block)};
       Input input = input_of(planes, source, all, run);
-      int64_t chunks = int64_t(planes.chunk_offsets.size()), step = chunks <= kL1Chunks ? 2 : all.tiles;
-      int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 4 * step * 256);
+      // Sums become codes while the next ones are on their way.
+      int32_t *sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kSums), *done = sums + kSums;
+      Block before{};
       amx_int8::begin_conv();
       for (int64_t last = cut.first_quad(part + 1); all.quad < last; all.quad++) {
         // The weights of the next quad, if nobody has read them yet.
         bool next = all.quad + 1 < last ? block == 0 : block + 1 == cut.blocks && part + 1 < cut.parts && cut.share(task) == cut.share(task + 1);
         int64_t ahead = cached || !next ? 0 : (stream_of(all.group, 4 * all.quad + 8) - stream_of(all.group, 4 * all.quad + 4)) / all.tiles;
-        for (int64_t t = 0; t < all.tiles; t += step) {
-          Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min(step, all.tiles - t)};
+        for (int64_t t = 0; t < all.tiles; t += 2) {
+          Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
           multiply(planes, some, input.x, input.offsets.data() + t, t * ahead, some.tiles * ahead, sums);
-          store(some, sums);
+          if (before.tiles > 0) store(before, done);
+          std::swap(sums, done), before = some;
         }
       }
+      if (before.tiles > 0) store(before, done);
       amx_int8::end_conv();
     });
   }
@@ -205,7 +207,6 @@ class AmxConv : public PackedConv {
     int64_t first = 4 * block.quad, present = std::min<int64_t>(4, groups_[size_t(block.group)].row_groups() - first);
     AmxConvCall call = {.tiles = {},
                         .row_groups = present,
-                        .start = starts_[size_t(block.group)].data() + first * 16,
                         .chunk_offsets = g.chunk_offsets.data(),
                         .chunks = int64_t(g.chunk_offsets.size()),
                         .x = x,
@@ -221,13 +222,20 @@ class AmxConv : public PackedConv {
 
   int64_t rows() const { return groups_[0].rows; }
   int64_t channel_of(const Block& block) const { return block.group * rows() + block.quad * 64; }
+  // nullptr if the code of 0 is 0.
+  const int32_t* excess_of(const Block& block) const {
+    const std::vector<int32_t>& excess = groups_[size_t(block.group)].excess;
+    return excess.empty() ? nullptr : excess.data() + block.quad * 64;
+  }
   const float* scales_of(const Block& block) const { return groups_[size_t(block.group)].scales.data() + block.quad * 64; }
 
   void store_floats(const ConvPlanes& g, const Block& block, const int32_t* sums, float* y, const Epilogue& epilogue) const {
     int64_t positions = block.tiles * 16, pixels = g.out_h * g.out_w, image_size = problem_.out_channels * pixels;
     float* scaled = thread_scratch_of<float>(ScratchSlot::kTileThird, 16 * positions);
+    const int32_t* excess = excess_of(block);
     for (int64_t first = 0; first < 64 && block.quad * 64 + first < rows(); first += 16) {
-      amx_int8::scale_transposed(sums + first * positions, nullptr, positions, scales_of(block) + first, problem_.input_scale, scaled, positions);
+      amx_int8::scale_transposed(sums + first / 16 * kAmxGroupSums, excess ? excess + first : nullptr, positions, scales_of(block) + first,
+                                 problem_.input_scale, scaled, positions);
       int64_t channel = channel_of(block) + first, present = std::min<int64_t>(16, rows() - block.quad * 64 - first);
       for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
         Epilogue image_epilogue = epilogue;
@@ -287,7 +295,7 @@ class AmxConv : public PackedConv {
     task.channels = std::min<int64_t>(64, rows() - block.quad * 64);
     task.factors = scales_of(block);
     task.bias = end.call.bias ? end.call.bias + channel : nullptr;
-    task.group_stride = block.tiles * 256;
+    task.excess = excess_of(block);
     for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
       g.for_each_run(tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
         int64_t at = (image * pixels + pixel) * problem_.out_channels + channel;
@@ -312,7 +320,6 @@ class AmxConv : public PackedConv {
   ConvRuns runs_;
   int64_t quads_ = 0;
   std::vector<Lane16Weight> groups_;
-  std::vector<std::vector<int32_t>> starts_;  // [groups][quads * 64]: sums begin below 0 by the excess
   mutable std::mutex planes_mutex_;
   mutable std::shared_ptr<const ConvPlanes> planes_;
 };
