@@ -88,9 +88,11 @@ class Data {
   int64_t cols_;
 };
 
-const Case kCases[] = {{3, 16, 7, 2, 3, 1, 1, 15, 2},  {16, 16, 3, 1, 1, 1, 1, 9, 1}, {64, 48, 1, 1, 0, 1, 1, 8, 2}, {32, 64, 1, 2, 0, 1, 1, 9, 1},
-                       {65, 17, 3, 2, 1, 1, 1, 8, 1},  {16, 8, 3, 1, 2, 2, 1, 7, 1},  {32, 32, 3, 1, 1, 1, 2, 6, 2}, {8, 5, 1, 1, 0, 1, 1, 1, 1},
-                       {128, 40, 3, 1, 0, 1, 1, 5, 1}, {24, 24, 5, 3, 2, 1, 3, 11, 1}};
+const Case kCases[] = {{3, 16, 7, 2, 3, 1, 1, 15, 2},   {16, 16, 3, 1, 1, 1, 1, 9, 1},   {64, 48, 1, 1, 0, 1, 1, 8, 2},
+                       {32, 64, 1, 2, 0, 1, 1, 9, 1},   {65, 17, 3, 2, 1, 1, 1, 8, 1},   {16, 8, 3, 1, 2, 2, 1, 7, 1},
+                       {32, 32, 3, 1, 1, 1, 2, 6, 2},   {8, 5, 1, 1, 0, 1, 1, 1, 1},     {128, 40, 3, 1, 0, 1, 1, 5, 1},
+                       {24, 24, 5, 3, 2, 1, 3, 11, 1},  {33, 129, 1, 1, 0, 1, 1, 7, 3},  {96, 200, 3, 2, 1, 1, 1, 9, 3},
+                       {40, 150, 3, 1, 1, 1, 2, 10, 3}, {600, 520, 3, 1, 1, 1, 1, 4, 3}, {64, 80, 3, 1, 1, 1, 1, 21, 1}};
 
 TEST(CodesConv, GivesTheCodesOfTheDefinition) {
   int tried = 0;
@@ -119,6 +121,32 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
           off_by_one += code != y[i];
         }
         EXPECT_LE(off_by_one, 1 + int64_t(y.size()) / 500) << what;
+
+        // Every result rounded: a residual, a clip, scales so far apart that sums pass the largest code by far.
+        for (float scale : {0.05f, 1e-9f}) {
+          call.product = {.scale = 0.03f, .zero = 5}, call.sum = {.scale = 0.04f, .zero = -9};
+          call.y_scale = scale, call.activation = Activation::kClip, call.alpha = -0.5f, call.beta = 2;
+          for (bool residual : {true, false}) {
+            call.residual = residual ? data.residual.data() : nullptr;
+            packed->run_codes(call, c.batch, c.size, c.size);
+            auto rounded = [](double v, const Rounding& r) {
+              return (std::clamp(std::nearbyint(v / double(r.scale)) + r.zero, -128.0, 127.0) - r.zero) * double(r.scale);
+            };
+            int64_t off = 0;
+            for (size_t i = 0; i < y.size(); i++) {
+              double v = rounded(want.values[i], call.product);
+              if (residual) v = rounded(v + (data.residual[i] - 4) * double(0.02f), call.sum);
+              off += y[i] != int(std::clamp(std::nearbyint(std::clamp(v, -0.5, 2.0) / double(scale)) - 3, -128.0, 127.0));
+            }
+            EXPECT_LE(off, 1 + int64_t(y.size()) / 100) << what << (residual ? " residual" : "") << " scale " << scale;
+          }
+        }
+        call.product = call.sum = {}, call.y_scale = 1e-12f, call.activation = Activation::kNone;
+        packed->run_codes(call, c.batch, c.size, c.size);
+        for (size_t i = 0; i < y.size(); i++) {
+          if (std::abs(want.values[i]) < 1e-3) continue;
+          ASSERT_EQ(y[i], want.values[i] > 0 ? 127 : -128) << what << " at " << i;
+        }
 
         // Floats in planes.
         std::vector<float> floats(want.values.size());

@@ -2,9 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/cat.h"
+#include "base/rng.h"
 #include "kernels/cases.h"
 #include "kernels/support.h"
 
@@ -97,6 +99,24 @@ TEST(BalancedCut, CoversAllUnitsInOrderWithAtMostTheWantedParts) {
       EXPECT_TRUE(std::is_sorted(bounds.begin(), bounds.end()));
     }
   EXPECT_EQ(balanced_cut(std::vector<int64_t>{1, 1, 1, 1}, 2), (std::vector<int64_t>{0, 2, 4}));
+}
+
+TEST(Codes, TheLargestOfRowsIsThatOfEachColumn) {
+  Rng rng(21);
+  for (int64_t rows : {0, 1, 3, 9})
+    for (int64_t count : {1, 16, 63, 64, 65, 200}) {
+      std::vector<int8_t> x(size_t(rows * count)), found(size_t(count), 77), wanted(size_t(count), -128);
+      std::vector<const int8_t*> pointers;
+      for (auto& v : x) v = int8_t(int(rng.below(256)) - 128);
+      for (int64_t r = 0; r < rows; r++) {
+        pointers.push_back(x.data() + r * count);
+        for (int64_t i = 0; i < count; i++) wanted[size_t(i)] = std::max(wanted[size_t(i)], x[size_t(r * count + i)]);
+      }
+      largest_codes(pointers, count, found.data());
+      EXPECT_EQ(found, wanted) << rows << " rows of " << count;
+      reference::largest_codes(pointers, count, found.data());
+      EXPECT_EQ(found, wanted) << rows << " rows of " << count;
+    }
 }
 
 }  // namespace

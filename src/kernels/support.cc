@@ -79,7 +79,18 @@ void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, in
   quantize_s8(x, n, static_rule(scale, zero), codes);
 }
 
+void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept {
+  if (cpu_features().avx512) return avx512::largest_codes(rows.data(), int64_t(rows.size()), count, y);
+  reference::largest_codes(rows, count, y);
+}
+
 namespace reference {
+
+void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept {
+  std::fill(y, y + count, int8_t(-128));
+  for (const int8_t* row : rows)
+    for (int64_t i = 0; i < count; i++) y[i] = std::max(y[i], row[i]);
+}
 
 float largest_magnitude(const float* x, int64_t n) noexcept {
   float largest = 0;

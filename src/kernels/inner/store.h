@@ -44,7 +44,8 @@ LACUNA_STORE_FUNCTIONS
 }
 namespace avx512 {
 LACUNA_STORE_FUNCTIONS
-}
+void largest_codes(const int8_t* const* rows, int64_t row_count, int64_t count, int8_t* y) noexcept;
+}  // namespace avx512
 #undef LACUNA_STORE_FUNCTIONS
 
 }  // namespace lacuna::kernels

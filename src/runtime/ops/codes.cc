@@ -2,7 +2,7 @@
 #include "runtime/ops/codes.h"
 
 #include <algorithm>
-#include <cstring>
+#include <vector>
 
 #include "base/parallel.h"
 #include "kernels/epilogue.h"
@@ -32,10 +32,12 @@ struct Picture {
   static constexpr int64_t kPixels = 128;
   template <class F>
   void for_each_piece(F&& run) const {
-    int64_t pieces = (pixels + kPixels - 1) / kPixels;
-    parallel_for(batch * pieces, [&](int64_t i) {
-      int64_t image = i / pieces, first = i % pieces * kPixels;
-      run(image * channels * pixels + first, (image * pixels + first) * channels, std::min(kPixels, pixels - first));
+    int64_t pieces = (pixels + kPixels - 1) / kPixels, per_task = std::max<int64_t>(1, kPerTask / (kPixels * channels));
+    parallel_for((batch * pieces + per_task - 1) / per_task, [&](int64_t task) {
+      for (int64_t i = task * per_task; i < std::min(batch * pieces, (task + 1) * per_task); i++) {
+        int64_t image = i / pieces, first = i % pieces * kPixels;
+        run(image * channels * pixels + first, (image * pixels + first) * channels, std::min(kPixels, pixels - first));
+      }
     });
   }
 };
@@ -66,11 +68,7 @@ void dequantize_pixels(const InputRounding& r, const Picture& p, const int8_t* x
   });
 }
 
-// Signed codes against flipped ones: bytes are compared unsigned, which every CPU does at once. Functions of their own, so that the compiler
-// sees that stores of bytes change none of the sizes.
-void take_larger(uint8_t* y, const uint8_t* x, int64_t count) {
-  for (int64_t i = 0; i < count; i++) y[i] = std::max(y[i], uint8_t(x[i] ^ 0x80));
-}
+// A function of its own, so that the compiler sees that stores of bytes change none of the sizes.
 void add_codes(const int8_t* x, int64_t count, int32_t* sums) {
   for (int64_t i = 0; i < count; i++) sums[i] += x[i];
 }
@@ -131,30 +129,35 @@ CompiledStep compile_codes_conv(const OpContext& context) {
   return step;
 }
 
-// The largest code of each window; codes are in the order of what they stand for.
+// The largest code of each window: codes are in the order of what they stand for. First of each column under a row of windows, then along it.
 CompiledStep compile_codes_pool(const OpContext& context) {
   Shape x = context.shape(0);
   reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
-  int64_t batch = x[0], channels = x[1];
+  int64_t images = x[0], channels = x[1], row = w.input[1] * channels;
+  constexpr int64_t kRowsPerTask = 4;
   return {.kernel = "codes",
           .run =
-              [=](const StepCall& call) {
-                auto* in = reinterpret_cast<const uint8_t*>(call.in(0).raw());
-                auto* out = reinterpret_cast<uint8_t*>(call.out(0).mutable_raw());
-                parallel_for(batch * w.output[0], [&](int64_t task) {
-                  int64_t image = task / w.output[0], oh = task % w.output[0];
-                  for (int64_t ow = 0; ow < w.output[1]; ow++) {
-                    uint8_t* y = out + (task * w.output[1] + ow) * channels;
-                    std::memset(y, 0, size_t(channels));
-                    for (int64_t kh = 0; kh < w.kernel[0]; kh++)
+              [=, tasks = (images * w.output[0] + kRowsPerTask - 1) / kRowsPerTask](const StepCall& call) {
+                auto* in = reinterpret_cast<const int8_t*>(call.in(0).raw());
+                auto* out = reinterpret_cast<int8_t*>(call.out(0).mutable_raw());
+                parallel_for(tasks, [&](int64_t task) {
+                  int8_t* tall = kernels::thread_scratch_of<int8_t>(kernels::ScratchSlot::kTile, row);
+                  std::vector<const int8_t*> taps;
+                  for (int64_t i = task * kRowsPerTask; i < std::min(images * w.output[0], (task + 1) * kRowsPerTask); i++) {
+                    taps.clear();
+                    for (int64_t kh = 0; kh < w.kernel[0]; kh++) {
+                      int64_t h = i % w.output[0] * w.strides[0] + kh * w.dilations[0] - w.pad_begin[0];
+                      if (h >= 0 && h < w.input[0]) taps.push_back(in + (i / w.output[0] * w.input[0] + h) * row);
+                    }
+                    kernels::largest_codes(taps, row, tall);
+                    for (int64_t ow = 0; ow < w.output[1]; ow++) {
+                      taps.clear();
                       for (int64_t kw = 0; kw < w.kernel[1]; kw++) {
-                        int64_t h = oh * w.strides[0] + kh * w.dilations[0] - w.pad_begin[0],
-                                v = ow * w.strides[1] + kw * w.dilations[1] - w.pad_begin[1];
-                        if (h < 0 || h >= w.input[0] || v < 0 || v >= w.input[1]) continue;
-                        const uint8_t* from = in + ((image * w.input[0] + h) * w.input[1] + v) * channels;
-                        take_larger(y, from, channels);
+                        int64_t v = ow * w.strides[1] + kw * w.dilations[1] - w.pad_begin[1];
+                        if (v >= 0 && v < w.input[1]) taps.push_back(tall + v * channels);
                       }
-                    flip_signs(y, channels);
+                      kernels::largest_codes(taps, channels, out + (i * w.output[1] + ow) * channels);
+                    }
                   }
                 });
               },

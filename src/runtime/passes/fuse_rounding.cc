@@ -228,18 +228,28 @@ class Chain {
   std::optional<Result> result_;
 };
 
-// The mean of a picture of codes that a conv gave needs no floats before the end.
+// The mean of a picture of codes that a conv gave needs no floats before the end. A relu between becomes the conv's: rounding keeps order, and 0
+// is a code.
 void pool_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
   Uses uses(graph, nodes);
   for (PlanNode& plan : nodes) {
     if (plan.node.op != Op::global_average_pool) continue;
-    const Node* dequantize = uses.made_by(plan.node.inputs[0], Op::dequantize);
+    PlanNode* relu = uses.maker(plan.node.inputs[0]);
+    if (relu && (relu->node.op != Op::relu || !uses.only_reader(relu->node.outputs[0], kept))) relu = nullptr;
+    const Node* dequantize = uses.made_by(relu ? relu->node.inputs[0] : plan.node.inputs[0], Op::dequantize);
     auto rounding = dequantize && uses.only_reader(dequantize->outputs[0], kept) ? static_rounding(graph, *dequantize) : std::nullopt;
     PlanNode* conv = rounding ? uses.maker(dequantize->inputs[0]) : nullptr;
     if (!conv || !conv->codes || !conv->output) continue;
+    if (relu) {
+      bool open = conv->node.op == Op::conv && conv->activation == kernels::Activation::kNone;
+      if (!open || !uses.only_reader(dequantize->inputs[0], kept)) continue;
+      conv->activation = kernels::Activation::kRelu;
+    }
     plan.codes = true, plan.rounding = *rounding;
     plan.node.inputs[0] = dequantize->inputs[0];
+    if (relu) *relu = PlanNode{.node = {.op = Op::identity}};
   }
+  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
 }
 
 }  // namespace

@@ -20,7 +20,7 @@ using TakesCodes = std::function<bool(const Node& node, const InputRounding& rou
 void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const TakesCodes& takes_codes, std::vector<PlanNode>& nodes);
 
 // A conv that reads codes writes them too, where a quantize node alone reads its result, directly or through a max_pool; its residual is then
-// read as codes. A global_average_pool of such codes reads them. Runs after fuse_epilogues.
+// read as codes. A global_average_pool of such codes, or of their relu, reads them. Runs after fuse_epilogues.
 void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes);
 
 // What is left of dequantize(quantize(x)): the end of a linear where it alone reads its result, else one step. Runs last.
