@@ -61,7 +61,7 @@ constexpr int64_t attention_scratch_floats(int64_t rows, int64_t keys, int64_t d
 constexpr int64_t attention_parts_scratch_floats(int64_t rows, int64_t keys, int64_t dim, int64_t value_dim, int64_t parts) {
   auto blocks = [](int64_t n) { return (n + 31) / 32; };
   int64_t chunks = blocks(dim) > blocks(keys) + 1 ? blocks(dim) : blocks(keys) + 1;
-  return 16 + (blocks(rows) + 1) * 2 * chunks * parts * 256 + blocks(rows) * 32 * 32 * (blocks(keys) + 1 + blocks(value_dim));
+  return 16 + (blocks(rows) + 1) * 2 * chunks * parts * 256 + blocks(rows) * 32 * (32 * (blocks(keys) + 1 + blocks(value_dim)) + 1);
 }
 
 }  // namespace lacuna::kernels

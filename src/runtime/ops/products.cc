@@ -60,13 +60,19 @@ CompiledStep compile_embedding(const OpContext& context) {
   return {.kernel = "rows",
           .run =
               [=](const StepCall& call) {
-                float* y = call.out_floats();
-                for (int64_t id : reference::integers_of(call.in(0))) {
+                auto ids = reference::integers_of(call.in(0));
+                for (int64_t id : ids)
                   if (id < least || id >= vocab)
                     throw InvalidData(cat("node '", name, "' (embedding): id ", id, " is outside of a table with ", vocab, " rows"));
-                  decode_rows(*weight, *data, id < 0 ? id + vocab : id, 1, y);
-                  y += width;
-                }
+                // Rows lie anywhere in memory: a thread mostly waits for them.
+                constexpr int64_t kRows = 16;
+                int64_t count = int64_t(ids.size());
+                parallel_for((count + kRows - 1) / kRows, [&](int64_t task) {
+                  for (int64_t i = task * kRows; i < std::min(count, (task + 1) * kRows); i++) {
+                    int64_t id = ids[size_t(i)];
+                    decode_rows(*weight, *data, id < 0 ? id + vocab : id, 1, call.out_floats() + i * width);
+                  }
+                });
               },
           .unread = {1}};
 }
