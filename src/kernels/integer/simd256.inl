@@ -146,9 +146,10 @@ struct Simd {
 
   [[gnu::always_inline]] static Vec rounded(const float* p, const CodeRule& rule) {
     Floats x = _mm256_loadu_ps(p), v = _mm256_mul_ps(x, _mm256_set1_ps(rule.inverse));
-    Floats off = abs_float(_mm256_sub_ps(v, _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
-    if (rule.scale > 0 && _mm256_movemask_ps(_mm256_cmp_ps(off, _mm256_set1_ps(0.4999f), _CMP_GT_OQ)))
-      v = _mm256_div_ps(x, _mm256_set1_ps(rule.scale));
+    if (rule.scale > 0) {
+      Floats off = abs_float(_mm256_sub_ps(v, _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+      if (_mm256_movemask_ps(_mm256_cmp_ps(off, _mm256_set1_ps(0.4999f), _CMP_GT_OQ))) v = _mm256_div_ps(x, _mm256_set1_ps(rule.scale));
+    }
     v = _mm256_min_ps(_mm256_max_ps(v, _mm256_set1_ps(rule.low)), _mm256_set1_ps(rule.high));
     return _mm256_add_epi32(_mm256_cvtps_epi32(v), _mm256_set1_epi32(rule.zero));
   }

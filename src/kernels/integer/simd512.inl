@@ -202,8 +202,10 @@ struct Simd {
 
   [[gnu::always_inline]] static Vec rounded(Floats x, const CodeRule& rule) {
     Floats v = _mm512_mul_ps(x, _mm512_set1_ps(rule.inverse));
-    Floats off = _mm512_abs_ps(_mm512_sub_ps(v, _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
-    if (rule.scale > 0 && _mm512_cmp_ps_mask(off, _mm512_set1_ps(0.4999f), _CMP_GT_OQ)) v = _mm512_div_ps(x, _mm512_set1_ps(rule.scale));
+    if (rule.scale > 0) {
+      Floats off = _mm512_abs_ps(_mm512_sub_ps(v, _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)));
+      if (_mm512_cmp_ps_mask(off, _mm512_set1_ps(0.4999f), _CMP_GT_OQ)) v = _mm512_div_ps(x, _mm512_set1_ps(rule.scale));
+    }
     v = _mm512_min_ps(_mm512_max_ps(v, _mm512_set1_ps(rule.low)), _mm512_set1_ps(rule.high));
     return _mm512_add_epi32(_mm512_cvtps_epi32(v), _mm512_set1_epi32(rule.zero));
   }
