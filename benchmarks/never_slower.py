@@ -4,7 +4,8 @@
     benchmarks/never_slower.py [--shape 768x768 ...] [--type f32 ...] [--tokens 1 2 ...] [--sparsity 0 0.5 ...] [--json FILE]
 
 Each problem is timed by `lacuna bench --kernel`. The planner measures once per class of token counts (1, 2, 4, 8, 16 ...) and takes the fastest
-sparse kernel where it beats the fastest dense one of ours by 5 %; the script chooses likewise from the problem of the class, and holds that choice
+sparse kernel where it beats the fastest dense one of ours by 5 % (what fewer bytes are worth to a model's other layers, decisions/0003, is left
+out here); the script chooses likewise from the problem of the class, and holds that choice
 against the dense kernels at the number of tokens asked for. Over 2 % slower than our own dense: a mistake of the planner. Over 2 % slower than
 the fastest dense of any library: a gap of the kernels. Prints every loss and a table of the least favourable ratio; exit status 1 on a mistake.
 """

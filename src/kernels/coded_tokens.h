@@ -8,7 +8,7 @@ namespace lacuna::kernels {
 struct CodedTokens {
   int64_t tokens, cols;
   int64_t stride;  // bytes of a row
-  uint8_t* codes;  // [tokens, rounded up to 16][stride], signed; columns beyond cols hold the code of 0, tokens beyond the last zeros
+  uint8_t* codes;  // [tokens, rounded up to 16][stride], signed; columns beyond cols and tokens beyond the last hold 0
   float* scales;   // [tokens]
 };
 

@@ -151,7 +151,11 @@ struct Timing {
 };
 
 // Of a cache that many cores, and the guests of a host, share.
-int64_t usable_l3() { return std::min<int64_t>(int64_t(cache_sizes().l3), 32 << 20); }
+int64_t usable_l3() {
+  constexpr int64_t kMost = 32 << 20;
+  int64_t l3 = int64_t(cache_sizes().l3);
+  return l3 > 0 ? std::min(l3, kMost) : kMost;
+}
 
 WeightsFrom weights_from(int64_t weights, int64_t model_weights, DType type) {
   auto bytes = [&](int64_t n) { return n * bits_of(type) / 8; };
@@ -163,22 +167,23 @@ WeightsFrom weights_from(int64_t weights, int64_t model_weights, DType type) {
 class Forget {
  public:
   explicit Forget(WeightsFrom from) {
-    size_t size = from == WeightsFrom::kMemory ? size_t(2 * usable_l3()) : 4 * size_t(cache_sizes().l2);
-    other_ = allocate(std::max<size_t>(size, 4 << 20));
-    count_ = std::max<size_t>(size, 4 << 20) / sizeof(float);
+    // Every thread reads its part: twice its L2 cache at least.
+    size_ = std::max<int64_t>(2 * thread_count() * int64_t(cache_sizes().l2), from == WeightsFrom::kMemory ? 2 * usable_l3() : 4 << 20);
+    other_ = allocate(size_t(size_));
   }
+  int64_t size() const { return size_; }
   void operator()() const {
     const float* other = reinterpret_cast<const float*>(other_.get());
-    size_t threads = size_t(thread_count());
-    parallel_for(int64_t(threads), [&](int64_t i) {
+    int64_t threads = thread_count(), count = size_ / int64_t(sizeof(float));
+    parallel_for(threads, [&](int64_t i) {
       volatile float sum = 0;
-      for (size_t k = count_ * size_t(i) / threads; k < count_ * size_t(i + 1) / threads; k += 16) sum = sum + other[k];
+      for (int64_t k = count * i / threads; k < count * (i + 1) / threads; k += 16) sum = sum + other[k];
     });
   }
 
  private:
   std::shared_ptr<std::byte[]> other_;
-  size_t count_;
+  int64_t size_;
 };
 
 // A kernel packed, to be timed.
@@ -187,19 +192,21 @@ class Run {
   template <class Kernel>
   Run(const Kernel& kernel, const Timing<Kernel>& timing) {
     Packed packed = timing.prepare(kernel);
-    run_ = std::move(packed.run);
-    if (timing.from != WeightsFrom::kAnywhere) make_twin_ = [&] { return timing.prepare(kernel).run; };
-    if (timing.from == WeightsFrom::kMemory) bytes_ = packed.bytes;
+    run_ = std::move(packed.run), bytes_ = packed.bytes, from_ = timing.from;
+    if (from_ != WeightsFrom::kAnywhere) make_twin_ = [&] { return timing.prepare(kernel).run; };
     run_();
-    at_once_us_ = timed();
+    at_once_us_ = std::min(timed(), timed());
   }
-  int64_t bytes() const { return bytes_; }
+  // Of weights that come from memory, else 0.
+  int64_t bytes() const { return from_ == WeightsFrom::kMemory ? bytes_ : 0; }
   // Of a run right after another: tells what is far behind.
   double at_once_us() const { return at_once_us_; }
+  void drop() { run_ = nullptr; }
   // Of one run.
   double microseconds(const Forget& forget) {
-    if (make_twin_ && !twin_) twin_ = make_twin_();
-    forget();
+    bool fits = bytes_ < forget.size();  // others leave the caches by themselves
+    if (make_twin_ && fits && !twin_) twin_ = make_twin_();
+    if (fits) forget();
     // The same with other weights, so that all but the weights is in the caches again, as it is within a model.
     if (twin_) twin_();
     return timed();
@@ -214,14 +221,15 @@ class Run {
     double us = elapsed();
     // Several in a row where one is too short for the clock and finds its weights where the one before left them anyway.
     constexpr double kLongEnough = 100;
-    for (; us < kLongEnough && !make_twin_; us = elapsed()) run_(), runs++;
+    for (; us < kLongEnough && from_ == WeightsFrom::kAnywhere; us = elapsed()) run_(), runs++;
     return us / runs;
   }
 
   std::function<void()> run_, twin_;
   std::function<std::function<void()>()> make_twin_;  // where the weights are not where a run left them
   double at_once_us_ = 0;
-  int64_t bytes_ = 0;  // of weights that come from memory
+  int64_t bytes_ = 0;
+  WeightsFrom from_;
 };
 
 // Measured key: sparsity in steps of 5 %, so that weights of one kind share a measurement.
@@ -250,6 +258,9 @@ Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kern
     double& fastest = at_once[candidates[i]->sparse];
     fastest = std::min(fastest, runs[i].at_once_us());
   }
+  auto behind_at_once = [&](size_t i) { return runs[i].at_once_us() > kFarBehind * at_once[candidates[i]->sparse]; };
+  for (size_t i = 0; i < runs.size(); i++)
+    if (behind_at_once(i)) runs[i].drop();
   Forget forget(timing.from);
   std::vector<double> best(candidates.size(), 1e30), second(candidates.size(), 1e30);
   double best_of_kind[2] = {1e30, 1e30};  // dense, sparse
@@ -261,7 +272,7 @@ Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kern
   for (int round = 0; round < kRounds || (round < kMostRounds && disturbed()); round++)
     for (size_t i = 0; i < runs.size(); i++) {
       double& fastest = best_of_kind[candidates[i]->sparse];
-      if ((best[i] < 1e30 && best[i] > kFarBehind * fastest) || runs[i].at_once_us() > kFarBehind * at_once[candidates[i]->sparse]) continue;
+      if (behind_at_once(i) || (best[i] < 1e30 && best[i] > kFarBehind * fastest)) continue;
       double us = runs[i].microseconds(forget);
       second[i] = std::min(second[i], std::max(us, best[i]));
       best[i] = std::min(best[i], us);
@@ -298,13 +309,9 @@ Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_v
   };
   if (m.dense.empty()) return choice(m.sparse, "no dense kernel takes this problem");
   if (m.sparse.empty()) return choice(m.dense, "dense: no sparse kernel takes this problem");
-  double speedup = m.dense_us / m.sparse_us;
-  if (speedup >= (std::is_same_v<Kernel, ConvKernel> ? kWorthwhileConv : kWorthwhile))
-    return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
-  // Weights from memory take the place of others in the caches, which then come from memory as well: each byte counts twice.
-  constexpr double kBytesPerMicrosecond = 10e3;  // that a core reads
-  double saved_us = double(m.dense_bytes - m.sparse_bytes) / (kBytesPerMicrosecond * thread_count());
-  if (m.sparse_us * kWorthwhile < m.dense_us + saved_us)
+  double speedup = m.dense_us / m.sparse_us, worthwhile = std::is_same_v<Kernel, ConvKernel> ? kWorthwhileConv : kWorthwhile;
+  if (speedup >= worthwhile) return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
+  if (bytes_pay(m.dense_us, m.sparse_us, m.dense_bytes - m.sparse_bytes, worthwhile))
     return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured), and ",
                                 ratio(double(m.dense_bytes) / double(m.sparse_bytes)), " smaller where weights come from memory"));
   return choice(m.dense, cat("dense: sparse is only ", ratio(speedup), " as fast (measured)"));
@@ -388,6 +395,12 @@ std::optional<Choice<Kernel>> known_without_timing(const std::string& key, const
 }
 
 }  // namespace
+
+bool bytes_pay(double dense_us, double sparse_us, int64_t saved_bytes, double worthwhile) {
+  constexpr double kBytesPerMicrosecond = 10e3, kMostLost = 1.1;  // what a core reads from memory
+  double saved_us = double(saved_bytes) / (kBytesPerMicrosecond * thread_count());
+  return saved_bytes > 0 && sparse_us <= kMostLost * dense_us && sparse_us * worthwhile < dense_us + saved_us;
+}
 
 int64_t tokens_class(int64_t tokens) { return int64_t(std::min<uint64_t>(512, std::bit_ceil(uint64_t(std::max<int64_t>(1, tokens))))); }
 

@@ -81,9 +81,10 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
     fuse_codes(graph, whole, nodes);
     fuse_pairs(graph, whole, nodes);
   }
-  // Steps point to tensors, so their places must not move: at most each input and output of a step has a second layout.
+  // Steps point to tensors, so their places must not move: at most each input of a step is held plain and in another layout as well, each output in
+  // another.
   size_t room = slots_.size();
-  for (const PlanNode& node : nodes) room += node.node.inputs.size() + node.node.outputs.size();
+  for (const PlanNode& node : nodes) room += 2 * node.node.inputs.size() + node.node.outputs.size();
   tensors_.reserve(room);
   for (const PlanNode& node : nodes) compile(node, packs, constant);
   if (fuse_) share_in_place();
@@ -198,6 +199,11 @@ ValueId Program::add_value(ValueId like, int64_t block) {
 // The value held in `block` channels per block (0: plain), converted by a step of its own where it is not yet.
 ValueId Program::in_blocks(ValueId value, int64_t block) {
   if (slot(value).block == block) return value;
+  if (block <= kTokenCodes) {
+    // Codes are of plain values; what is reshaped with its tokens whole has the codes of what was reshaped.
+    ValueId plain = in_blocks(value, 0), root = root_of(plain);
+    value = slot(root).block == 0 && shape_in_blocks(root, 0).back() == shape_in_blocks(plain, 0).back() ? root : plain;
+  }
   auto [it, fresh] = converted_.try_emplace({value, block}, kNoValue);
   if (fresh) {
     it->second = add_value(value, block);
@@ -230,12 +236,11 @@ void Program::convert(ValueId from, ValueId to) {
 // The codes of a plain value: by the step that makes it, if it can, else by one of their own.
 void Program::code_tokens_of(ValueId from, ValueId to) {
   kernels::Rounding rounding = tables_.codings[size_t(kTokenCodes - slot(to).block)];
-  ValueId root = root_of(from);  // of a reshape what was reshaped
-  int64_t made_at = slot(root).first;
-  Step* maker = made_at >= 0 && steps_[size_t(made_at)].out[0] == root ? &steps_[size_t(made_at)] : nullptr;
+  int64_t made_at = slot(from).first;
+  Step* maker = made_at >= 0 && steps_[size_t(made_at)].out[0] == from ? &steps_[size_t(made_at)] : nullptr;
   Shape shape = shape_in_blocks(from, 0);
   int64_t cols = shape.back(), tokens = element_count(shape) / std::max<int64_t>(cols, 1);
-  if (maker && maker->run_with_codes && shape_in_blocks(root, 0).back() == cols) {
+  if (maker && maker->run_with_codes) {
     maker->run = std::exchange(maker->run_with_codes, nullptr)(rounding);
     maker->out.push_back(to), maker->outputs.push_back(&tensors_[size_t(to)]);
     slot(to).first = slot(to).last = made_at;

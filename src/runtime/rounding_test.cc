@@ -100,7 +100,13 @@ TEST(Rounding, LayersThatShareTheirInputShareItsCodes) {
     infer_shapes(graph);
     TensorMap inputs{{"x", testing::random_tensor(rng, {2, tokens, width})}};
     Session session(std::make_shared<const Graph>(graph));
+    session.enable_profile(true);
     Tensor found = session.run(inputs).at("y");
+    if (cpu_features().amx_int8 && tokens > 8) {
+      // The norm writes its codes; what is multiplied and the last but one result are coded by steps of their own.
+      auto profile = session.profile();
+      EXPECT_EQ(std::count_if(profile.begin(), profile.end(), [](auto& line) { return line.kernel == "codes of tokens"; }), 2) << tokens;
+    }
     // One code differs where another order of sums crosses a tie.
     EXPECT_LE(relative_error(found, testing::run(graph, inputs, Executor::kReference).at("y")), 0.01) << tokens;
     // An observer wants every value whole: then each layer codes its own input.
@@ -108,6 +114,37 @@ TEST(Rounding, LayersThatShareTheirInputShareItsCodes) {
     watched.set_observer([](const Node&, std::span<const Tensor>, std::span<const Tensor>) {});
     EXPECT_LE(relative_error(found, watched.run(inputs).at("y")), 1e-5) << tokens;
   }
+}
+
+// Along the last axis of what a convolution may hold in blocks of channels, of an input, and of two shapes of one value.
+TEST(Rounding, CodesAreOfPlainValues) {
+  Rng rng(10);
+  Graph graph;
+  auto weight = [&](int64_t rows, int64_t cols) {
+    Weight coded = coded_weight(rng, DType::kS8, rows, cols, false).weight;
+    coded.name = cat("w", graph.weights.size());
+    return graph.add_weight(graph.weights.add(coded));
+  };
+  Attributes rounded;
+  rounded.set("activations", std::string("s8"));
+  ValueId x = graph.add_input("x", DType::kF32, {2, 16, 40});
+  ValueId filter = testing::add_weight(graph, "filter", testing::random_tensor(rng, {32, 16, 1}), MatrixLayout::kConv);
+  ValueId blocks = graph.add(Op::relu, {graph.add(Op::conv, {x, filter})});
+  graph.add_output("of_blocks", graph.add(Op::linear, {blocks, weight(24, 40)}, rounded));
+  graph.add_output("of_input", graph.add(Op::linear, {x, weight(24, 40)}, rounded));
+  ValueId norm = graph.add(Op::layer_norm, {x, testing::add_weight(graph, "scale", testing::random_tensor(rng, {40})), kNoValue});
+  graph.add_output("of_norm", graph.add(Op::linear, {norm, weight(24, 40)}, rounded));
+  ValueId shape = testing::add_weight(graph, "shape", testing::tensor<int64_t>({2}, {-1, 40}));
+  graph.add_output("of_reshaped", graph.add(Op::linear, {graph.add(Op::reshape, {norm, shape}), weight(24, 40)}, rounded));
+  infer_shapes(graph);
+  TensorMap inputs{{"x", testing::random_tensor(rng, {2, 16, 40})}};
+  Session session(std::make_shared<const Graph>(graph));
+  session.enable_profile(true);
+  TensorMap found = session.run(inputs), wanted = testing::run(graph, inputs, Executor::kReference);
+  for (auto& [name, value] : wanted) EXPECT_LE(relative_error(found.at(name), value), 0.01) << name;
+  if (!cpu_features().amx_int8) return;
+  auto profile = session.profile();
+  EXPECT_EQ(std::count_if(profile.begin(), profile.end(), [](auto& line) { return line.kernel == "codes of tokens"; }), 2);  // not the norm's
 }
 
 TEST(Rounding, AFloatWeightIsNotRoundedWithItsInput) {

@@ -13,20 +13,6 @@ namespace lacuna::kernels {
 
 constexpr int64_t kAmxTile = 1024;  // bytes; 64 columns
 
-struct AmxCall {
-  const uint8_t* tiles[2];       // of two row groups
-  const int64_t* chunk_offsets;  // [chunks]: of 64 columns
-  int64_t chunks;
-  const uint8_t* x;             // signed codes: token i of tile t, chunk c at x + tile_offsets[t] + i * x_stride + chunk_offsets[c]
-  const int64_t* tile_offsets;  // [token_tiles]
-  int64_t x_stride;
-  int64_t token_tiles;
-  int32_t* sums[2];  // [token_tiles * 16][16]
-  // What the next call will read of its weights, fetched meanwhile, or nullptr: tiles multiply faster than a core waits for L3 or memory.
-  const uint8_t* ahead;
-  int64_t ahead_bytes;
-};
-
 // Channel-major f32 to codes with the channels of a pixel together. Channel c of pixel i is at x[c * channel_stride + i]; its code goes to
 // out[offsets[i] + c].
 struct PixelQuantization {
@@ -42,14 +28,15 @@ struct PixelQuantization {
 struct AmxConvCall {
   const uint8_t* tiles[4];       // of the row groups; groups that are not there repeat another
   int64_t row_groups;            // 1 to 4
-  const int64_t* chunk_offsets;  // as in AmxCall
+  const int64_t* chunk_offsets;  // [chunks]: of 64 columns
   int64_t chunks;
-  const uint8_t* x;
+  const uint8_t* x;             // signed codes: pixel i of tile t, chunk c at x + tile_offsets[t] + i * x_stride + chunk_offsets[c]
   const int64_t* tile_offsets;  // [pixel_tiles]
   int64_t x_stride;
   int64_t pixel_tiles;
-  int32_t* sums;         // [4][32][16]
-  const uint8_t* ahead;  // as in AmxCall
+  int32_t* sums;  // [4][32][16]
+  // Weights that are read later, fetched meanwhile: tiles multiply faster than a core waits for L3 or memory.
+  const uint8_t* ahead;
   int64_t ahead_bytes;
 };
 constexpr int64_t kAmxGroupSums = 2 * 256;  // of a row group
@@ -69,7 +56,8 @@ struct CodeOutput {
 
 // Sums of pixels, of up to four row groups, on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says, plus
 // (residual - residual_zero) * residual_scale; then the code of v, and what `table` makes of it. Factors of roundings that follow each other are
-// multiplied once, so that a v that falls between two codes may round to either, unless scales are powers of two.
+// multiplied once, and the excess is subtracted as a float, off by 2^-24 of it: a v that falls between two codes may round to either, unless scales
+// are powers of two and sums below 2^24.
 struct CodeStore {
   const int32_t* sums;  // row group g, pixel p at sums + g * kAmxGroupSums + p * 16
   int64_t pixels;
@@ -89,16 +77,13 @@ struct CodeStore {
 };
 
 namespace amx_int8 {
-// Tiles of a bitmask stream of `units` (even) units.
-void expand(const uint8_t* stream, int64_t units, uint8_t* tiles) noexcept;
-void multiply(const AmxCall& call) noexcept;
 void quantize_pixels(const PixelQuantization& task) noexcept;
 // out[r][i] = (sums[i][r] - excess[r]) * scales[r] * x_scale for 16 rows; tokens a multiple of 16; excess may be nullptr.
 void scale_transposed(const int32_t* sums, const int32_t* excess, int64_t tokens, const float* scales, float x_scale, float* out,
                       int64_t out_stride) noexcept;
 void store_codes(const CodeStore& task) noexcept;
-// The table of codes of (code - zero) * scale.
-void fill_code_table(float scale, int32_t zero, const CodeOutput& code, int8_t* table) noexcept;
+// The table of the codes, of scale y_scale, of (code - zero) * scale.
+void fill_code_table(float scale, int32_t zero, float y_scale, const CodeOutput& code, int8_t* table) noexcept;
 // Convolutions of a thread lie between the two.
 void begin_conv() noexcept;
 void multiply_conv(const AmxConvCall& call) noexcept;

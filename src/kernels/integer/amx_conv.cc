@@ -266,7 +266,7 @@ class AmxConv : public PackedConv {
       const Rounding& before = c.residual ? c.sum : c.product;
       task.code = last_code();
       if (before.scale > 0) {
-        amx_int8::fill_code_table(before.scale, before.zero, task.code, table.data());
+        amx_int8::fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
         task.code = {.inverse = 1.0f / before.scale, .zero = before.zero};
         task.table = table.data();
       }

@@ -65,7 +65,10 @@ class AmxLinear : public PackedLinear {
     AmxOutputs outputs[2];  // in turn those of this block and of the one before
     int64_t turn = 0;
     const AmxOutputs* before = nullptr;
-    amx_int8::configure_tiles();
+    struct Tiles {
+      Tiles() { amx_int8::configure_tiles(); }
+      ~Tiles() { amx_int8::release_tiles(); }
+    } configured;
     AmxExpansion expansion = expansion_of(begin, tiles);
     if (bitmask_) amx_int8::expand(expansion, 2 * weight_.units);
     for (int64_t pair = begin; pair < end; pair++) {
@@ -101,7 +104,6 @@ class AmxLinear : public PackedLinear {
       }
     }
     if (before) amx_int8::store_block(*before);
-    amx_int8::release_tiles();
   }
 
   AmxOutputs outputs_of(const int32_t* sums, const CodedTokens& codes, int64_t pair, int64_t first, int64_t count, float* y, int64_t y_stride,
@@ -143,6 +145,7 @@ std::optional<std::string> accepts(const LinearProblem& problem, int64_t tokens,
   if (auto reason = refuses_lane16(problem, bitmask ? Lane16Format::kBitmask : Lane16Format::kDense, 8)) return reason;
   if (problem.group != 0) return cat("takes one scale per row, not one per ", problem.group);
   if (tokens < 2) return "is for more than one token";
+  if (problem.cols == 0) return "takes one column at least";
   if (!amx_granted()) return "the operating system does not grant AMX tiles";
   return std::nullopt;
 }

@@ -5,18 +5,13 @@
 
 #include "base/parallel.h"
 #include "kernels/integer/amx_weight.h"
+#include "kernels/integer/token_codes.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
 namespace {
 
 constexpr int64_t kTileTokens = 16;
-
-// Whole chunks of 64 columns, and not a multiple of 1 KiB, so that tokens do not fall into the same cache sets.
-int64_t code_stride(int64_t cols) {
-  int64_t stride = (cols + 63) / 64 * 64;
-  return stride % 1024 == 0 ? stride + 64 : stride;
-}
 
 int64_t padded_tokens(int64_t tokens) { return (tokens + kTileTokens - 1) / kTileTokens * kTileTokens; }
 
@@ -45,11 +40,11 @@ void clear_beyond(const CodedTokens& out) {
 
 int64_t coded_tokens_bytes(int64_t tokens, int64_t cols) {
   int64_t padded = padded_tokens(tokens);
-  return padded * (code_stride(cols) + int64_t(sizeof(float)));
+  return padded * (code_stride(cols, 64) + int64_t(sizeof(float)));
 }
 
 CodedTokens coded_tokens(void* memory, int64_t tokens, int64_t cols) {
-  CodedTokens out = {.tokens = tokens, .cols = cols, .stride = code_stride(cols), .codes = static_cast<uint8_t*>(memory), .scales = nullptr};
+  CodedTokens out = {.tokens = tokens, .cols = cols, .stride = code_stride(cols, 64), .codes = static_cast<uint8_t*>(memory), .scales = nullptr};
   out.scales = reinterpret_cast<float*>(out.codes + padded_tokens(tokens) * out.stride);
   return out;
 }

@@ -321,7 +321,7 @@ void output(const Lane16Output& o) {
       sum = S::mul(sum, S::set1_float(o.x_scales[t]));
       if (o.bias) sum = S::add_float(sum, S::load_floats(o.bias + v));
       if (o.residual) sum = S::add_float(sum, S::load_floats(o.residual + t * o.residual_stride + v));
-      if (o.relu) sum = S::max(sum, S::set1_float(0));
+      if (o.relu) sum = S::max(S::set1_float(0), sum);  // NaN stays
       S::store_floats(o.y + t * o.y_stride + v, sum);
     }
 }

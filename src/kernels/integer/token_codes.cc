@@ -8,15 +8,19 @@
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
+
+// Not a multiple of 1 KiB, so that eight tokens do not fall into the same cache sets.
+int64_t code_stride(int64_t cols, int64_t multiple) {
+  int64_t stride = (cols + multiple - 1) / multiple * multiple;
+  return stride % 1024 == 0 ? stride + 64 : stride;
+}
+
 namespace {
 
 int64_t round_up(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
-// Whole units, and not a multiple of 1 KiB, so that eight tokens do not fall into the same cache sets.
-int64_t row_stride(int64_t cols, int64_t group) {
-  int64_t stride = round_up(round_up(cols, 64), std::max<int64_t>(group, 64));
-  return stride % 1024 == 0 ? stride + 64 : stride;
-}
+// Whole units and whole groups.
+int64_t row_stride(int64_t cols, int64_t group) { return code_stride(round_up(cols, 64), std::max<int64_t>(group, 64)); }
 
 int64_t padded(int64_t tokens, int64_t multiple) {
   if (multiple != 0) return round_up(tokens, multiple);

@@ -27,6 +27,9 @@ struct TokenCodesWanted {
   int32_t input_zero = 0;
 };
 
+// Bytes between tokens of `cols` codes, a multiple of `multiple`, itself one of 64.
+int64_t code_stride(int64_t cols, int64_t multiple);
+
 // In the shared scratch slots of the calling thread.
 TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa);
 

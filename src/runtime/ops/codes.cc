@@ -32,7 +32,7 @@ struct Picture {
   static constexpr int64_t kPixels = 128;
   template <class F>
   void for_each_piece(F&& run) const {
-    int64_t pieces = (pixels + kPixels - 1) / kPixels, per_task = std::max<int64_t>(1, kPerTask / (kPixels * channels));
+    int64_t pieces = (pixels + kPixels - 1) / kPixels, per_task = std::max<int64_t>(1, kPerTask / (kPixels * std::max<int64_t>(channels, 1)));
     parallel_for((batch * pieces + per_task - 1) / per_task, [&](int64_t task) {
       for (int64_t i = task * per_task; i < std::min(batch * pieces, (task + 1) * per_task); i++) {
         int64_t image = i / pieces, first = i % pieces * kPixels;
