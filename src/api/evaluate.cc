@@ -19,7 +19,7 @@ namespace {
 void evaluate_accuracy(const Model& model, Session& session, const EvaluateOptions& options, EvaluateReport& report, Progress* progress) {
   ImagePreprocessing how = image_preprocessing(*model.graph, options.resize, options.crop, options.mean, options.deviation, model.path.string());
   ImageDataset data(options.dataset, options.limit);
-  int64_t batch = options.batch ? options.batch : 100;
+  int64_t batch = options.batch ? options.batch : image_batch_size(*model.graph, 100);
   AccuracyResult r = accuracy(session, data, how, batch, progress, model.path.string());
   report.metrics = {{"top1", r.top1}, {"top5", r.top5}};
   report.metric = "top1";

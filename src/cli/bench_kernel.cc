@@ -25,6 +25,11 @@ void print_one(const KernelReport& r) {
       r.floor_share > 0 ? (fixed(1 / r.floor_share, 2) + "x").c_str() : "?", fixed(r.floor_us, 1).c_str());
   if (!r.own_dense.empty() && r.own_dense != r.dense_library)
     std::printf("%sx as fast as our own dense kernel %s\n", fixed(r.speedup_over_own_dense, 2).c_str(), r.own_dense.c_str());
+  constexpr double kDisturbed = 1.5;
+  for (auto& t : r.all)
+    if ((t.name == r.kernel || t.name == r.dense_library || t.name == r.own_dense) && t.median_us > kDisturbed * t.best_us)
+      std::printf("needs attention: the median of %s is %sx its best: the machine is busy, and the ratios above are not to be trusted\n",
+                  t.name.c_str(), fixed(t.median_us / t.best_us, 1).c_str());
 }
 
 // Rows as they come, for a terminal and for Markdown alike.

@@ -15,6 +15,12 @@ std::string image_input(const Graph& graph) {
   return "";
 }
 
+int64_t image_batch_size(const Graph& graph, int64_t open) {
+  for (ValueId id : graph.inputs())
+    if (auto& shape = graph.value(id).shape; shape && shape->size() == 4) return (*shape)[0].constant().value_or(open);
+  return open;
+}
+
 ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64_t crop, const std::vector<float>& mean,
                                        const std::vector<float>& deviation, std::string_view model) {
   ImagePreprocessing how;

@@ -13,6 +13,8 @@ ImagePreprocessing image_preprocessing(const Graph& graph, int64_t resize, int64
                                        const std::vector<float>& deviation, std::string_view model = "the model");
 // The name of that input, "" if there is none.
 std::string image_input(const Graph& graph);
+// How many images it takes at a time: what it is fixed to, else `open`.
+int64_t image_batch_size(const Graph& graph, int64_t open);
 
 // The images in these files, decoded and preprocessed, as [n, 3, height, width], or [n, height, width, 3] with the channels last.
 Tensor image_batch(std::span<const ImageDataset::File> files, const ImagePreprocessing& how);

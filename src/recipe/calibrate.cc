@@ -11,8 +11,6 @@
 namespace lacuna {
 namespace {
 
-constexpr int64_t kBatch = 16;
-
 }  // namespace
 
 std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, const RoundingPlan& plan, const QuantizeLine& line,
@@ -41,7 +39,7 @@ std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, co
   std::string hash;
   for (int64_t pass = 0; pass < passes; pass++) {
     counting = pass == 1;
-    hash = data.visit(kBatch, [&](std::span<const ImageDataset::File> files) {
+    hash = data.visit(image_batch_size(*graph, 16), [&](std::span<const ImageDataset::File> files) {
       if (progress) progress->update("calibrating", done, passes * data.size());
       seen.clear();
       session.run({{input, image_batch(files, how)}});
