@@ -80,7 +80,8 @@ void add_bench(CLI::App& app) {
   c->add_option("--precision", o->bench.precisions,
                 "own (the arithmetic that the model states), f32, bf16, int8 (default: all that most of the model can run in; with --vs: own)");
   at_least(1, c->add_option("--runs", o->bench.runs, "Timed runs of each side")->capture_default_str());
-  at_least(1, c->add_option("--prompt-tokens", o->bench.prompt_tokens, "Decoders: tokens of the prefill")->capture_default_str());
+  at_least(1, c->add_option("--prompt-tokens", o->bench.prompt_tokens, "Tokens that encoders read and that decoders take in before the first new one")
+                  ->capture_default_str());
   at_least(1, c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run")->capture_default_str());
   c->add_option("--dim", o->dimensions, "Value of another symbolic dimension: NAME=N");
   c->add_flag("--layers", o->bench.layers, "Of every node the kernel, how its weight is packed, time, share of the hardware floor");
