@@ -78,17 +78,20 @@ TEST(Rounding, LinearLayersOfRoundedTokensMultiplyIntegers) {
       }
 }
 
+// One of s8 codes under a name of its own.
+ValueId add_coded_weight(Graph& graph, Rng& rng, int64_t rows, int64_t cols, bool sparse) {
+  Weight coded = coded_weight(rng, DType::kS8, rows, cols, sparse).weight;
+  coded.name = cat("w", graph.weights.size());
+  return graph.add_weight(graph.weights.add(coded));
+}
+
 // A block as transformers have it: a norm read by two layers and a residual, a layer read by another.
 TEST(Rounding, LayersThatShareTheirInputShareItsCodes) {
   Rng rng(9);
   for (int64_t tokens : {3, 40}) {
     Graph graph;
     int64_t width = 96, inner = 160;
-    auto weight = [&](int64_t rows, int64_t cols) {
-      Weight coded = coded_weight(rng, DType::kS8, rows, cols, true).weight;
-      coded.name = cat("w", graph.weights.size());
-      return graph.add_weight(graph.weights.add(coded));
-    };
+    auto weight = [&](int64_t rows, int64_t cols) { return add_coded_weight(graph, rng, rows, cols, true); };
     Attributes rounded;
     rounded.set("activations", std::string("s8"));
     ValueId x = graph.add_input("x", DType::kF32, {Dim::symbol("b"), Dim::symbol("n"), width});
@@ -120,11 +123,7 @@ TEST(Rounding, LayersThatShareTheirInputShareItsCodes) {
 TEST(Rounding, CodesAreOfPlainValues) {
   Rng rng(10);
   Graph graph;
-  auto weight = [&](int64_t rows, int64_t cols) {
-    Weight coded = coded_weight(rng, DType::kS8, rows, cols, false).weight;
-    coded.name = cat("w", graph.weights.size());
-    return graph.add_weight(graph.weights.add(coded));
-  };
+  auto weight = [&](int64_t rows, int64_t cols) { return add_coded_weight(graph, rng, rows, cols, false); };
   Attributes rounded;
   rounded.set("activations", std::string("s8"));
   ValueId x = graph.add_input("x", DType::kF32, {2, 16, 40});
