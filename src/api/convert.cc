@@ -22,11 +22,6 @@ std::string kind_for(const ConvertOptions& options, const std::filesystem::path&
 
 ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
   check_replaceable(output, options.force, path);
-  if (output.has_parent_path()) {
-    std::error_code error;
-    std::filesystem::create_directories(output.parent_path(), error);
-    if (error) throw IoError(cat(output.parent_path(), ": cannot create the directory: ", error.message()));
-  }
   Model model = load_model(path);
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;

@@ -28,6 +28,8 @@ std::string reason_text(int reason, int fd, int64_t needed) {
 }  // namespace
 
 OutputFile::OutputFile(std::filesystem::path path) : path_(std::move(path)) {
+  std::error_code ignored;  // what is missing then shows below
+  if (path_.has_parent_path()) std::filesystem::create_directories(path_.parent_path(), ignored);
   std::string name = path_.string() + ".XXXXXX.partial";
   fd_ = ::mkostemps(name.data(), 8, O_CLOEXEC);
   if (fd_ < 0) throw IoError(cat(path_, ": cannot create a file beside it: ", std::strerror(errno)));

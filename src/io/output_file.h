@@ -10,7 +10,7 @@ namespace lacuna {
 
 class OutputFile {
  public:
-  // Creates a temporary file of a name of its own beside `path`, which is untouched before commit(). Throws IoError.
+  // Creates a temporary file of a name of its own beside `path`, which is untouched before commit(). Makes missing parents. Throws IoError.
   explicit OutputFile(std::filesystem::path path);
   ~OutputFile();  // without commit(): removes the temporary file
   OutputFile(const OutputFile&) = delete;
