@@ -9,9 +9,7 @@
 #include "runtime/session.h"
 
 namespace lacuna {
-namespace {
-
-}  // namespace
+namespace {}  // namespace
 
 std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, const RoundingPlan& plan, const QuantizeLine& line,
                                    std::map<std::string, std::string>& settings, Progress* progress) {

@@ -7,12 +7,12 @@
 
 namespace lacuna {
 
-// Linear and conv take y = activation(product + bias + residual): the residual is input 3 of the node.
 // In place of a number of channels per block: [n, spatial..., channels].
 inline constexpr int64_t kChannelsLast = -1;
 // Likewise: the codes of tokens (kernels/coded_tokens.h), rounded as entry kTokenCodes - layout of SharedTables::codings says.
 inline constexpr int64_t kTokenCodes = -2;
 
+// Linear and conv take y = activation(product + bias + residual): the residual is input 3 of the node.
 struct PlanNode {
   Node node;
   kernels::Activation activation = kernels::Activation::kNone;
