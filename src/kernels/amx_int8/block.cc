@@ -12,44 +12,62 @@ namespace {
 // After the vector.
 #include "kernels/inner/activations.inl"
 
-// The outputs of a block, some tokens at a time.
-template <bool kPlain>
+enum class Activated { kNot, kGelu, kAny };
+
+// The outputs of a block, some tokens at a time. All it reads again lies in registers: what is stored might otherwise be what it reads.
+template <Activated kActivated>
 class Outputs {
  public:
-  explicit Outputs(const AmxOutputs& o) : o_(o) {
+  explicit Outputs(const AmxOutputs& o)
+      : sums_(o.sums),
+        x_scales_(o.x_scales),
+        residual_(o.residual),
+        y_(o.y),
+        y_stride_(o.y_stride),
+        residual_stride_(o.residual_stride),
+        left_(o.tokens),
+        activation_(o.activation),
+        alpha_(o.alpha),
+        beta_(o.beta) {
     for (int g = 0; g < 2; g++) {
       scale_[g] = _mm512_loadu_ps(o.scales + 16 * g);
-      bias_[g] = o.bias ? _mm512_loadu_ps(o.bias + 16 * g) : _mm512_setzero_ps();
+      bias_[g] = o.bias ? _mm512_loadu_ps(o.bias + 16 * g) : _mm512_set1_ps(-0.0f);  // which adds nothing, not to -0 either
       excess_[g] = o.excess ? _mm512_loadu_si512(o.excess + 16 * g) : _mm512_setzero_si512();
     }
   }
-  void step(int64_t tokens) {
-    int64_t end = t_ + tokens < o_.tokens ? t_ + tokens : o_.tokens;
-    for (; t_ < end; t_++) {
-      __m512 by = _mm512_set1_ps(o_.x_scales[t_]);
-      float* y = o_.y + t_ * o_.y_stride;
-      const float* residual = o_.residual ? o_.residual + t_ * o_.residual_stride : nullptr;
+  [[gnu::always_inline]] void step(int64_t tokens) {
+    tokens = tokens < left_ ? tokens : left_;
+    left_ -= tokens;
+    for (; tokens > 0; tokens--) {
+      __m512 by = _mm512_set1_ps(*x_scales_++);
 #pragma GCC unroll 2
       for (int g = 0; g < 2; g++) {
-        __m512i sum = _mm512_sub_epi32(_mm512_load_si512(o_.sums + (g * kAmxBlockTokens + t_) * 16), excess_[g]);
-        __m512 v = _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale_[g]), by);
-        if (o_.bias) v = _mm512_add_ps(v, bias_[g]);
-        if (residual) v = _mm512_add_ps(v, _mm512_loadu_ps(residual + 16 * g));
-        if constexpr (!kPlain) v = activated({v}, o_.activation, o_.alpha, o_.beta).v;
-        _mm512_storeu_ps(y + 16 * g, v);
+        __m512i sum = _mm512_sub_epi32(_mm512_load_si512(sums_ + g * kAmxBlockTokens * 16), excess_[g]);
+        __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale_[g]), by), bias_[g]);
+        if (residual_) v = _mm512_add_ps(v, _mm512_loadu_ps(residual_ + 16 * g));
+        if constexpr (kActivated == Activated::kGelu) v = gelu_of({v}).v;
+        if constexpr (kActivated == Activated::kAny) v = activated({v}, activation_, alpha_, beta_).v;
+        _mm512_storeu_ps(y_ + 16 * g, v);
       }
+      sums_ += 16;
+      y_ += y_stride_;
+      if (residual_) residual_ += residual_stride_;
     }
   }
 
  private:
-  const AmxOutputs& o_;
-  int64_t t_ = 0;
+  const int32_t* sums_;
+  const float *x_scales_, *residual_;
+  float* y_;
+  int64_t y_stride_, residual_stride_, left_;
+  uint8_t activation_;
+  float alpha_, beta_;
   __m512 scale_[2], bias_[2];
   __m512i excess_[2];
 };
 
 struct NoOutputs {
-  void step(int64_t) {}
+  [[gnu::always_inline]] void step(int64_t) {}
 };
 
 class Expansion {
@@ -198,13 +216,15 @@ void release_tiles() noexcept { _tile_release(); }
 
 void multiply_block(const AmxBlock& block, const AmxOutputs* before, const AmxOutputs* after) noexcept {
   if (!before) return multiply(block, NoOutputs(), after);
-  if (before->activation == 0) return multiply(block, Outputs<true>(*before), after);
-  multiply(block, Outputs<false>(*before), after);
+  if (before->activation == 0) return multiply(block, Outputs<Activated::kNot>(*before), after);
+  if (before->activation == 3) return multiply(block, Outputs<Activated::kGelu>(*before), after);
+  multiply(block, Outputs<Activated::kAny>(*before), after);
 }
 
 void store_block(const AmxOutputs& outputs) noexcept {
-  if (outputs.activation == 0) return Outputs<true>(outputs).step(kAmxBlockTokens);
-  Outputs<false>(outputs).step(kAmxBlockTokens);
+  if (outputs.activation == 0) return Outputs<Activated::kNot>(outputs).step(kAmxBlockTokens);
+  if (outputs.activation == 3) return Outputs<Activated::kGelu>(outputs).step(kAmxBlockTokens);
+  Outputs<Activated::kAny>(outputs).step(kAmxBlockTokens);
 }
 
 void expand(AmxExpansion& expansion, int64_t units) noexcept { Expansion(expansion).step(units); }
