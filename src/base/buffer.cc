@@ -47,13 +47,13 @@ Bytes Bytes::slice(size_t offset, size_t count) const {
 
 std::shared_ptr<std::byte[]> allocate(size_t size, bool zeroed) {
   constexpr size_t kHuge = size_t(2) << 20;
-  size_t alignment = size >= 2 * kHuge ? kHuge : 64;
+  size_t alignment = size >= kHuge ? kHuge : 64;
   // The kernel would promise more than there is and kill the process when it is touched.
   if (size > size_t(memory_limit_bytes())) throw ResourceExhausted(cat("cannot allocate ", size, " bytes, there are ", memory_limit_bytes()));
-  size_t padded = (size + 64 + alignment - 1) / alignment * alignment;
+  size_t padded = (size + 64 + 63) / 64 * 64;
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, padded));
   if (!memory) throw ResourceExhausted(cat("cannot allocate ", size, " bytes"));
-  if (alignment == kHuge) ::madvise(memory, padded, MADV_HUGEPAGE);
+  if (alignment == kHuge) ::madvise(memory, size / kHuge * kHuge, MADV_HUGEPAGE);
   if (zeroed)
     std::memset(memory, 0, padded);
   else

@@ -24,7 +24,9 @@ class RuntimeEngine final : public Engine {
     call.cache.reserve(program.cache_needs());
     new_tokens = program.cache_needs().tokens;
     if (program.arena_bytes() > arena_bytes_) {
-      arena_ = allocate(size_t(program.arena_bytes()), false);
+      // Whole large pages: kernels store to many tokens in turn, each on pages of its own.
+      constexpr int64_t kPage = 2 << 20;
+      arena_ = allocate(size_t((program.arena_bytes() + kPage - 1) / kPage * kPage), false);
       arena_bytes_ = program.arena_bytes();
     }
     return program.run(call, arena_);
