@@ -125,9 +125,15 @@ const LinearKernel& first_accepting(const LinearProblem& problem, int64_t tokens
                                [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); });
 }
 
-const ConvKernel& first_accepting(const ConvProblem& problem) {
-  return first_without_refusal(conv_kernels(), problem.sparsity, problem.to_string(1, 0, 0),
-                               [&](const ConvKernel& kernel) { return kernel.accepts(problem, cpu_features()); });
+const ConvKernel& first_accepting(const ConvProblem& problem, bool codes) {
+  int64_t weights = problem.out_channels / problem.groups * (problem.in_channels / problem.groups) * problem.kernel_h * problem.kernel_w;
+  auto refusal = [&](const ConvKernel& kernel) -> std::optional<std::string> {
+    if (codes && !kernel.codes) return "takes no codes";
+    if (auto reason = kernel.accepts(problem, cpu_features())) return reason;
+    if (weights < kernel.least_weights) return cat("pays from ", kernel.least_weights, " weights on");
+    return std::nullopt;
+  };
+  return first_without_refusal(conv_kernels(), problem.sparsity, problem.to_string(1, 0, 0), refusal);
 }
 
 }  // namespace lacuna::kernels

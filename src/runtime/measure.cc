@@ -32,7 +32,8 @@ using kernels::WeightMatrix;
 
 // The rank of a kernel is right for most problems only; those far behind after one run are not timed again.
 constexpr size_t kDenseCandidates = 3, kSparseCandidates = 8;
-constexpr double kFarBehind = 2;
+constexpr double kFarBehind = 2, kHopeless = 10;
+constexpr int kSecondLooks = 3;
 constexpr int kRounds = 5;
 // While the two best times of the fastest differ by more, something disturbs: further rounds are added.
 constexpr double kSteady = 1.05;
@@ -41,7 +42,7 @@ constexpr int kMostRounds = 15;
 struct Measurement {
   std::string dense, sparse;  // kernel names; sparse may be empty
   double dense_us = 0, sparse_us = 0;
-  int64_t dense_bytes = 0, sparse_bytes = 0;  // packed; 0 unless the weights come from memory
+  int64_t dense_bytes = 0, sparse_bytes = 0;  // packed; 0 where a run finds the weights in its own caches
   int64_t at_seconds = 0;                     // when it was measured, or last held against what it took then; of the system's clock
   bool confirmed = false;                     // by a later process than the one that measured
 };
@@ -148,7 +149,11 @@ template <class Kernel>
 struct Timing {
   std::function<Packed(const Kernel&)> prepare;
   WeightsFrom from;
+  double worthwhile;  // how much faster sparse must be
 };
+
+// What a core reads of them in a microsecond.
+double bytes_per_us(WeightsFrom from) { return from == WeightsFrom::kMemory ? 10e3 : 25e3; }
 
 // Of a cache that many cores, and the guests of a host, share.
 int64_t usable_l3() {
@@ -195,12 +200,14 @@ class Run {
     run_ = std::move(packed.run), bytes_ = packed.bytes, from_ = timing.from;
     if (from_ != WeightsFrom::kAnywhere) make_twin_ = [&] { return timing.prepare(kernel).run; };
     run_();
-    at_once_us_ = std::min(timed(), timed());
+    look();
+    look();
   }
-  // Of weights that come from memory, else 0.
-  int64_t bytes() const { return from_ == WeightsFrom::kMemory ? bytes_ : 0; }
+  // Of weights that come from memory or L3, else 0.
+  int64_t bytes() const { return from_ == WeightsFrom::kAnywhere ? 0 : bytes_; }
   // Of a run right after another: tells what is far behind.
   double at_once_us() const { return at_once_us_; }
+  void look() { at_once_us_ = std::min(at_once_us_, timed()); }
   void drop() { run_ = nullptr; }
   // Of one run.
   double microseconds(const Forget& forget) {
@@ -227,7 +234,7 @@ class Run {
 
   std::function<void()> run_, twin_;
   std::function<std::function<void()>()> make_twin_;  // where the weights are not where a run left them
-  double at_once_us_ = 0;
+  double at_once_us_ = 1e30;
   int64_t bytes_ = 0;
   WeightsFrom from_;
 };
@@ -259,8 +266,12 @@ Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kern
     fastest = std::min(fastest, runs[i].at_once_us());
   }
   auto behind_at_once = [&](size_t i) { return runs[i].at_once_us() > kFarBehind * at_once[candidates[i]->sparse]; };
-  for (size_t i = 0; i < runs.size(); i++)
+  for (size_t i = 0; i < runs.size(); i++) {
+    // What disturbed one may have passed when the others are done.
+    for (int look = 0; look < kSecondLooks && behind_at_once(i) && runs[i].at_once_us() < kHopeless * at_once[candidates[i]->sparse]; look++)
+      runs[i].look();
     if (behind_at_once(i)) runs[i].drop();
+  }
   Forget forget(timing.from);
   std::vector<double> best(candidates.size(), 1e30), second(candidates.size(), 1e30);
   double best_of_kind[2] = {1e30, 1e30};  // dense, sparse
@@ -272,7 +283,7 @@ Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kern
   for (int round = 0; round < kRounds || (round < kMostRounds && disturbed()); round++)
     for (size_t i = 0; i < runs.size(); i++) {
       double& fastest = best_of_kind[candidates[i]->sparse];
-      if (behind_at_once(i) || (best[i] < 1e30 && best[i] > kFarBehind * fastest)) continue;
+      if (behind_at_once(i) || (round > 1 && best[i] > kFarBehind * fastest)) continue;
       double us = runs[i].microseconds(forget);
       second[i] = std::min(second[i], std::max(us, best[i]));
       best[i] = std::min(best[i], us);
@@ -302,18 +313,19 @@ std::vector<const Kernel*> candidates_of(std::span<const Kernel> kernels, Accept
 }
 
 template <class Kernel>
-Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_view)) {
+Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_view), WeightsFrom from, double worthwhile) {
   auto ratio = [](double r) { return cat(double(int64_t(r * 100 + 0.5)) / 100, "x"); };
   auto choice = [&](const std::string& kernel, std::string reason) {
     return Choice<Kernel>{&named(kernel), std::move(reason), m.dense, m.sparse, m.dense_us, m.sparse_us};
   };
   if (m.dense.empty()) return choice(m.sparse, "no dense kernel takes this problem");
   if (m.sparse.empty()) return choice(m.dense, "dense: no sparse kernel takes this problem");
-  double speedup = m.dense_us / m.sparse_us, worthwhile = std::is_same_v<Kernel, ConvKernel> ? kWorthwhileConv : kWorthwhile;
+  double speedup = m.dense_us / m.sparse_us;
   if (speedup >= worthwhile) return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
-  if (bytes_pay(m.dense_us, m.sparse_us, m.dense_bytes - m.sparse_bytes, worthwhile))
-    return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured), and ",
-                                ratio(double(m.dense_bytes) / double(m.sparse_bytes)), " smaller where weights come from memory"));
+  if (bytes_pay(m.dense_us, m.sparse_us, double(m.dense_bytes - m.sparse_bytes) / (bytes_per_us(from) * thread_count()), worthwhile))
+    return choice(m.sparse,
+                  cat("sparse ", ratio(speedup), " as fast as dense (measured), and ", ratio(double(m.dense_bytes) / double(m.sparse_bytes)),
+                      " smaller where weights come from ", from == WeightsFrom::kMemory ? "memory" : "L3"));
   return choice(m.dense, cat("dense: sparse is only ", ratio(speedup), " as fast (measured)"));
 }
 
@@ -378,28 +390,28 @@ template <class Kernel>
 Choice<Kernel> choose(const std::string& key, const std::string& pattern, std::span<const Kernel* const> candidates,
                       const Kernel& (*named)(std::string_view), const Timing<Kernel>& timing) {
   if (auto known = find<Kernel>(key)) {
-    Choice<Kernel> choice = decide<Kernel>(*known, named);
+    Choice<Kernel> choice = decide<Kernel>(*known, named, timing.from, timing.worthwhile);
     if (settled(*known) || holds(key, *known, *choice.kernel, timing)) return choice;
   }
   if (candidates.size() == 1) return the_only_one(*candidates[0], pattern);
   Measurement measured = measure<Kernel>(candidates, timing);
   table().add(key, measured);
-  return decide<Kernel>(measured, named);
+  return decide<Kernel>(measured, named, timing.from, timing.worthwhile);
 }
 
 template <class Kernel>
-std::optional<Choice<Kernel>> known_without_timing(const std::string& key, const Kernel& (*named)(std::string_view)) {
+std::optional<Choice<Kernel>> known_without_timing(const std::string& key, const Kernel& (*named)(std::string_view), WeightsFrom from,
+                                                   double worthwhile) {
   auto known = find<Kernel>(key);
   if (!known || !settled(*known)) return std::nullopt;
-  return decide<Kernel>(*known, named);
+  return decide<Kernel>(*known, named, from, worthwhile);
 }
 
 }  // namespace
 
-bool bytes_pay(double dense_us, double sparse_us, int64_t saved_bytes, double worthwhile) {
-  constexpr double kBytesPerMicrosecond = 10e3, kMostLost = 1.1;  // what a core reads from memory
-  double saved_us = double(saved_bytes) / (kBytesPerMicrosecond * thread_count());
-  return saved_bytes > 0 && sparse_us <= kMostLost * dense_us && sparse_us * worthwhile < dense_us + saved_us;
+bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile) {
+  constexpr double kMostLost = 1.1;
+  return saved_us > 0 && sparse_us <= kMostLost * dense_us && sparse_us * worthwhile < dense_us + saved_us;
 }
 
 int64_t tokens_class(int64_t tokens) { return int64_t(std::min<uint64_t>(512, std::bit_ceil(uint64_t(std::max<int64_t>(1, tokens))))); }
@@ -419,15 +431,17 @@ void forget_measurements() { table().forget(); }
 Choice<LinearKernel> static_choice(const LinearProblem& problem, int64_t tokens) {
   return by_table(kernels::first_accepting(problem, tokens), problem.pattern, problem.sparsity);
 }
-Choice<ConvKernel> static_choice(const ConvProblem& problem) {
-  return by_table(kernels::first_accepting(problem), problem.pattern, problem.sparsity);
+Choice<ConvKernel> static_choice(const ConvProblem& problem, bool codes) {
+  return by_table(kernels::first_accepting(problem, codes), problem.pattern, problem.sparsity);
 }
 
 std::optional<Choice<LinearKernel>> known_choice(const LinearProblem& problem, int64_t tokens, int64_t model_weights) {
-  return known_without_timing<LinearKernel>(key_of(problem, weights_from(problem, model_weights), tokens), kernels::linear_kernel_named);
+  WeightsFrom from = weights_from(problem, model_weights);
+  return known_without_timing<LinearKernel>(key_of(problem, from, tokens), kernels::linear_kernel_named, from, kWorthwhile);
 }
 std::optional<Choice<ConvKernel>> known_choice(const ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, int64_t model_weights) {
-  return known_without_timing<ConvKernel>(key_of(problem, weights_from(problem, model_weights), batch, in_h, in_w), kernels::conv_kernel_named);
+  WeightsFrom from = weights_from(problem, model_weights);
+  return known_without_timing<ConvKernel>(key_of(problem, from, batch, in_h, in_w), kernels::conv_kernel_named, from, kWorthwhileConv);
 }
 
 Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightMatrix& weight, int64_t tokens, int64_t model_weights) {
@@ -441,27 +455,36 @@ Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightM
     return {[&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); }, packed->size_bytes()};
   };
   return choose<LinearKernel>(key_of(problem, from, tokens), problem.pattern, candidates_of(kernels::linear_kernels(), std::not_fn(refusal)),
-                              kernels::linear_kernel_named, {prepare, from});
+                              kernels::linear_kernel_named, {prepare, from, kWorthwhile});
 }
 
 Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w,
-                                   int64_t model_weights) {
+                                   int64_t model_weights, bool codes) {
   WeightsFrom from = weights_from(problem, model_weights);
-  auto refusal = [&](const ConvKernel& kernel) { return kernel.accepts(problem, cpu_features()); };
+  auto refusal = [&](const ConvKernel& kernel) -> std::optional<std::string> {
+    if (codes && !kernel.codes) return "takes no codes";
+    return kernel.accepts(problem, cpu_features());
+  };
   trace_refusals(kernels::conv_kernels(), problem.to_string(batch, in_h, in_w), refusal);
   // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
   auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
   std::vector<float> x, y;
+  std::vector<int8_t> x_codes, y_codes;
   auto prepare = [&](const ConvKernel& kernel) -> Packed {
     if (x.empty()) {
       x = random_values(batch * rounded(problem.in_channels) * in_h * in_w);
       y.resize(size_t(batch * rounded(problem.out_channels) * problem.out_h(in_h) * problem.out_w(in_w)));
+      for (size_t i = 0; codes && i < x.size(); i++) x_codes.push_back(int8_t(x[i] * 127));
+      x_codes.resize(x_codes.size() + kernels::kCodesSpare), y_codes.resize(y.size());
     }
     std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
-    return {[&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); }, packed->size_bytes()};
+    auto run_codes = [&, packed] { packed->run_codes({.x = x_codes.data(), .y = y_codes.data(), .y_scale = 1}, batch, in_h, in_w); };
+    auto run = [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
+    return {codes ? std::function<void()>(run_codes) : run, packed->size_bytes()};
   };
-  return choose<ConvKernel>(key_of(problem, from, batch, in_h, in_w), problem.pattern, candidates_of(kernels::conv_kernels(), std::not_fn(refusal)),
-                            kernels::conv_kernel_named, {prepare, from});
+  return choose<ConvKernel>(cat(codes ? "codes " : "", key_of(problem, from, batch, in_h, in_w)), problem.pattern,
+                            candidates_of(kernels::conv_kernels(), std::not_fn(refusal)), kernels::conv_kernel_named,
+                            {prepare, from, codes ? kWorthwhile : kWorthwhileConv});
 }
 
 }  // namespace lacuna

@@ -13,7 +13,7 @@
 namespace lacuna {
 
 constexpr double kWorthwhile = 1.05;      // sparse must be this much faster than dense
-constexpr double kWorthwhileConv = 1.15;  // likewise for convolutions, which may need their neighbours' results in another layout
+constexpr double kWorthwhileConv = 1.15;  // likewise for convolutions of floats, which may need their neighbours' results in another layout
 
 template <class Kernel>
 struct Choice {
@@ -25,7 +25,8 @@ struct Choice {
 };
 
 Choice<kernels::LinearKernel> static_choice(const kernels::LinearProblem& problem, int64_t tokens);
-Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem);
+// `codes`: of the kernels that take codes and leave them, here and below.
+Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem, bool codes = false);
 
 // Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 %, and where weights come from memory also where
 // the bytes it saves are worth what it loses, a tenth at most. `model_weights` says how many weights the products of the whole model have: where a
@@ -33,13 +34,14 @@ Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem);
 Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens,
                                               int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
-                                            int64_t in_w, int64_t model_weights);
+                                            int64_t in_w, int64_t model_weights, bool codes = false);
 // Weights of linear and conv nodes, each once.
 int64_t multiplied_weights(const Graph& graph);
 
-// Whether a sparse kernel that is no faster on its own is the better one where weights come from memory: bytes that it does not read leave their
-// place in the caches to other layers', so that each counts twice. It may be a tenth slower at most. `worthwhile` as above, of the kind.
-bool bytes_pay(double dense_us, double sparse_us, int64_t saved_bytes, double worthwhile);
+// Whether a sparse kernel that is no faster on its own is the better one where weights come from memory or L3: bytes that it does not read, for
+// `saved_us`, leave their place in the caches to other layers', so that each counts twice. It may be a tenth slower at most. `worthwhile` as above,
+// of the kind.
+bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile);
 
 // What measured_choice would say without measuring anything, if the table holds it.
 std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens, int64_t model_weights);

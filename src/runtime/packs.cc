@@ -201,15 +201,17 @@ PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProbl
   auto pack_of = [&] { return Pack<PackedConv>{convs_.at({id, chosen.packed}), true, chosen.problem.to_string(batch, in_h, in_w), chosen.line}; };
   if (!fresh) return chosen.packed.empty() ? Pack<PackedConv>() : pack_of();
   auto kernels = kernels::conv_kernels();
-  auto kernel = std::find_if(kernels.begin(), kernels.end(), [&](auto& k) { return k.codes && !k.accepts(problem, cpu_features()); });
-  if (kernel == kernels.end()) return {};
+  if (std::none_of(kernels.begin(), kernels.end(), [&](auto& k) { return k.codes && !k.accepts(problem, cpu_features()); })) return {};
   std::shared_ptr<const Matrix> matrix = decoded(node, true);
   if (!matrix->codes || matrix->codes->type != DType::kS8 || matrix->codes->group || !matrix->codes->minima.empty()) return {};
-  chosen = {cat(kernel->name, " ", key), true, problem, int64_t(plan_.size())};
-  chosen.problem.pattern = matrix->pattern, chosen.problem.sparsity = matrix->sparsity;
+  problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
+  kernels::WeightMatrix weight = matrix->view(DType::kS8);
+  Choice<ConvKernel> choice_made =
+      options_.measured_plan ? measured_choice(problem, weight, batch, in_h, in_w, model_weights_, true) : static_choice(problem, true);
+  chosen = {cat(choice_made.kernel->name, " ", key), true, problem, int64_t(plan_.size())};
   auto& packed = convs_[{id, chosen.packed}];
-  packed = kernel->pack(problem, matrix->view(DType::kS8));
-  add_line(node, *matrix, chosen.problem.to_string(batch, in_h, in_w), Choice<ConvKernel>{&*kernel, "codes in and out"}, packed->size_bytes(), 8);
+  packed = choice_made.kernel->pack(problem, weight);
+  add_line(node, *matrix, problem.to_string(batch, in_h, in_w), choice_made, packed->size_bytes(), 8);
   return pack_of();
 }
 

@@ -1,4 +1,4 @@
-// Int8 convolution on AMX: dense, static input scale.
+// Int8 convolution on AMX: dense or under a bitmask, static input scale.
 //
 // Sixteen output positions are the tokens of a tile (amx_conv_planes.h); under one row of the kernel their inputs are one run of
 // kernel_w * channels bytes (one run per tap if taps are dilated), which is cut into chunks of 64 columns, the last one filled up with zero
@@ -12,6 +12,7 @@
 #include "base/parallel.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
+#include "kernels/integer/amx_block.h"
 #include "kernels/integer/amx_conv_planes.h"
 #include "kernels/integer/amx_weight.h"
 #include "kernels/support.h"
@@ -19,20 +20,30 @@
 namespace lacuna::kernels {
 namespace {
 
+constexpr int64_t kCachedWeight = 256 << 10;
+
 class AmxConv : public PackedConv {
  public:
-  AmxConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight) : kernel_(kernel), problem_(problem), runs_(problem) {
+  AmxConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight, bool bitmask)
+      : kernel_(kernel), bitmask_(bitmask), problem_(problem), runs_(problem) {
     LACUNA_ASSERT(amx_granted());
     int64_t rows = weight.rows / problem.groups, cols = runs_.count * runs_.padded;
     std::vector<int8_t> codes(static_cast<size_t>(rows * cols));
     for (int64_t g = 0; g < problem.groups; g++) {
       std::fill(codes.begin(), codes.end(), int8_t(0));
+      Mask kept(rows, cols, false);
       for (int64_t r = 0; r < rows; r++)
-        for (int64_t c = 0; c < weight.cols; c++)
-          if (!weight.mask || weight.mask->kept(g * rows + r, c))
-            codes[size_t(r * cols + c / runs_.length * runs_.padded + c % runs_.length)] = weight.codes[(g * rows + r) * weight.cols + c];
-      WeightMatrix padded = {.rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows};
-      groups_.push_back(pack_lane16(padded, amx_layout(), {.format = Lane16Format::kDense, .input_zero = problem.input_zero}));
+        for (int64_t c = 0; c < weight.cols; c++) {
+          if (weight.mask && !weight.mask->kept(g * rows + r, c)) continue;
+          int64_t at = c / runs_.length * runs_.padded + c % runs_.length;
+          int8_t code = weight.codes[(g * rows + r) * weight.cols + c];
+          codes[size_t(r * cols + at)] = code;
+          if (code != 0) kept.set(r, at, true);
+        }
+      WeightMatrix padded = {
+          .rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows, .mask = bitmask ? &kept : nullptr};
+      Lane16Format format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense;
+      groups_.push_back(pack_lane16(padded, amx_layout(), {.format = format, .input_zero = problem.input_zero}));
       quads_ = (groups_.back().row_groups() + 3) / 4;
     }
   }
@@ -75,7 +86,6 @@ class AmxConv : public PackedConv {
 
  private:
   static constexpr int64_t kBlockTiles = 16;
-  static constexpr int64_t kCachedWeight = 256 << 10;
 
   // Either all planes, or codes of which each task makes the rows it needs.
   struct Source {
@@ -118,7 +128,7 @@ class AmxConv : public PackedConv {
   void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, F&& store) const {
     static std::atomic<uint64_t> runs = 0;
     uint64_t run = ++runs;
-    bool cached = groups_[0].size_bytes() <= kCachedWeight;
+    bool cached = !bitmask_ && groups_[0].size_bytes() <= kCachedWeight;  // nobody expands twice what others have
     const Cut cut(batch * int64_t(planes.tiles.size()), problem_.groups, quads_, cached, thread_count());
     parallel_for(cut.tasks, [&](int64_t task) {
       int64_t block = task % cut.blocks, part = task / cut.blocks % cut.parts;
@@ -135,9 +145,10 @@ class AmxConv : public PackedConv {
         // The weights of the next quad, if nobody has read them yet.
         bool next = all.quad + 1 < last ? block == 0 : block + 1 == cut.blocks && part + 1 < cut.parts && cut.share(task) == cut.share(task + 1);
         int64_t ahead = cached || !next ? 0 : (stream_of(all.group, 4 * all.quad + 8) - stream_of(all.group, 4 * all.quad + 4)) / all.tiles;
+        const std::array<const uint8_t*, 4> weights = weights_of(all);
         for (int64_t t = 0; t < all.tiles; t += 2) {
           Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
-          multiply(planes, some, input.x, input.offsets.data() + t, t * ahead, some.tiles * ahead, sums);
+          multiply(planes, some, weights, input.x, input.offsets.data() + t, t * ahead, some.tiles * ahead, sums);
           if (before.tiles > 0) store(before, done);
           std::swap(sums, done), before = some;
         }
@@ -202,8 +213,25 @@ class AmxConv : public PackedConv {
     return reinterpret_cast<const uint8_t*>(weight.stream.get()) + weight.stream_begin[size_t(std::min(row_group, weight.row_groups()))];
   }
 
-  void multiply(const ConvPlanes& g, const Block& block, const uint8_t* x, const int64_t* offsets, int64_t ahead, int64_t ahead_bytes,
-                int32_t* sums) const {
+  // The tiles of the row groups of a quad; those that are not there repeat the last.
+  std::array<const uint8_t*, 4> weights_of(const Block& block) const {
+    std::array<const uint8_t*, 4> weights;
+    const Lane16Weight& weight = groups_[size_t(block.group)];
+    int64_t first = 4 * block.quad, present = std::min<int64_t>(4, weight.row_groups() - first), bytes = weight.units / 2 * kAmxTile;
+    uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 4 * bytes) : nullptr;
+    for (int64_t i = 0; i < 4; i++) {
+      int64_t from = std::min(i, present - 1);
+      const uint8_t* stream = stream_of(block.group, first + from);
+      weights[size_t(i)] = bitmask_ ? tiles + from * bytes : stream;
+      if (!bitmask_ || i >= present) continue;
+      AmxExpansion expansion = {.streams = {stream, stream}, .units = {weight.units, 0}, .tiles = tiles + i * bytes};
+      amx_int8::expand(expansion, weight.units);
+    }
+    return weights;
+  }
+
+  void multiply(const ConvPlanes& g, const Block& block, const std::array<const uint8_t*, 4>& weights, const uint8_t* x, const int64_t* offsets,
+                int64_t ahead, int64_t ahead_bytes, int32_t* sums) const {
     int64_t first = 4 * block.quad, present = std::min<int64_t>(4, groups_[size_t(block.group)].row_groups() - first);
     AmxConvCall call = {.tiles = {},
                         .row_groups = present,
@@ -216,7 +244,7 @@ class AmxConv : public PackedConv {
                         .sums = sums,
                         .ahead = stream_of(block.group, first + 4) + ahead,
                         .ahead_bytes = ahead_bytes};
-    for (int64_t i = 0; i < 4; i++) call.tiles[i] = stream_of(block.group, first + std::min(i, present - 1));
+    std::copy(weights.begin(), weights.end(), call.tiles);
     amx_int8::multiply_conv(call);
   }
 
@@ -316,6 +344,7 @@ class AmxConv : public PackedConv {
   }
 
   std::string_view kernel_;
+  bool bitmask_;
   ConvProblem problem_;
   ConvRuns runs_;
   int64_t quads_ = 0;
@@ -334,13 +363,24 @@ std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures
 
 }  // namespace
 
+extern const ConvKernel amx_int8_conv_bitmask_s8 = {.name = "amx_int8::conv_bitmask_s8",
+                                                    .help = "int8 under a bitmask, expanded to AMX tiles",
+                                                    .sparse = true,
+                                                    .break_even = 0.7,
+                                                    .accepts = accepts,
+                                                    .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
+                                                      return std::make_unique<AmxConv>("amx_int8::conv_bitmask_s8", p, w, true);
+                                                    },
+                                                    .codes = true,
+                                                    .least_weights = kCachedWeight};
+
 extern const ConvKernel amx_int8_conv_dense_s8 = {.name = "amx_int8::conv_dense_s8",
                                                   .help = "dense int8 in AMX tiles",
                                                   .sparse = false,
                                                   .break_even = 0,
                                                   .accepts = accepts,
                                                   .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
-                                                    return std::make_unique<AmxConv>("amx_int8::conv_dense_s8", p, w);
+                                                    return std::make_unique<AmxConv>("amx_int8::conv_dense_s8", p, w, false);
                                                   },
                                                   .codes = true};
 
