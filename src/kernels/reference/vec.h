@@ -24,6 +24,9 @@ struct Vec {
   static Vec load(const float* p) {
     return each([&](int i) { return p[i]; });
   }
+  static Vec load_even(const float* p) {
+    return each([&](int i) { return p[2 * i]; });
+  }
   static Vec load_first(const float* p, int64_t n) {
     return each([&](int i) { return i < n ? p[i] : 0.0f; });
   }

@@ -124,19 +124,25 @@ void scale_and_shift(const float* x, int64_t n, float factor, float offset, floa
   }
 }
 
-void accumulate_max(const float* x, int64_t stride, int64_t n, float* y) noexcept {
+// y[i] = op(x[i * stride], y[i]) as far as whole vectors go; the first i that is left.
+template <class Op>
+static int64_t accumulate(const float* x, int64_t stride, int64_t n, float* y, Op op) noexcept {
   constexpr int L = Vec::kLanes;
   int64_t i = 0;
   if (stride == 1)
-    for (; i + L <= n; i += L) Vec::store(y + i, Vec::max(Vec::load(x + i), Vec::load(y + i)));
+    for (; i + L <= n; i += L) Vec::store(y + i, op(Vec::load(x + i), Vec::load(y + i)));
+  if (stride == 2)
+    for (; i + L < n; i += L) Vec::store(y + i, op(Vec::load_even(x + 2 * i), Vec::load(y + i)));  // reads one element beyond the last
+  return i;
+}
+
+void accumulate_max(const float* x, int64_t stride, int64_t n, float* y) noexcept {
+  int64_t i = accumulate(x, stride, n, y, [](Vec a, Vec b) { return Vec::max(a, b); });
   for (; i < n; i++) y[i] = x[i * stride] > y[i] ? x[i * stride] : y[i];
 }
 
 void accumulate_sum(const float* x, int64_t stride, int64_t n, float* y) noexcept {
-  constexpr int L = Vec::kLanes;
-  int64_t i = 0;
-  if (stride == 1)
-    for (; i + L <= n; i += L) Vec::store(y + i, Vec::add(Vec::load(x + i), Vec::load(y + i)));
+  int64_t i = accumulate(x, stride, n, y, [](Vec a, Vec b) { return Vec::add(a, b); });
   for (; i < n; i++) y[i] += x[i * stride];
 }
 
