@@ -47,15 +47,17 @@ Bytes Bytes::slice(size_t offset, size_t count) const {
 
 std::shared_ptr<std::byte[]> allocate(size_t size, bool zeroed) {
   constexpr size_t kHuge = size_t(2) << 20;
-  size_t alignment = size >= kHuge ? kHuge : 64;
+  size_t alignment = size + 64 >= kHuge ? kHuge : 64;
   // The kernel would promise more than there is and kill the process when it is touched.
   if (size > size_t(memory_limit_bytes())) throw ResourceExhausted(cat("cannot allocate ", size, " bytes, there are ", memory_limit_bytes()));
-  size_t padded = (size + 64 + 63) / 64 * 64;
+  size_t padded = (size + 64 + alignment - 1) / alignment * alignment;
   auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, padded));
   if (!memory) throw ResourceExhausted(cat("cannot allocate ", size, " bytes"));
-  if (alignment == kHuge) ::madvise(memory, size / kHuge * kHuge, MADV_HUGEPAGE);
+  // A small remainder would take a whole page of its own.
+  size_t in_huge_pages = size >= 2 * kHuge ? padded : (size + 64) / kHuge * kHuge;
+  if (in_huge_pages > 0) ::madvise(memory, in_huge_pages, MADV_HUGEPAGE);
   if (zeroed)
-    std::memset(memory, 0, padded);
+    std::memset(memory, 0, size + 64);
   else
     std::memset(memory + size, 0, padded - size < 4096 ? padded - size : 64);
   return {memory, [](std::byte* p) { std::free(p); }};

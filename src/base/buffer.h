@@ -21,7 +21,7 @@ struct Bytes {
   Bytes slice(size_t offset, size_t count) const;
 };
 
-// 64-byte aligned, zero-initialised if `zeroed`; of its first whole multiple of 2 MiB pages of that size are asked for.
+// 64-byte aligned, zero-initialised if `zeroed`; from 2 MiB on it begins at a page of 2 MiB, and pages of that size are asked for.
 // 64 readable spare bytes follow the end, so that vector loads need no tail masks.
 // Throws ResourceExhausted.
 std::shared_ptr<std::byte[]> allocate(size_t size, bool zeroed = true);

@@ -100,6 +100,7 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
     for (auto& c : kCases)
       for (int32_t zero : {0, -128, 5}) {
         Data data(c, zero, uint64_t(c.in * 1000 + c.kernel));
+        if (kernel.sparse) data.problem.pattern = "unstructured", data.problem.sparsity = 0.7;
         if (!kernel.codes || kernel.accepts(data.problem, cpu_features())) continue;
         tried++;
         for (size_t i = 0; kernel.sparse && i < data.weights.size(); i++)

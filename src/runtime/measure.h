@@ -28,9 +28,9 @@ Choice<kernels::LinearKernel> static_choice(const kernels::LinearProblem& proble
 // `codes`: of the kernels that take codes and leave them, here and below.
 Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem, bool codes = false);
 
-// Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 %, and where weights come from memory also where
-// the bytes it saves are worth what it loses, a tenth at most. `model_weights` says how many weights the products of the whole model have: where a
-// layer's lie when its turn comes follows from it.
+// Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 % (convolutions of floats: 15 %), and where the bytes it
+// saves are worth what it loses: a tenth at most where weights come from memory, nothing where they come from L3. `model_weights` says how many
+// weights the products of the whole model have: where a layer's lie when its turn comes follows from it.
 Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens,
                                               int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
@@ -39,11 +39,11 @@ Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem,
 int64_t multiplied_weights(const Graph& graph);
 
 // Whether a sparse kernel that is no faster on its own is the better one where weights come from memory or L3: bytes that it does not read, for
-// `saved_us`, leave their place in the caches to other layers', so that each counts twice. It may be a tenth slower at most. `worthwhile` as above,
-// of the kind.
-bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile);
+// `saved_us`, leave their place in the caches to other layers', so that each counts twice. It may take `most_lost` times as long at most.
+// `worthwhile` as above, of the kind.
+bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile, double most_lost = 1.1);
 
-// What measured_choice would say without measuring anything, if the table holds it.
+// What measured_choice would say without measuring anything, if the table holds it; convolutions are those of floats.
 std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens, int64_t model_weights);
 std::optional<Choice<kernels::ConvKernel>> known_choice(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w,
                                                         int64_t model_weights);

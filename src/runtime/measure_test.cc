@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace lacuna {
 namespace {
@@ -14,13 +15,15 @@ TEST(Planner, BytesPayWhereTheyAreManyAndLittleIsLost) {
   EXPECT_FALSE(bytes_pay(100, 100, 2, kWorthwhile));
   EXPECT_TRUE(bytes_pay(100, 100, 6, kWorthwhile));
   EXPECT_FALSE(bytes_pay(100, 100, 6, kWorthwhileConv));
-  EXPECT_FALSE(bytes_pay(100, 90, 0, kWorthwhileConv));  // not from memory
+  EXPECT_FALSE(bytes_pay(100, 90, 0, kWorthwhileConv));  // from a run's own caches
+  EXPECT_FALSE(bytes_pay(100, 101, 20, kWorthwhile, 1.0));
+  EXPECT_TRUE(bytes_pay(100, 100, 20, kWorthwhile, 1.0));
   EXPECT_FALSE(bytes_pay(100, 100, -20, kWorthwhile));
 }
 
-TEST(Planner, ConvolutionsOfCodesAreSparseInTheFixedPlanWhereTheyAreLarge) {
-  kernels::ConvProblem problem{.in_channels = 512,
-                               .out_channels = 512,
+TEST(Planner, ConvolutionsOfCodesTakeKernelsOfCodesAndDenseOnesStayDense) {
+  kernels::ConvProblem problem{.in_channels = 64,
+                               .out_channels = 32,
                                .kernel_h = 3,
                                .kernel_w = 3,
                                .weights = DType::kS8,
@@ -29,15 +32,19 @@ TEST(Planner, ConvolutionsOfCodesAreSparseInTheFixedPlanWhereTheyAreLarge) {
                                .pattern = "unstructured",
                                .sparsity = 0.9};
   auto kernels = kernels::conv_kernels();
-  auto takes_codes = [&](const kernels::ConvKernel& k) { return k.codes && k.sparse && !k.accepts(problem, cpu_features()); };
-  if (std::none_of(kernels.begin(), kernels.end(), takes_codes)) GTEST_SKIP() << "skipped: this CPU has no sparse kernel that takes codes";
-  EXPECT_TRUE(static_choice(problem, true).kernel->sparse);
-  EXPECT_TRUE(static_choice(problem, true).kernel->codes);
-  problem.sparsity = 0.5;
-  EXPECT_FALSE(static_choice(problem, true).kernel->sparse);
-  problem.sparsity = 0.9, problem.out_channels = 50;
-  EXPECT_FALSE(static_choice(problem, true).kernel->sparse);
-  EXPECT_TRUE(static_choice(problem, true).kernel->codes);
+  auto sparse_of_codes = [&](const kernels::ConvKernel& k) { return k.codes && k.sparse && !k.accepts(problem, cpu_features()); };
+  if (std::none_of(kernels.begin(), kernels.end(), sparse_of_codes)) GTEST_SKIP() << "skipped: this CPU has no sparse kernel that takes codes";
+  std::vector<int8_t> codes(32 * 64 * 9);
+  for (size_t i = 0; i < codes.size(); i += 10) codes[i] = 7;
+  std::vector<float> scales(32, 0.01f);
+  kernels::WeightMatrix weight{.rows = 32, .cols = 64 * 9, .codes = codes.data(), .scales = scales.data(), .inner = 64};
+  auto sparse = measured_choice(problem, weight, 1, 8, 8, 0, true);
+  EXPECT_FALSE(sparse.sparse_kernel.empty());
+  EXPECT_TRUE(sparse.kernel->codes);
+  EXPECT_FALSE(static_choice(problem, true).kernel->sparse);  // pays where bytes are dear only
+  // Zeros or not: who asks for dense weights gets them.
+  problem.pattern = "dense", problem.sparsity = 0;
+  EXPECT_FALSE(measured_choice(problem, weight, 1, 8, 8, 0, true).kernel->sparse);
 }
 
 }  // namespace

@@ -195,7 +195,9 @@ PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProbl
   WeightId id = graph_.value(node.inputs[1]).weight;
   problem.weights = problem.activations = DType::kS8;
   problem.input_scale = rounding.scale, problem.input_zero = rounding.signed_zero();
-  std::string key = cat("codes ", problem.to_string(1, 0, 0), " x=", rounding.scale, "/", problem.input_zero);
+  std::string key =
+      cat("codes ", problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0),
+          " x=", rounding.scale, "/", problem.input_zero);
   auto [choice, fresh] = conv_choices_.try_emplace({id, key});
   auto& chosen = choice->second;
   auto pack_of = [&] { return Pack<PackedConv>{convs_.at({id, chosen.packed}), true, chosen.problem.to_string(batch, in_h, in_w), chosen.line}; };

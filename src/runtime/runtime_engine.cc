@@ -24,10 +24,11 @@ class RuntimeEngine final : public Engine {
     call.cache.reserve(program.cache_needs());
     new_tokens = program.cache_needs().tokens;
     if (program.arena_bytes() > arena_bytes_) {
-      // Whole large pages: kernels store to many tokens in turn, each on pages of its own.
-      constexpr int64_t kPage = 2 << 20;
-      arena_ = allocate(size_t((program.arena_bytes() + kPage - 1) / kPage * kPage), false);
+      // From half a large page on whole ones, with allocate's spare bytes: kernels store to many tokens in turn, each on pages of its own.
+      constexpr int64_t kPage = 2 << 20, kSpare = 64;
       arena_bytes_ = program.arena_bytes();
+      int64_t in_pages = (arena_bytes_ + kSpare + kPage - 1) / kPage * kPage - kSpare;
+      arena_ = allocate(size_t(arena_bytes_ >= kPage / 2 ? in_pages : arena_bytes_), false);
     }
     return program.run(call, arena_);
   }

@@ -13,6 +13,7 @@ namespace {
 #include "kernels/inner/activations.inl"
 
 enum class Activated { kNot, kGelu, kAny };
+constexpr uint8_t kPlain = 0, kGelu = 3;  // of Activation in linear.h, as in activations.inl
 
 // The outputs of a block, some tokens at a time. All it reads again lies in registers: what is stored might otherwise be what it reads.
 template <Activated kActivated>
@@ -65,6 +66,13 @@ class Outputs {
   __m512 scale_[2], bias_[2];
   __m512i excess_[2];
 };
+
+template <class Use>
+void with_outputs(const AmxOutputs& o, const Use& use) {
+  if (o.activation == kPlain) return use(Outputs<Activated::kNot>(o));
+  if (o.activation == kGelu) return use(Outputs<Activated::kGelu>(o));
+  use(Outputs<Activated::kAny>(o));
+}
 
 struct NoOutputs {
   [[gnu::always_inline]] void step(int64_t) {}
@@ -216,15 +224,11 @@ void release_tiles() noexcept { _tile_release(); }
 
 void multiply_block(const AmxBlock& block, const AmxOutputs* before, const AmxOutputs* after) noexcept {
   if (!before) return multiply(block, NoOutputs(), after);
-  if (before->activation == 0) return multiply(block, Outputs<Activated::kNot>(*before), after);
-  if (before->activation == 3) return multiply(block, Outputs<Activated::kGelu>(*before), after);
-  multiply(block, Outputs<Activated::kAny>(*before), after);
+  with_outputs(*before, [&](auto outputs) { multiply(block, outputs, after); });
 }
 
 void store_block(const AmxOutputs& outputs) noexcept {
-  if (outputs.activation == 0) return Outputs<Activated::kNot>(outputs).step(kAmxBlockTokens);
-  if (outputs.activation == 3) return Outputs<Activated::kGelu>(outputs).step(kAmxBlockTokens);
-  Outputs<Activated::kAny>(outputs).step(kAmxBlockTokens);
+  with_outputs(outputs, [](auto all) { all.step(kAmxBlockTokens); });
 }
 
 void expand(AmxExpansion& expansion, int64_t units) noexcept { Expansion(expansion).step(units); }

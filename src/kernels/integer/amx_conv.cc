@@ -20,8 +20,6 @@
 namespace lacuna::kernels {
 namespace {
 
-constexpr int64_t kCachedWeight = 256 << 10;
-
 class AmxConv : public PackedConv {
  public:
   AmxConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight, bool bitmask)
@@ -38,7 +36,7 @@ class AmxConv : public PackedConv {
           int64_t at = c / runs_.length * runs_.padded + c % runs_.length;
           int8_t code = weight.codes[(g * rows + r) * weight.cols + c];
           codes[size_t(r * cols + at)] = code;
-          if (code != 0) kept.set(r, at, true);
+          if (bitmask && code != 0) kept.set(r, at, true);
         }
       WeightMatrix padded = {
           .rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows, .mask = bitmask ? &kept : nullptr};
@@ -86,6 +84,7 @@ class AmxConv : public PackedConv {
 
  private:
   static constexpr int64_t kBlockTiles = 16;
+  static constexpr int64_t kCachedWeight = 256 << 10;
 
   // Either all planes, or codes of which each task makes the rows it needs.
   struct Source {
@@ -128,7 +127,7 @@ class AmxConv : public PackedConv {
   void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, F&& store) const {
     static std::atomic<uint64_t> runs = 0;
     uint64_t run = ++runs;
-    bool cached = !bitmask_ && groups_[0].size_bytes() <= kCachedWeight;  // nobody expands twice what others have
+    bool cached = !bitmask_ && groups_[0].size_bytes() <= kCachedWeight;  // few blocks of tiles: each expands its weights
     const Cut cut(batch * int64_t(planes.tiles.size()), problem_.groups, quads_, cached, thread_count());
     parallel_for(cut.tasks, [&](int64_t task) {
       int64_t block = task % cut.blocks, part = task / cut.blocks % cut.parts;
@@ -361,18 +360,23 @@ std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures
   return std::nullopt;
 }
 
+std::optional<std::string> accepts_bitmask(const ConvProblem& problem, const CpuFeatures& cpu) {
+  if (problem.pattern == "dense") return "is for sparse weights";
+  return accepts(problem, cpu);
+}
+
 }  // namespace
 
+// Where expanding pays depends on the cache and the batch: only a plan that measures takes it.
 extern const ConvKernel amx_int8_conv_bitmask_s8 = {.name = "amx_int8::conv_bitmask_s8",
                                                     .help = "int8 under a bitmask, expanded to AMX tiles",
                                                     .sparse = true,
-                                                    .break_even = 0.7,
-                                                    .accepts = accepts,
+                                                    .break_even = 1,
+                                                    .accepts = accepts_bitmask,
                                                     .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
                                                       return std::make_unique<AmxConv>("amx_int8::conv_bitmask_s8", p, w, true);
                                                     },
-                                                    .codes = true,
-                                                    .least_weights = kCachedWeight};
+                                                    .codes = true};
 
 extern const ConvKernel amx_int8_conv_dense_s8 = {.name = "amx_int8::conv_dense_s8",
                                                   .help = "dense int8 in AMX tiles",

@@ -50,7 +50,7 @@ class AmxLinear : public PackedLinear {
     int64_t pairs = (weight_.row_groups() + 1) / 2, most = kPartsOfThread * thread_count(),
             parts = std::min<int64_t>(pairs, std::max<int64_t>(1, (most + blocks - 1) / blocks));
     // The last parts of a thread's share are small ones where that can be, so that nobody waits long for another.
-    bool uneven = parts == most && pairs >= 2 * most;
+    bool uneven = parts == most && pairs >= 2 * most && thread_count() > 1;
     auto begin = [&](int64_t part) {
       constexpr double kBegin[kPartsOfThread] = {0, 0.4, 0.7, 0.88};
       if (!uneven) return part * pairs / parts;
@@ -67,6 +67,7 @@ class AmxLinear : public PackedLinear {
   // Pairs [begin, end) of row groups by some tokens.
   void run_part(const CodedTokens& codes, int64_t begin, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                 const Epilogue& epilogue) const {
+    if (begin == end) return;
     int64_t chunks = weight_.units / 2, blocks = (tokens + kAmxBlockTokens - 1) / kAmxBlockTokens;
     // Of a bitmask the tiles of this pair and of the next, which are expanded meanwhile.
     uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 4 * chunks * kAmxTile) : nullptr;
