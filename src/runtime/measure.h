@@ -29,8 +29,8 @@ Choice<kernels::LinearKernel> static_choice(const kernels::LinearProblem& proble
 Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem, bool codes = false);
 
 // Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 % (convolutions of floats: 15 %), and where the bytes it
-// saves are worth what it loses: a tenth at most where weights come from memory, nothing where they come from L3. `model_weights` says how many
-// weights the products of the whole model have: where a layer's lie when its turn comes follows from it.
+// saves are worth what it loses: a tenth at most where weights come from memory, from L3 a twentieth for convolutions and nothing for linear layers.
+// `model_weights` says how many weights the products of the whole model have: where a layer's lie when its turn comes follows from it.
 Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens,
                                               int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
