@@ -265,7 +265,11 @@ std::string to_json(const AdviseReport& r) {
         {"node", l.node},         {"weight", l.weight}, {"phase", l.phase}, {"problem", l.problem}, {"dense_microseconds", l.dense_microseconds},
         {"curves", Json::array()}};
     for (auto& c : l.curves) {
-      Json curve = {{"pattern", c.pattern}, {"precision", c.precision}, {"starts_at", optional_json(c.starts_at)}, {"points", Json::array()}};
+      Json curve = {{"pattern", c.pattern},
+                    {"precision", c.precision},
+                    {"worthwhile", c.worthwhile},
+                    {"starts_at", optional_json(c.starts_at)},
+                    {"points", Json::array()}};
       for (auto& p : c.points)
         curve["points"].push_back({{"sparsity", p.sparsity},
                                    {"kernel", p.kernel},
