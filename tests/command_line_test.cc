@@ -37,6 +37,22 @@ TEST_F(Program, AFailureIsJsonForThoseWhoAskedForJsonAndWordsForAll) {
   EXPECT_NE(usage.err.find("lacuna prune --help"), std::string::npos) << usage.err;
 }
 
+TEST_F(Program, AWordThatIsNoVerbOrOptionIsAnsweredWithTheNearestAndAll) {
+  auto message = [&](const std::string& arguments) {
+    Result r = lacuna(arguments);
+    EXPECT_EQ(r.status, 2) << arguments;
+    return r.err;
+  };
+  std::string verb = message("prun " + kLlama);
+  EXPECT_NE(verb.find("unknown verb 'prun'; did you mean 'prune'? Known: inspect, prune, "), std::string::npos) << verb;
+  std::string serve = message("serve " + kLlama);
+  EXPECT_NE(serve.find("unknown verb 'serve'. Known: inspect"), std::string::npos) << serve;
+  std::string option = message("bench " + kLlama + " --thread=1");
+  EXPECT_NE(option.find("unknown option '--thread'; did you mean '--threads'? Known: "), std::string::npos) << option;
+  EXPECT_NE(option.find("--prompt-tokens"), std::string::npos) << option;
+  EXPECT_NE(message("--jsn").find("The verbs: inspect, prune"), std::string::npos);
+}
+
 TEST_F(Program, ADryRunSaysWhatIsKnownAndNothingElse) {
   Result r = lacuna("prune " + kLlama + " --sparsity 0.5 --dry-run --json");
   ASSERT_EQ(r.status, 0) << r.err;
