@@ -121,6 +121,20 @@ TEST_F(BenchProgram, TheArithmeticThatAModelStatesIsItsOwn) {
   EXPECT_NE(unknown.err.find("unknown precision 'f64'; known: own, f32, bf16, int8"), std::string::npos) << unknown.err;
 }
 
+// Its own arithmetic then differs from f32 by nothing, which must not be read as rounding that costs nothing.
+TEST_F(BenchProgram, RoundingsThatAreNodesOfTheModelAreNamedBesideFloats) {
+  LACUNA_NEEDS(kResnet20);
+  ASSERT_EQ(
+      lacuna("quantize " + kResnet20 + " -o " + at("q") + " --activations int8 --nsamples 4 --dataset " + (kData / "cifar10/test.tar.gz").string())
+          .status,
+      0);
+  ASSERT_EQ(lacuna("convert " + at("q") + " -o " + at("q.onnx")).status, 0);
+  const char* remark = "f32: 22 roundings (quantize nodes) are part of the model and stay";
+  std::string both = bench(at("q.onnx") + " --precision f32 int8 --threads 1")["needs_attention"].dump();
+  EXPECT_NE(both.find(remark), std::string::npos) << both;
+  EXPECT_EQ(bench(at("q.onnx") + " --precision own --threads 1")["needs_attention"].dump().find("roundings"), std::string::npos);
+}
+
 TEST_F(BenchProgram, LayersSayHowTheirWeightIsPackedAndHowFarTheyAreFromTheFloor) {
   if (!has_avx2()) GTEST_SKIP() << "this CPU has no avx2";
   ASSERT_EQ(lacuna("prune " + kLlama + " -o " + at("small") + " --sparsity 0.9").status, 0);

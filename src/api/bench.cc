@@ -153,6 +153,7 @@ class Bench {
         Contest contest{.arithmetic = arithmetic, .graph = graph_for(model_.graph, arithmetic, samples)};
         contest.model = open(contest.graph, arithmetic, true, capacity);
         if (!prepare(contest, samples)) continue;
+        remark_roundings(contest);
         contest.versus_graph =
             same ? contest.graph : graph_for(versus_.graph, arithmetic, inputs_of(*versus_.graph, options_, batches_[0], options_.prompt_tokens));
         contests_.push_back(std::move(contest));
@@ -178,6 +179,16 @@ class Bench {
     bool left_out = options_.precisions.empty() && share < kMostOfTheModel;
     report_.needs_attention.push_back(cat(part, left_out ? cat("; left out (--precision ", arithmetic.name, " times it all the same)") : ""));
     return !left_out;
+  }
+
+  // A model that rounds what flows between its layers does so at any arithmetic.
+  void remark_roundings(const Contest& contest) {
+    const Arithmetic& arithmetic = contest.arithmetic;
+    auto roundings = std::ranges::count_if(contest.graph->nodes(), [](const Node& node) { return node.op == Op::quantize; });
+    if (arithmetic.own || arithmetic.compute == DType::kS8 || roundings == 0) return;
+    report_.needs_attention.push_back(cat(arithmetic.name, ": ", roundings,
+                                          " roundings (quantize nodes) are part of the model and stay, so its outputs are those of the rounded "
+                                          "model; what rounding costs shows only beside the model that it was made from (lacuna verify)"));
   }
 
   void compare_outputs(const TensorMap& samples) {
