@@ -127,7 +127,9 @@ class Bench {
   }
 
   BenchReport run() {
-    work_for(*model_.graph, options_, batches_[0]);  // says what cannot be before anything is packed
+    int64_t tokens = work_for(*model_.graph, options_, batches_[0])[0].tokens;  // says what cannot be before anything is packed
+    if (tokens && tokens != options_.prompt_tokens && options_.dimensions.empty())
+      report_.needs_attention.push_back(cat("the model's inputs are fixed to ", tokens, " tokens, whatever --prompt-tokens says"));
     for (int threads : threads_) {
       set_thread_count(threads);
       open_contests();

@@ -32,7 +32,7 @@ void print_layers(const BenchReport& r, const std::string& precision) {
 // What the column means, by phase.
 std::string tokens_text(const BenchReport& r) {
   auto decode = std::find_if(r.rows.begin(), r.rows.end(), [](auto& row) { return row.past_tokens > 0; });
-  if (decode == r.rows.end()) return "of each sequence (--prompt-tokens)";
+  if (decode == r.rows.end()) return "of each sequence (--prompt-tokens, where the model leaves them open)";
   return "of each sequence, read at once (--prompt-tokens) or decoded one after another behind " + std::to_string(decode->past_tokens) +
          " (--new-tokens)";
 }
