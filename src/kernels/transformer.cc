@@ -38,10 +38,19 @@ int tile_parts(const AttentionProblem& p) {
 constexpr int64_t kElementTile = 16384;
 
 void for_row_tiles(int64_t rows, int64_t n, const auto& body) {
-  int64_t per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, n));
-  parallel_for((rows + per_tile - 1) / per_tile, [&](int64_t tile) {
-    for (int64_t r = tile * per_tile; r < std::min(rows, (tile + 1) * per_tile); r++) body(r);
+  int64_t per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, n)), threads = thread_count();
+  int64_t tiles = (rows + per_tile - 1) / per_tile;
+  if (tiles > 1) tiles = (tiles + threads - 1) / threads * threads;  // as many for one thread as for another
+  parallel_for(tiles, [&](int64_t tile) {
+    for (int64_t r = rows * tile / tiles; r < rows * (tile + 1) / tiles; r++) body(r);
   });
+}
+
+// Where another core wrote half of each row, its lines are on their way while the row before is worked on.
+void fetch_row(const float* x, int64_t row, int64_t rows, int64_t n) {
+  constexpr int64_t kMost = 1024, kLine = 16;
+  if (row >= rows) return;
+  for (int64_t i = 0; i < std::min(n, kMost); i += kLine) __builtin_prefetch(x + row * n + i);
 }
 
 void for_element_tiles(int64_t n, const auto& body) {
@@ -102,6 +111,7 @@ void softmax_rows(const float* x, int64_t rows, int64_t n, float* y) {
 
 void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y, const AfterRow& after) {
   for_row_tiles(rows, n, [&](int64_t r) {
+    fetch_row(x, r + 1, rows, n);
     LACUNA_CALL(layer_norm_row, x + r * n, n, scale, bias, epsilon, y + r * n);
     if (after) after(r, y + r * n);
   });
@@ -109,6 +119,7 @@ void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale
 
 void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y, const AfterRow& after) {
   for_row_tiles(rows, n, [&](int64_t r) {
+    fetch_row(x, r + 1, rows, n);
     LACUNA_CALL(rms_norm_row, x + r * n, n, scale, scale_offset, epsilon, y + r * n);
     if (after) after(r, y + r * n);
   });

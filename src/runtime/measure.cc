@@ -18,6 +18,7 @@
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "base/rng.h"
+#include "kernels/coded_tokens.h"
 #include "kernels/dispatch.h"
 #include "lacuna/error.h"
 
@@ -449,10 +450,17 @@ Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightM
   auto refusal = [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); };
   trace_refusals(kernels::linear_kernels(), problem.to_string(tokens), refusal);
   std::vector<float> x, y;
+  std::shared_ptr<std::byte[]> coded;
   auto prepare = [&](const LinearKernel& kernel) -> Packed {
     if (x.empty()) x = random_values(tokens * weight.cols), y.resize(size_t(tokens * weight.rows));
     std::shared_ptr<kernels::PackedLinear> packed = kernel.pack(problem, weight);
-    return {[&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); }, packed->size_bytes()};
+    if (!packed->reads_codes()) return {[&, packed] { packed->run(x.data(), weight.cols, tokens, y.data(), weight.rows, {}); }, packed->size_bytes()};
+    // In a model whoever makes the input codes it, once for all its readers.
+    bool fresh = !coded;
+    if (fresh) coded = allocate(size_t(kernels::coded_tokens_bytes(tokens, weight.cols)));
+    kernels::CodedTokens codes = kernels::coded_tokens(coded.get(), tokens, weight.cols);
+    if (fresh) kernels::code_tokens(x.data(), weight.cols, {.scale = problem.input_scale, .zero = problem.input_zero}, false, codes);
+    return {[&, codes, packed] { packed->run_codes(codes, y.data(), weight.rows, {}); }, packed->size_bytes()};
   };
   return choose<LinearKernel>(key_of(problem, from, tokens), problem.pattern, candidates_of(kernels::linear_kernels(), std::not_fn(refusal)),
                               kernels::linear_kernel_named, {prepare, from, kWorthwhile});

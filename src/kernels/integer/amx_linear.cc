@@ -46,11 +46,20 @@ class AmxLinear : public PackedLinear {
     // As many tokens together as leave their codes in the L2 cache beside the weights; each task takes some pairs of row groups.
     constexpr int64_t kCodesBytes = 512 << 10;
     int64_t block = std::max<int64_t>(kCodesBytes / codes.stride / kAmxBlockTokens, 4) * kAmxBlockTokens, blocks = (tokens + block - 1) / block;
-    int64_t pairs = (weight_.row_groups() + 1) / 2,
-            parts = std::min<int64_t>(pairs, std::max<int64_t>(1, (4 * thread_count() + blocks - 1) / blocks));
+    constexpr int64_t kPartsOfThread = 4;
+    int64_t pairs = (weight_.row_groups() + 1) / 2, most = kPartsOfThread * thread_count(),
+            parts = std::min<int64_t>(pairs, std::max<int64_t>(1, (most + blocks - 1) / blocks));
+    // The last parts of a thread's share are small ones where that can be, so that nobody waits long for another.
+    bool uneven = parts == most && pairs >= 2 * most;
+    auto begin = [&](int64_t part) {
+      constexpr double kBegin[kPartsOfThread] = {0, 0.4, 0.7, 0.88};
+      if (!uneven) return part * pairs / parts;
+      double shares = double(part / kPartsOfThread) + kBegin[part % kPartsOfThread];
+      return int64_t(shares * double(pairs * kPartsOfThread) / double(parts) + 0.5);
+    };
     parallel_for(parts * blocks, [&](int64_t i) {
       int64_t first = i % blocks * block, part = i / blocks;
-      run_part(codes, part * pairs / parts, (part + 1) * pairs / parts, first, std::min(block, tokens - first), y, y_stride, epilogue);
+      run_part(codes, begin(part), begin(part + 1), first, std::min(block, tokens - first), y, y_stride, epilogue);
     });
   }
 
