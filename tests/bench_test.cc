@@ -155,7 +155,9 @@ TEST_F(BenchProgram, LayersSayHowTheirWeightIsPackedAndHowFarTheyAreFromTheFloor
       json["layers"], [](auto& layer) { return layer["kernel"] == layer["versus_kernel"] && layer["packed_bytes"] == layer["versus_packed_bytes"]; });
   for (auto& row : json["rows"]) {
     EXPECT_EQ(row["same_plan"].get<bool>(), row["speedup"].is_null()) << row;
-    if (row["phase"] == "decode") EXPECT_EQ(row["same_plan"].get<bool>(), same) << row;
+    if (row["phase"] == "decode") {
+      EXPECT_EQ(row["same_plan"].get<bool>(), same) << row;
+    }
   }
   Result table = lacuna("bench " + at("small") + " --precision f32 --layers --runs 1 --prompt-tokens 4 --new-tokens 1");
   ASSERT_EQ(table.status, 0) << table.err;
