@@ -37,6 +37,22 @@ TEST_F(Program, AFailureIsJsonForThoseWhoAskedForJsonAndWordsForAll) {
   EXPECT_NE(usage.err.find("lacuna prune --help"), std::string::npos) << usage.err;
 }
 
+TEST_F(Program, AWordThatIsNoVerbOrOptionIsAnsweredWithTheNearestAndAll) {
+  auto message = [&](const std::string& arguments) {
+    Result r = lacuna(arguments);
+    EXPECT_EQ(r.status, 2) << arguments;
+    return r.err;
+  };
+  std::string verb = message("prun " + kLlama);
+  EXPECT_NE(verb.find("unknown verb 'prun'; did you mean 'prune'? Known: inspect, prune, "), std::string::npos) << verb;
+  std::string serve = message("serve " + kLlama);
+  EXPECT_NE(serve.find("unknown verb 'serve'. Known: inspect"), std::string::npos) << serve;
+  std::string option = message("bench " + kLlama + " --thread=1");
+  EXPECT_NE(option.find("unknown option '--thread'; did you mean '--threads'? Known: "), std::string::npos) << option;
+  EXPECT_NE(option.find("--prompt-tokens"), std::string::npos) << option;
+  EXPECT_NE(message("--jsn").find("The verbs: inspect, prune"), std::string::npos);
+}
+
 TEST_F(Program, ADryRunSaysWhatIsKnownAndNothingElse) {
   Result r = lacuna("prune " + kLlama + " --sparsity 0.5 --dry-run --json");
   ASSERT_EQ(r.status, 0) << r.err;
@@ -124,12 +140,31 @@ TEST_F(Program, CountsOutsideOfTheirRangeAreRefusedInASentence) {
         Case{"bench " + kLlama + " --threads 0", "--threads must be at least 1, found 0"},
         Case{"bench " + kLlama + " --runs 0", "--runs must be at least 1, found 0"},
         Case{"advise " + kLlama + " --threads 0", "--threads must be at least 1, found 0"},
+        Case{"bench " + kLlama + " --threads 999", "--threads 999: wanted 1 to "},
+        Case{"bench --kernel 'spmm f32 dense m=8 k=8' --threads 999", "--threads 999: wanted 1 to "},
+        Case{"advise " + kLlama + " --threads 999", "--threads 999: wanted 1 to "},
         Case{"run " + kLlama + " --prompt x --max-tokens 0", "--max-tokens must be at least 1, found 0"},
         Case{"quantize " + kLlama + " -o " + at("q") + " --nsamples 0", "--num-calibration-samples must be at least 1, found 0"}}) {
     Result r = lacuna(c.command);
     EXPECT_EQ(r.status, 1) << c.command;
     EXPECT_NE(r.err.find(c.says), std::string::npos) << c.command << ": " << r.err;
   }
+}
+
+TEST_F(Program, ASingleProblemIsAnsweredWithWhatItLeftOut) {
+  auto out = [&](const std::string& problem) {
+    Result r = lacuna("bench --kernel " + problem + " --runs 1 --threads 1");
+    EXPECT_EQ(r.status, 0) << problem << ": " << r.err;
+    return r.out;
+  };
+  std::string one = out("'spmm f32 unstructured m=32 k=32'");
+  EXPECT_EQ(one.find("spmm f32 unstructured m=32 k=32 n=1 sparsity=0\n"), 0u) << one;
+  EXPECT_NE(one.find("got by default: n=1 sparsity=0\n"), std::string::npos) << one;
+  EXPECT_EQ(out("'spmm f32 unstructured m=32 k=32 n=4 sparsity=0.9'").find("got by default"), std::string::npos);
+  EXPECT_EQ(out("'spmm f32 4:16 m=32 k=32 n=4'").find("got by default"), std::string::npos);
+  std::string several = out("'spmm f32 unstructured m={32,64} k=32 sparsity=0.9'");
+  EXPECT_NE(several.find("m=64 k=32 sparsity=0.9' leaves out, and got by default: n=1\n"), std::string::npos) << several;
+  EXPECT_NE(several.find("| our dense us | speed-up over it |"), std::string::npos) << several;
 }
 
 TEST_F(Program, SimilarityOfADecoderSaysWhatTheProtocolNeeds) {

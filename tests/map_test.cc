@@ -32,10 +32,14 @@ std::set<std::string> folders_on_disk() {
 
 TEST(FolderMap, AgreesWithTheDisk) { EXPECT_EQ(folders_of_map(), folders_on_disk()); }
 
+std::string text_of(const std::filesystem::path& file) {
+  std::ifstream in(file);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
 // "docs/formats/csr.md" in the words of a file.
 std::set<std::string> pages_cited_in(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
+  std::string text = text_of(file);
   std::set<std::string> out;
   for (size_t at = text.find("docs/"); at != text.npos; at = text.find("docs/", at + 1)) {
     size_t end = text.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/_-.", at);
@@ -54,6 +58,19 @@ TEST(Pages, ThatSourcesCiteAreThere) {
       if (extension != ".h" && extension != ".cc" && extension != ".inl") continue;
       for (auto& page : pages_cited_in(entry.path())) EXPECT_TRUE(std::filesystem::exists(kRoot / page)) << page << ", cited in " << entry.path();
     }
+}
+
+TEST(Pages, TheProgramOfTheApiPageIsTheOneThatIsBuilt) {
+  std::string program = text_of(kRoot / "examples/prune_and_run.cc");
+  ASSERT_FALSE(program.empty());
+  EXPECT_NE(text_of(kRoot / "docs/api.md").find("```cpp\n" + program + "```"), std::string::npos);
+}
+
+// A header that nobody finds on the page might as well not be there.
+TEST(Pages, TheApiPageNamesEveryPublicHeader) {
+  std::string page = text_of(kRoot / "docs/api.md");
+  for (auto& entry : std::filesystem::directory_iterator(kRoot / "include/lacuna"))
+    EXPECT_NE(page.find("`" + entry.path().filename().string() + "`"), std::string::npos) << entry.path();
 }
 
 }  // namespace

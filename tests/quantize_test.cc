@@ -101,6 +101,52 @@ TEST_F(Program, ActivationsRoundedPerTokenCostLittlePerplexity) {
   EXPECT_NEAR(int8, reference, 2e-3 * reference);
 }
 
+TEST_F(Program, QuantizingAgainSaysThatThereIsNothingToDoAndReadsNoImages) {
+  LACUNA_NEEDS(kCifarTest);
+  ASSERT_EQ(lacuna("quantize " + kResnet20 + " -o " + at("q") + " --activations int8 --nsamples 4 --dataset " + kCifarTest).status, 0);
+  Result again = lacuna("quantize " + at("q") + " -o " + at("again") + " --activations int8 --dataset " + at("no-images") + " --json");
+  ASSERT_EQ(again.status, 0) << again.err;
+  auto report = again.json();
+  EXPECT_TRUE(report["weights"].empty());
+  EXPECT_FALSE(report.contains("calibration"));
+  std::string said = report["needs_attention"].dump();
+  EXPECT_NE(said.find("nothing to do for 20 weights, which are coded just as asked"), std::string::npos) << said;
+  EXPECT_NE(said.find("nothing to calibrate"), std::string::npos) << said;
+  EXPECT_EQ(read_all(at("again") + "/model-00001.safetensors"), read_all(at("q") + "/model-00001.safetensors"));
+}
+
+TEST_F(Program, ALayerIsNotRoundedPerTokenTwice) {
+  const std::string bert = (kFixtures / "families/bert-pooler").string();
+  ASSERT_EQ(lacuna("quantize " + bert + " -o " + at("q") + " --activations int8").status, 0);
+  auto report = lacuna("quantize " + at("q") + " -o " + at("again") + " --activations int8 --json").json();
+  EXPECT_FALSE(report.contains("activations"));
+  EXPECT_NE(report["needs_attention"].dump().find("layers, which are rounded already"), std::string::npos) << report["needs_attention"];
+  EXPECT_EQ(lacuna("verify " + at("q") + " " + at("again")).status, 0);
+}
+
+TEST_F(Program, QuantizeSaysWhatStayedInFloatsAndHowToRoundIt) {
+  const std::string bert = (kFixtures / "families/bert-pooler").string();
+  int64_t embeddings = 0;
+  std::string largest;
+  auto summary = lacuna("inspect " + bert + " --json").json();
+  for (auto& w : summary["weights"])
+    if (w["op"] == "Embedding") {
+      embeddings += w["stored_bytes"].get<int64_t>();
+      if (w["name"].get<std::string>().find("word_embeddings") != std::string::npos) largest = w["name"];
+    }
+  auto report = lacuna("quantize " + bert + " -o " + at("q") + " --json").json();
+  auto& kept = report["kept_floats"][0];
+  EXPECT_EQ(kept["why"], "embedding");
+  EXPECT_EQ(kept["bytes"].get<int64_t>(), embeddings);
+  EXPECT_EQ(kept["largest"], largest);
+  EXPECT_TRUE(kept["can_be_included"].get<bool>());
+  Result included = lacuna("quantize " + bert + " -o " + at("all") + " --include " + largest);
+  ASSERT_EQ(included.status, 0) << included.err;
+  EXPECT_NE(included.out.find("still floats:\n"), std::string::npos) << included.out;
+  EXPECT_EQ(included.out.find("(the largest: " + largest), std::string::npos) << included.out;
+  EXPECT_FALSE(lacuna("prune " + bert + " -o " + at("p") + " --sparsity 0.5 --json").json().contains("kept_floats"));
+}
+
 TEST_F(Program, QuantizeRefusesInWordsAndWritesNothing) {
   LACUNA_NEEDS(kResnet20);
   auto refused = [&](const std::string& flags, const std::string& why) {

@@ -32,7 +32,9 @@ struct AdvicePoint {
 struct AdviceCurve {
   std::string pattern, precision;
   std::vector<AdvicePoint> points;  // by rising sparsity; empty if the layer cannot carry the pattern or no sparse kernel takes it
-  std::optional<double> starts_at;  // sparsity from which sparse wins by the planner's 5 %, interpolated; nullopt: never
+  double worthwhile = 1.05;         // the speedup from which on the planner takes sparse: 1.05, for convolutions of floats 1.15
+  // Sparsity from which on sparse wins by that at every point, interpolated; nullopt: it does not at the last point.
+  std::optional<double> starts_at;
 };
 struct LayerAdvice {
   std::string node, weight, phase;  // phase: "run", "prefill", "decode"

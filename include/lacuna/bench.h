@@ -38,8 +38,12 @@ struct BenchRow {
   std::string phase;  // "run", "prefill", "decode"
   int64_t batch = 1;
   int threads = 1;
+  int64_t tokens = 0;       // that each sequence reads at once, or decodes one after another; 0: the model reads no tokens
+  int64_t past_tokens = 0;  // in the cache before that
   double median_ms = 0, p90_ms = 0, versus_median_ms = 0, versus_p90_ms = 0;
-  double speedup = 0;                                        // median of pairwise ratios versus / model, in this precision
+  // Both sides run the same kernels on weights packed alike: a ratio of their times would be noise.
+  bool same_plan = false;
+  std::optional<double> speedup;                             // median of pairwise ratios versus / model, in this precision; nullopt: same_plan
   std::optional<double> speedup_over_f32;                    // likewise, of versus in f32 over the model in this precision
   double items_per_second = 0, versus_items_per_second = 0;  // images, sequences or tokens
 };

@@ -64,6 +64,14 @@ struct RoundedActivation {
   double scale = 0;         // static
 };
 
+// Weights that a recipe with a quantize line leaves in floats.
+struct KeptFloats {
+  std::string why;               // "embedding", "bias, norm or constant", "no line claims it" ...
+  bool can_be_included = false;  // matrices: naming them in `include` rounds them too
+  int64_t weights = 0, bytes = 0;
+  std::string largest;  // its name
+};
+
 struct PruneReport {
   std::string model, output;
   bool dry_run = false;               // then zeros, sizes afterwards, storage formats and rounding errors are not known and stay 0 or empty
@@ -71,6 +79,7 @@ struct PruneReport {
   int64_t claimed_parameters = 0, claimed_zeros = 0, total_parameters = 0, total_zeros = 0;
   int64_t bytes_before = 0, bytes_after = 0;  // all weights, as stored
   std::vector<RoundedActivation> activations;
+  std::vector<KeptFloats> kept_floats;             // most bytes first; empty if nothing quantizes
   std::map<std::string, std::string> calibration;  // what decides the static scales: dataset hash, samples, method, preprocessing
   std::vector<std::string> needs_attention;
   double seconds = 0;

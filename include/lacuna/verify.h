@@ -35,10 +35,10 @@ struct VerifyReport {
   std::vector<VerifiedWeight> weights;  // every weight that is a matrix
   std::vector<std::string> problems;    // empty: verified
   int64_t parameters = 0, zeros = 0, changed_outside_mask = 0, pattern_violations = 0;
-  int64_t quantized = 0;                        // weights that are rounded
-  int64_t masks = 0, masks_unchanged = 0;       // weights that the original has pruned; of these, removed in the same places
-  std::optional<double> max_output_difference;  // largest |difference| over all outputs, on seeded inputs
-  std::optional<double> relative_output_difference;
+  int64_t quantized = 0;                             // weights that are rounded
+  int64_t masks = 0, masks_unchanged = 0;            // weights that the original has pruned; of these, removed in the same places
+  std::optional<double> max_output_difference;       // largest |difference| over all outputs, on seeded inputs
+  std::optional<double> relative_output_difference;  // the same of the largest |output| of its tensor, as in BenchPrecision
   bool ok() const { return problems.empty(); }
 };
 

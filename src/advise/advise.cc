@@ -54,6 +54,9 @@ DType type_of(const std::string& precision) {
   throw InvalidArgument(cat("unknown precision '", precision, "'; known: f32, bf16, int8"));
 }
 
+double worthwhile_of(const LinearCase&) { return kWorthwhile; }
+double worthwhile_of(const ConvCase& c) { return c.problem.activations == DType::kS8 ? kWorthwhile : kWorthwhileConv; }
+
 bool carries(const Pattern& pattern, const LinearCase& c) { return !pattern.refuses(c.problem.rows, c.problem.cols, c.problem.cols); }
 bool carries(const Pattern& pattern, const ConvCase& c) {
   int64_t inner = c.problem.in_channels / c.problem.groups;
@@ -74,6 +77,7 @@ AdviceCurve measure_curve(const std::string& dense_problem, const std::string& p
       [&](auto c) {
         if (!carries(*pattern, c)) return;
         set_precision(c, type);
+        curve.worthwhile = worthwhile_of(c);
         c.problem.pattern = curve.pattern;
         for (double sparsity : wanted) {
           if (sparsity < 0 || sparsity >= 1) throw InvalidArgument(cat("found sparsity ", sparsity, ", wanted 0 or more and less than 1"));
@@ -83,7 +87,7 @@ AdviceCurve measure_curve(const std::string& dense_problem, const std::string& p
         }
       },
       kernels::parse_problem(dense_problem));
-  curve.starts_at = start_of_gain(curve.points);
+  curve.starts_at = start_of_gain(curve.points, curve.worthwhile);
   return curve;
 }
 
@@ -91,14 +95,13 @@ double measure_dense(const std::string& dense_problem, int64_t model_weights) {
   return std::visit([&](const auto& c) { return measure(c, model_weights).dense_microseconds; }, kernels::parse_problem(dense_problem));
 }
 
-std::optional<double> start_of_gain(std::span<const AdvicePoint> points) {
-  for (size_t i = 0; i < points.size(); i++) {
-    if (points[i].speedup < kWorthwhile) continue;
-    if (i == 0) return points[0].sparsity;
-    const AdvicePoint &below = points[i - 1], &above = points[i];
-    return below.sparsity + (above.sparsity - below.sparsity) * (kWorthwhile - below.speedup) / (above.speedup - below.speedup);
-  }
-  return std::nullopt;
+std::optional<double> start_of_gain(std::span<const AdvicePoint> points, double worthwhile) {
+  size_t first = points.size();
+  while (first > 0 && points[first - 1].speedup >= worthwhile) first--;
+  if (first == points.size()) return std::nullopt;
+  if (first == 0) return points[0].sparsity;
+  const AdvicePoint &below = points[first - 1], &above = points[first];
+  return below.sparsity + (above.sparsity - below.sparsity) * (worthwhile - below.speedup) / (above.speedup - below.speedup);
 }
 
 std::vector<AdviceTotal> totals_of(std::span<const LayerAdvice> layers) {
@@ -127,7 +130,7 @@ std::vector<AdviceTotal> totals_of(std::span<const LayerAdvice> layers) {
       for (const AdviceCurve& curve : layer.curves)
         for (const AdvicePoint& point : curve.points)
           if (key_of(layer, curve, point) == key)
-            dense_us = point.dense_microseconds, us = point.speedup >= kWorthwhile ? point.microseconds : point.dense_microseconds;
+            dense_us = point.dense_microseconds, us = point.speedup >= curve.worthwhile ? point.microseconds : point.dense_microseconds;
       sum.now_us += layer.dense_microseconds, sum.dense_us += dense_us, sum.us += us;
     }
     out.push_back({.phase = phase,

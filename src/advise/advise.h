@@ -16,8 +16,8 @@ AdviceCurve measure_curve(const std::string& dense_problem, const std::string& p
 // Microseconds of the problem as it stands, dense.
 double measure_dense(const std::string& dense_problem, int64_t model_weights);
 
-// Where the line through the points first reaches 1.05; nullopt if it never does. A first point above counts as it is.
-std::optional<double> start_of_gain(std::span<const AdvicePoint> points);
+// Where the line through the points reaches `worthwhile` for good; nullopt if the last point is below. A first point above counts as it is.
+std::optional<double> start_of_gain(std::span<const AdvicePoint> points, double worthwhile);
 
 // Adds up layers that share phase, pattern, precision and sparsity.
 std::vector<AdviceTotal> totals_of(std::span<const LayerAdvice> layers);

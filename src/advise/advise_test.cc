@@ -15,16 +15,22 @@ std::vector<AdvicePoint> points(std::initializer_list<std::pair<double, double>>
 }
 
 TEST(StartOfGain, LiesWhereTheLineReachesFivePercent) {
-  EXPECT_NEAR(*start_of_gain(points({{0.5, 0.55}, {0.7, 1.55}, {0.9, 5}})), 0.6, 1e-12);
-  EXPECT_EQ(start_of_gain(points({{0.5, 1.2}, {0.7, 2}})), 0.5);
-  EXPECT_EQ(start_of_gain(points({{0.5, 0.5}, {0.9, 1.04}})), std::nullopt);
-  EXPECT_EQ(start_of_gain({}), std::nullopt);
+  EXPECT_NEAR(*start_of_gain(points({{0.5, 0.55}, {0.7, 1.55}, {0.9, 5}}), 1.05), 0.6, 1e-12);
+  EXPECT_EQ(start_of_gain(points({{0.5, 1.2}, {0.7, 2}}), 1.05), 0.5);
+  EXPECT_EQ(start_of_gain(points({{0.5, 0.5}, {0.9, 1.04}}), 1.05), std::nullopt);
+  EXPECT_EQ(start_of_gain({}, 1.05), std::nullopt);
+}
+
+TEST(StartOfGain, IsNotBelowASparsityThatLoses) {
+  EXPECT_NEAR(*start_of_gain(points({{0.5, 1.2}, {0.7, 0.8}, {0.8, 1.3}, {0.9, 2}}), 1.05), 0.75, 1e-12);
+  EXPECT_EQ(start_of_gain(points({{0.5, 1.2}, {0.7, 1.3}, {0.9, 1}}), 1.05), std::nullopt);
+  EXPECT_EQ(start_of_gain(points({{0.5, 1}, {0.9, 1.1}}), 1.15), std::nullopt);
 }
 
 TEST(Totals, TakeDenseWhereSparseDoesNotPay) {
   std::vector<LayerAdvice> layers = {
-      {.node = "a", .phase = "run", .dense_microseconds = 400, .curves = {{"unstructured", "int8", points({{0.9, 4}}), 0.9}}},
-      {.node = "b", .phase = "run", .dense_microseconds = 200, .curves = {{"unstructured", "int8", points({{0.9, 0.8}}), std::nullopt}}},
+      {.node = "a", .phase = "run", .dense_microseconds = 400, .curves = {{"unstructured", "int8", points({{0.9, 4}})}}},
+      {.node = "b", .phase = "run", .dense_microseconds = 200, .curves = {{"unstructured", "int8", points({{0.9, 0.8}})}}},
       {.node = "c", .phase = "decode", .dense_microseconds = 1000}};
   auto totals = totals_of(layers);
   ASSERT_EQ(totals.size(), 1u);
@@ -46,7 +52,9 @@ TEST(MeasureCurve, HasAPointForEachSparsityAndOneForFixedPatterns) {
   }
   EXPECT_EQ(measure_curve("spmm f32 dense m=32 k=64 n=1 sparsity=0", "4:16", "int8", sparsities, 0).points.at(0).sparsity, 0.75);
   EXPECT_TRUE(measure_curve("spmm f32 dense m=32 k=8 n=1 sparsity=0", "4:16", "f32", sparsities, 0).points.empty());  // narrower than 16
-  EXPECT_FALSE(measure_curve("conv f32 dense ic=16 oc=16 k=3 h=8 w=8 n=1 sparsity=0", "unstructured", "f32", sparsities, 0).points.empty());
+  AdviceCurve conv = measure_curve("conv f32 dense ic=16 oc=16 k=3 h=8 w=8 n=1 sparsity=0", "unstructured", "f32", sparsities, 0);
+  EXPECT_FALSE(conv.points.empty());
+  EXPECT_EQ(conv.worthwhile, 1.15);
 }
 
 TEST(MeasureCurve, NamesWhatItDoesNotKnow) {

@@ -39,7 +39,7 @@ std::vector<LayerAdvice> layers_of(const Model& model, int64_t batch, const Advi
 
 AdviseReport advise(const std::filesystem::path& path, const AdviseOptions& options, Progress* progress) {
   if (options.prompt_tokens < 1) throw InvalidArgument(cat("found --prompt-tokens ", options.prompt_tokens, ", wanted 1 or more"));
-  if (options.threads < 0) throw InvalidArgument(cat("found --threads ", options.threads, ", wanted 1 or more"));
+  if (options.threads) require_threads(options.threads);
   struct Restore {
     int threads = thread_count();
     ~Restore() { set_thread_count(threads); }

@@ -49,7 +49,8 @@ TensorMap inputs_of(const Graph& graph, const BenchOptions& options, int64_t bat
 // One timed unit of work of a side: the whole run, or the prefill and the decoding of a decoder.
 struct Work {
   std::string phase;
-  double items;  // per unit
+  double items;                 // per unit
+  int64_t tokens, past_tokens;  // as in BenchRow
   std::function<double(Side&)> time_ms;
 };
 
@@ -59,22 +60,23 @@ std::vector<Work> work_for(const Graph& graph, const BenchOptions& options, int6
   batch_for(graph, batch);
   auto inputs_for = [&](int64_t tokens) { return std::make_shared<TensorMap>(inputs_of(graph, options, batch, tokens)); };
   auto prompt = inputs_for(options.prompt_tokens);
+  int64_t read = tokens_of(graph, bind_symbols(graph, options.dimensions, batch, options.prompt_tokens));
   if (graph.states().empty())
-    return {{"run", double(batch), [prompt](Side& s) {
+    return {{"run", double(batch), read, 0, [prompt](Side& s) {
                auto start = Clock::now();
                s.session->run(*prompt);
                return ms_since(start);
              }}};
   auto step = inputs_for(1);
   int64_t prompt_tokens = options.prompt_tokens, new_tokens = options.new_tokens;
-  return {{"prefill", double(batch * prompt_tokens),
+  return {{"prefill", double(batch * prompt_tokens), read, 0,
            [prompt](Side& s) {
              s.session->reset();
              auto start = Clock::now();
              s.session->run(*prompt);
              return ms_since(start);
            }},
-          {"decode", double(batch * new_tokens), [step, prompt_tokens, new_tokens](Side& s) {
+          {"decode", double(batch * new_tokens), new_tokens, prompt_tokens, [step, prompt_tokens, new_tokens](Side& s) {
              // The cache holds a prompt from the prefill before; decoding always continues at the same place.
              s.session->truncate(prompt_tokens);
              auto start = Clock::now();
@@ -100,6 +102,7 @@ struct Contest {
   TensorMap outputs;
   struct Times {
     std::vector<double> model, versus;
+    bool same_plan = false;
   };
   std::vector<Times> times;  // by work
 };
@@ -124,7 +127,9 @@ class Bench {
   }
 
   BenchReport run() {
-    work_for(*model_.graph, options_, batches_[0]);  // says what cannot be before anything is packed
+    int64_t tokens = work_for(*model_.graph, options_, batches_[0])[0].tokens;  // says what cannot be before anything is packed
+    if (tokens && tokens != options_.prompt_tokens && options_.dimensions.empty())
+      report_.needs_attention.push_back(cat("the model's inputs are fixed to ", tokens, " tokens, whatever --prompt-tokens says"));
     for (int threads : threads_) {
       set_thread_count(threads);
       open_contests();
@@ -150,6 +155,7 @@ class Bench {
         Contest contest{.arithmetic = arithmetic, .graph = graph_for(model_.graph, arithmetic, samples)};
         contest.model = open(contest.graph, arithmetic, true, capacity);
         if (!prepare(contest, samples)) continue;
+        remark_roundings(contest);
         contest.versus_graph =
             same ? contest.graph : graph_for(versus_.graph, arithmetic, inputs_of(*versus_.graph, options_, batches_[0], options_.prompt_tokens));
         contests_.push_back(std::move(contest));
@@ -175,6 +181,16 @@ class Bench {
     bool left_out = options_.precisions.empty() && share < kMostOfTheModel;
     report_.needs_attention.push_back(cat(part, left_out ? cat("; left out (--precision ", arithmetic.name, " times it all the same)") : ""));
     return !left_out;
+  }
+
+  // A model that rounds what flows between its layers does so at any arithmetic.
+  void remark_roundings(const Contest& contest) {
+    const Arithmetic& arithmetic = contest.arithmetic;
+    auto roundings = std::ranges::count_if(contest.graph->nodes(), [](const Node& node) { return node.op == Op::quantize; });
+    if (arithmetic.own || arithmetic.compute == DType::kS8 || roundings == 0) return;
+    report_.needs_attention.push_back(cat(arithmetic.name, ": ", roundings,
+                                          " roundings (quantize nodes) are part of the model and stay, so its outputs are those of the rounded "
+                                          "model; what rounding costs shows only beside the model that it was made from (lacuna verify)"));
   }
 
   void compare_outputs(const TensorMap& samples) {
@@ -211,6 +227,7 @@ class Bench {
         // Who goes first changes from round to round, so that a drifting clock favours nobody.
         for (size_t i = 0; i < contests_.size(); i++) {
           Contest& contest = contests_[(i + size_t(run + 2)) % contests_.size()];
+          if (run == -2) contest.times[w].same_plan = runs_the_same(contest, ours[w], theirs[w]);
           double a, b;
           if (run % 2 == 0)
             a = ours[w].time_ms(contest.model), b = theirs[w].time_ms(contest.versus);
@@ -223,6 +240,12 @@ class Bench {
     }
   }
 
+  static bool runs_the_same(Contest& contest, const Work& ours, const Work& theirs) {
+    Session &model = *contest.model.session, &versus = *contest.versus.session;
+    auto lines = profile_of(model, 1, [&] { ours.time_ms(contest.model); });
+    return same_plan(model, lines, versus, profile_of(versus, 1, [&] { theirs.time_ms(contest.versus); }));
+  }
+
   static double median_ratio(const std::vector<double>& over, const std::vector<double>& under) {
     std::vector<double> ratios;
     for (size_t i = 0; i < over.size(); i++) ratios.push_back(over[i] / under[i]);
@@ -233,12 +256,18 @@ class Bench {
     auto f32 = std::find_if(contests_.begin(), contests_.end(), [](auto& c) { return c.arithmetic.name == "f32"; });
     for (size_t w = 0; w < works.size(); w++)
       for (Contest& contest : contests_) {
-        const auto& [times, other] = contest.times[w];
-        BenchRow row{.precision = contest.arithmetic.name, .phase = works[w].phase, .batch = batch, .threads = threads};
+        const auto& [times, other, same] = contest.times[w];
+        BenchRow row{.precision = contest.arithmetic.name,
+                     .phase = works[w].phase,
+                     .batch = batch,
+                     .threads = threads,
+                     .tokens = works[w].tokens,
+                     .past_tokens = works[w].past_tokens,
+                     .same_plan = same};
         row.median_ms = quantile(times, 0.5), row.p90_ms = quantile(times, 0.9);
         row.versus_median_ms = quantile(other, 0.5), row.versus_p90_ms = quantile(other, 0.9);
-        row.speedup = median_ratio(other, times);
-        if (f32 != contests_.end()) row.speedup_over_f32 = median_ratio(f32->times[w].versus, times);
+        if (!same) row.speedup = median_ratio(other, times);
+        if (f32 != contests_.end()) row.speedup_over_f32 = same && &contest == &*f32 ? 1 : median_ratio(f32->times[w].versus, times);
         row.items_per_second = works[w].items / row.median_ms * 1000;
         row.versus_items_per_second = works[w].items / row.versus_median_ms * 1000;
         report_.rows.push_back(row);
@@ -278,9 +307,7 @@ class Bench {
 BenchReport bench(const std::filesystem::path& path, const BenchOptions& options, Progress* progress) {
   if (options.runs < 1) throw InvalidArgument(cat("--runs must be at least 1, got ", options.runs));
   if (options.prompt_tokens < 1 || options.new_tokens < 1) throw InvalidArgument("--prompt-tokens and --new-tokens must be at least 1");
-  for (int t : options.threads)
-    if (t < 1 || t > thread_count())
-      throw InvalidArgument(cat("--threads ", t, ": wanted 1 to ", thread_count(), ", the CPUs that this process may run on"));
+  for (int t : options.threads) require_threads(t);
   struct Restore {
     int threads = thread_count();
     ~Restore() { set_thread_count(threads); }

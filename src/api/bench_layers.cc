@@ -19,6 +19,19 @@ bool runs_in(DType weights, DType activations, DType compute) {
   return compute == DType::kS8 ? activations == DType::kS8 : compute == DType::kBF16 ? weights == DType::kBF16 : activations == DType::kF32;
 }
 
+std::string text_of(const kernels::LinearCase& c) { return c.problem.to_string(c.tokens); }
+std::string text_of(const kernels::ConvCase& c) { return c.problem.to_string(c.batch, c.in_h, c.in_w); }
+
+// Which zeros a weight has does not matter to a kernel that multiplies them all.
+std::string dense_problem(const std::string& problem) {
+  return std::visit(
+      [](auto c) {
+        c.problem.pattern = "dense", c.problem.sparsity = 0;
+        return text_of(c);
+      },
+      kernels::parse_problem(problem));
+}
+
 }  // namespace
 
 double MachineFigures::read_gb_s(int64_t bytes, int threads) {
@@ -66,6 +79,15 @@ double share_in(const std::vector<Session::ProfileLine>& lines, DType compute) {
         kernels::parse_problem(line.problem));
   }
   return all > 0 ? within / all : 0;
+}
+
+bool same_plan(const Session& a, const std::vector<Session::ProfileLine>& a_lines, const Session& b,
+               const std::vector<Session::ProfileLine>& b_lines) {
+  return std::ranges::equal(a_lines, b_lines, [&](auto& x, auto& y) {
+    const PlanLine *p = plan_line(a, x), *q = plan_line(b, y);
+    if (!p != !q || x.node != y.node || x.op != y.op || x.kernel != y.kernel) return false;
+    return !p || (p->packed_bytes == q->packed_bytes && p->format == q->format && dense_problem(x.problem) == dense_problem(y.problem));
+  });
 }
 
 std::vector<BenchLayer> layers_of(const Session& model, const std::vector<Session::ProfileLine>& lines, const Session& versus,

@@ -28,6 +28,10 @@ std::vector<Session::ProfileLine> profile_of(Session& session, int runs, const s
 // Of the multiplications of packed weights, the share that runs in the arithmetic.
 double share_in(const std::vector<Session::ProfileLine>& lines, DType compute);
 
+// Do both take the same steps, with the same kernels on weights of the same sizes packed alike?
+bool same_plan(const Session& a, const std::vector<Session::ProfileLine>& a_lines, const Session& b,
+               const std::vector<Session::ProfileLine>& b_lines);
+
 // The steps of a session, beside those of the same nodes in another.
 std::vector<BenchLayer> layers_of(const Session& model, const std::vector<Session::ProfileLine>& lines, const Session& versus,
                                   const std::vector<Session::ProfileLine>& versus_lines, int threads, MachineFigures& machine);

@@ -157,11 +157,14 @@ std::string to_json(const BenchReport& r) {
                            {"phase", row.phase},
                            {"batch", row.batch},
                            {"threads", row.threads},
+                           {"tokens", row.tokens},
+                           {"past_tokens", row.past_tokens},
                            {"median_ms", row.median_ms},
                            {"p90_ms", row.p90_ms},
                            {"versus_median_ms", row.versus_median_ms},
                            {"versus_p90_ms", row.versus_p90_ms},
-                           {"speedup", row.speedup},
+                           {"same_plan", row.same_plan},
+                           {"speedup", optional_json(row.speedup)},
                            {"speedup_over_f32", optional_json(row.speedup_over_f32)},
                            {"items_per_second", row.items_per_second},
                            {"versus_items_per_second", row.versus_items_per_second}});
@@ -262,7 +265,11 @@ std::string to_json(const AdviseReport& r) {
         {"node", l.node},         {"weight", l.weight}, {"phase", l.phase}, {"problem", l.problem}, {"dense_microseconds", l.dense_microseconds},
         {"curves", Json::array()}};
     for (auto& c : l.curves) {
-      Json curve = {{"pattern", c.pattern}, {"precision", c.precision}, {"starts_at", optional_json(c.starts_at)}, {"points", Json::array()}};
+      Json curve = {{"pattern", c.pattern},
+                    {"precision", c.precision},
+                    {"worthwhile", c.worthwhile},
+                    {"starts_at", optional_json(c.starts_at)},
+                    {"points", Json::array()}};
       for (auto& p : c.points)
         curve["points"].push_back({{"sparsity", p.sparsity},
                                    {"kernel", p.kernel},

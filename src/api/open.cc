@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/cat.h"
+#include "base/parallel.h"
 #include "io/gguf.h"
 #include "lacuna/error.h"
 
@@ -12,6 +13,11 @@ Executor executor_named(const std::string& name) {
   if (name == "runtime") return Executor::kRuntime;
   if (name == "reference") return Executor::kReference;
   throw InvalidArgument(cat("executor '", name, "' is unknown; known: runtime, reference"));
+}
+
+void require_threads(int threads) {
+  if (threads < 1 || threads > thread_count())
+    throw InvalidArgument(cat("--threads ", threads, ": wanted 1 to ", thread_count(), ", the CPUs that this process may run on"));
 }
 
 namespace {

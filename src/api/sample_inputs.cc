@@ -87,6 +87,23 @@ Bindings bind_symbols(const Graph& graph, const Bindings& wanted, int64_t batch,
   return out;
 }
 
+int64_t tokens_of(const Graph& graph, const Bindings& bindings) {
+  auto roles = roles_of(graph);
+  for (ValueId id : graph.inputs()) {
+    const Value& value = graph.value(id);
+    for (size_t axis = 1; value.shape && axis < value.shape->size(); axis++) {
+      const Dim& dim = (*value.shape)[axis];
+      std::set<std::string> symbols;
+      dim.collect_symbols(symbols);
+      bool tokens = std::any_of(symbols.begin(), symbols.end(), [&](auto& name) { return roles.at(name) == Role::kTokens; });
+      bool fixed_ids = dim.is_constant() && dim.value() > 1 && is_integer(value.dtype) && value.shape->size() == 2;
+      Dim bound = dim.bind(bindings);
+      if ((tokens || fixed_ids) && bound.is_constant()) return bound.value();
+    }
+  }
+  return 0;
+}
+
 bool counts_items(const Graph& graph, const std::string& symbol) {
   auto roles = roles_of(graph);
   auto it = roles.find(symbol);

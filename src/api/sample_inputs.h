@@ -11,6 +11,10 @@ namespace lacuna {
 // place in the shape says: `batch`, `tokens`, or 224 for the sides of an image. Throws InvalidArgument if `wanted` names an unknown one.
 Bindings bind_symbols(const Graph& graph, const Bindings& wanted, int64_t batch, int64_t tokens);
 
+// Tokens of a sequence that the inputs hold: the dimension of the first that is one of tokens, open and bound or fixed in an input of ids of two
+// dimensions; 0 if there is none.
+int64_t tokens_of(const Graph& graph, const Bindings& bindings);
+
 // Does the dimension take the batch?
 bool counts_items(const Graph& graph, const std::string& symbol);
 

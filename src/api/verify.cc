@@ -167,8 +167,8 @@ void compare_outputs(const Model& original, const Model& model, uint64_t seed, V
       compare(outputs_of(graph), got, counted, ignored, other);
       constexpr double kTolerance = 1e-3;  // of other kernels and other orders of summation
       if (!(other <= kTolerance))
-        report.problems.push_back(
-            cat("the layers differ: the original's, with the weights of ", report.model, ", give outputs that differ by ", other, " (relative)"));
+        report.problems.push_back(cat("the layers differ: the original's, with the weights of ", report.model, ", give outputs that differ by ",
+                                      other * 100, " % of the largest"));
     }
   } catch (const InvalidData& error) {
     report.problems.push_back(error.what());

@@ -1,6 +1,7 @@
 #include "lacuna/advise.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "cli/cli.h"
 
@@ -12,6 +13,16 @@ std::string gain_at(const AdviceCurve& curve, double sparsity) {
   for (auto& p : curve.points)
     if (p.sparsity == sparsity) return fixed(p.speedup, 2) + "x";
   return "-";
+}
+
+// "65 %": there and at all that was measured above; "at 50, 70 %" if not at the largest; "never".
+std::string wins_from(const AdviceCurve& curve) {
+  constexpr double kAtMost = 1e-6;
+  if (curve.starts_at) return percent(std::ceil(*curve.starts_at * 100 - kAtMost) / 100, 0);  // up: 64 % must not be said of 64.4 %
+  std::string at;
+  for (auto& p : curve.points)
+    if (p.speedup >= curve.worthwhile) at += (at.empty() ? "at " : ", ") + fixed(p.sparsity * 100, 0);
+  return at.empty() ? "never" : at + " %";
 }
 
 void print_layers(const AdviseReport& r, const std::vector<double>& sparsities) {
@@ -28,8 +39,7 @@ void print_layers(const AdviseReport& r, const std::vector<double>& sparsities) 
     std::printf("  %s: %s\n", name.c_str(), layer.problem.c_str());
     for (auto& curve : layer.curves) {
       if (curve.points.empty()) continue;
-      std::vector<std::string> row = {layer.node,      layer.phase,   fixed(layer.dense_microseconds, 1),
-                                      curve.precision, curve.pattern, curve.starts_at ? percent(*curve.starts_at, 0) : "never"};
+      std::vector<std::string> row = {layer.node, layer.phase, fixed(layer.dense_microseconds, 1), curve.precision, curve.pattern, wins_from(curve)};
       for (double s : sparsities) row.push_back(gain_at(curve, s));
       row.push_back(curve.points.back().kernel);
       table.add(row);
@@ -50,7 +60,8 @@ void print(const AdviseReport& r) {
   std::sort(sparsities.begin(), sparsities.end());
   print_layers(r, sparsities);
   std::printf(
-      "\ngain: dense time over sparse time, both in that precision; it wins from 1.05x on, and the planner runs dense below\n\nAll of these layers "
+      "\ngain: dense time over sparse time, both in that precision; it wins from 1.05x on (convolutions of floats: 1.15x), and the planner runs "
+      "dense below\n\nAll of these layers "
       "together:\n");
   Table totals({"<phase", "<precision", "sparsity", "<pattern", "ms", "gain", "gain over now"});
   for (auto& t : r.totals)

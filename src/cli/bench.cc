@@ -29,19 +29,45 @@ void print_layers(const BenchReport& r, const std::string& precision) {
   table.print();
 }
 
+// What the column means, by phase.
+std::string tokens_text(const BenchReport& r) {
+  auto decode = std::find_if(r.rows.begin(), r.rows.end(), [](auto& row) { return row.past_tokens > 0; });
+  if (decode == r.rows.end()) return "of each sequence (--prompt-tokens, where the model leaves them open)";
+  return "of each sequence, read at once (--prompt-tokens) or decoded one after another behind " + std::to_string(decode->past_tokens) +
+         " (--new-tokens)";
+}
+
 void print(const BenchReport& r) {
   std::printf("%s against %s\n%s, %s\n\n", r.model.c_str(), r.versus.c_str(), r.cpu.c_str(), r.isa.c_str());
   bool f32 = std::any_of(r.rows.begin(), r.rows.end(), [](auto& row) { return row.speedup_over_f32.has_value(); });
-  Table table(
-      {"<phase", "batch", "threads", "<precision", "ms", "p90", "against ms", "p90", "speedup", f32 ? "over f32" : "", "items/s", "against items/s"});
-  for (auto& row : r.rows)
-    table.add({row.phase, std::to_string(row.batch), std::to_string(row.threads), row.precision, fixed(row.median_ms, 3), fixed(row.p90_ms, 3),
-               fixed(row.versus_median_ms, 3), fixed(row.versus_p90_ms, 3), fixed(row.speedup, 2) + "x",
-               row.speedup_over_f32 ? fixed(*row.speedup_over_f32, 2) + "x" : "", fixed(row.items_per_second, 1),
-               fixed(row.versus_items_per_second, 1)});
+  bool tokens = std::any_of(r.rows.begin(), r.rows.end(), [](auto& row) { return row.tokens > 0; });
+  bool same = std::any_of(r.rows.begin(), r.rows.end(), [](auto& row) { return row.same_plan; });
+  std::vector<std::string> header = {"<phase", "batch", "threads", "<precision", "ms", "p90", "against ms", "p90", "speedup"};
+  if (tokens) header.insert(header.begin() + 1, "tokens");
+  if (f32) header.push_back("over f32");
+  header.insert(header.end(), {"items/s", "against items/s"});
+  Table table(header);
+  for (auto& row : r.rows) {
+    std::vector<std::string> cells = {row.phase,
+                                      std::to_string(row.batch),
+                                      std::to_string(row.threads),
+                                      row.precision,
+                                      fixed(row.median_ms, 3),
+                                      fixed(row.p90_ms, 3),
+                                      fixed(row.versus_median_ms, 3),
+                                      fixed(row.versus_p90_ms, 3),
+                                      row.speedup ? fixed(*row.speedup, 2) + "x" : "same plan"};
+    if (tokens) cells.insert(cells.begin() + 1, std::to_string(row.tokens));
+    if (f32) cells.push_back(row.speedup_over_f32 ? fixed(*row.speedup_over_f32, 2) + "x" : "");
+    cells.insert(cells.end(), {fixed(row.items_per_second, 1), fixed(row.versus_items_per_second, 1)});
+    table.add(std::move(cells));
+  }
   table.print();
-  std::printf("\nspeedup: against the same precision%s; medians of ratios of neighbouring runs\n\n",
+  std::printf("\nspeedup: against the same precision%s; medians of ratios of neighbouring runs\n",
               f32 ? "; over f32: against its \"against ms\"" : "");
+  if (same) std::printf("same plan: both sides run the same kernels, so their times differ by chance alone\n");
+  if (tokens) std::printf("tokens: %s\n", tokens_text(r).c_str());
+  std::printf("\n");
   Table precisions({"<precision", "<", "runs in it", "packed", "against", "outputs off f32 by"});
   for (auto& p : r.precisions)
     precisions.add({p.name, p.own ? "as the model states" : "", percent(p.share, 1), bytes_text(p.packed_bytes), bytes_text(p.versus_packed_bytes),
@@ -87,7 +113,8 @@ void add_bench(CLI::App& app) {
   c->add_flag("--layers", o->bench.layers, "Of every node the kernel, how its weight is packed, time, share of the hardware floor");
   auto* kernel =
       c->add_option("--kernel", o->kernel.problems,
-                    "Time single problems instead: 'spmm TYPE PATTERN m= k= n= sparsity=' or 'conv TYPE PATTERN ic= oc= k= h= w= n= sparsity='");
+                    "Time single problems instead: 'spmm TYPE PATTERN m= k= n= sparsity=' or 'conv TYPE PATTERN ic= oc= k= h= w= n= sparsity='\n"
+                    "What is left out is 1, sparsity 0 (an N:M pattern fixes it); the answer begins with the whole problem");
   c->add_option("--candidate", o->kernel.candidate, "With --kernel: report this kernel, not the fastest")->needs(kernel);
   c->add_flag("--all", o->kernel.all, "With --kernel: every contender of every problem")->needs(kernel);
   auto* machine = c->add_flag("--machine", o->machine, "This CPU instead: instruction sets, caches, measured bandwidth and peaks");

@@ -1,5 +1,9 @@
 #include "cli/bench_kernel.h"
 
+#include <iterator>
+#include <set>
+#include <sstream>
+
 #include "cli/cli.h"
 #include "lacuna/kernel_bench.h"
 
@@ -12,8 +16,36 @@ std::string scientific(double value) {
   return out;
 }
 
-void print_one(const KernelReport& r) {
-  std::printf("%s\n%s, %d thread%s\n\n", r.problem.c_str(), r.cpu.c_str(), r.threads, r.threads == 1 ? "" : "s");
+// "n=1 sparsity=0": what the problem that was run says and the text that asked for it does not, of what decides its time.
+std::string defaults_taken(const std::string& asked, const std::string& ran) {
+  auto words_of = [](const std::string& text) {
+    std::istringstream in(text);
+    return std::vector<std::string>(std::istream_iterator<std::string>(in), {});
+  };
+  std::set<std::string> given;
+  bool mask_file = false;
+  std::vector<std::string> words = words_of(asked);
+  for (auto& word : words) given.insert(word.substr(0, word.find('='))), mask_file |= word.starts_with("pattern=");
+  bool fixed_zeros =
+      mask_file || (words.size() > 2 && (words[2] == "dense" || words[2].find(':') != words[2].npos) && !words[2].starts_with("block"));
+  std::string out;
+  for (auto& word : words_of(ran)) {
+    std::string key = word.substr(0, word.find('='));
+    bool size = key == "n" || key == "h" || key == "w" || key == "ic" || key == "oc" || (!mask_file && (key == "m" || key == "k"));
+    if ((size || (key == "sparsity" && !fixed_zeros)) && !given.contains(key)) out += (out.empty() ? "" : " ") + word;
+  }
+  return out;
+}
+
+void print_defaults(const std::string& asked, const std::string& ran) {
+  std::string defaults = defaults_taken(asked, ran);
+  if (!defaults.empty()) std::printf("needs attention: '%s' leaves out, and got by default: %s\n", asked.c_str(), defaults.c_str());
+}
+
+void print_one(const std::string& asked, const KernelReport& r) {
+  std::printf("%s\n%s, %d thread%s\n", r.problem.c_str(), r.cpu.c_str(), r.threads, r.threads == 1 ? "" : "s");
+  print_defaults(asked, r.problem);
+  std::printf("\n");
   Table table({"<kernel", "median us", "+-", "best us", "packed", "error"});
   for (auto& t : r.all)
     table.add({(t.name == r.kernel ? "* " : "  ") + t.name, fixed(t.median_us, 1), fixed(t.spread_us, 1), fixed(t.best_us, 1),
@@ -34,11 +66,13 @@ void print_one(const KernelReport& r) {
 
 // Rows as they come, for a terminal and for Markdown alike.
 void print_row(const KernelReport& r, bool all) {
-  std::printf("| %s | %d | %s | %.1f | %.1f | %.2fx | %.0f %% | %.1e | %s |\n", r.problem.c_str(), r.threads, r.kernel.c_str(), r.median_us,
-              r.dense_median_us, r.speedup, 100 * r.floor_share, r.max_error, r.dense_library.c_str());
+  std::printf("| %s | %d | %s | %.1f | %.1f | %.2fx | %s | %s | %.0f %% | %.1e | %s |\n", r.problem.c_str(), r.threads, r.kernel.c_str(), r.median_us,
+              r.dense_median_us, r.speedup, r.own_dense.empty() ? "" : fixed(r.own_dense_median_us, 1).c_str(),
+              r.own_dense.empty() ? "" : (fixed(r.speedup_over_own_dense, 2) + "x").c_str(), 100 * r.floor_share, r.max_error,
+              r.dense_library.c_str());
   if (all)
     for (auto& t : r.all)
-      std::printf("|   %s | | | %.1f +- %.1f, best %.1f | | | | | %lld bytes |\n", t.name.c_str(), t.median_us, t.spread_us, t.best_us,
+      std::printf("|   %s | | | %.1f +- %.1f, best %.1f | | | | | | | %lld bytes |\n", t.name.c_str(), t.median_us, t.spread_us, t.best_us,
                   static_cast<long long>(t.bytes));
   std::fflush(stdout);
 }
@@ -52,18 +86,24 @@ void bench_kernels(const KernelBenchArguments& arguments, bool json) {
   std::vector<int> threads = arguments.threads.empty() ? std::vector<int>{0} : arguments.threads;
   bool table = problems.size() * threads.size() > 1;
   if (table && !json)
-    std::printf("| problem | threads | kernel | us | dense us | speed-up | of floor | error | dense by |\n|---|---|---|---|---|---|---|---|---|\n");
+    std::printf(
+        "| problem | threads | kernel | us | dense us | speed-up | our dense us | speed-up over it | of floor | error | dense by |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|\n");
   std::vector<KernelReport> reports;
+  std::vector<std::pair<std::string, std::string>> asked_and_ran;
   for (auto& problem : problems)
     for (int t : threads) {
       KernelReport r = bench_kernel(problem, {.runs = arguments.runs, .threads = t, .candidate = arguments.candidate});
+      if (t == threads[0]) asked_and_ran.emplace_back(problem, r.problem);
       if (json)
         reports.push_back(std::move(r));
       else if (table)
         print_row(r, arguments.all);
       else
-        print_one(r);
+        print_one(problem, r);
     }
+  if (table && !json)
+    for (auto& [asked, ran] : asked_and_ran) print_defaults(asked, ran);
   if (json) std::printf("%s\n", (table ? to_json(reports) : to_json(reports[0])).c_str());
 }
 

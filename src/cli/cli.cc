@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <numeric>
 
 namespace lacuna::cli {
 namespace {
@@ -44,6 +45,22 @@ std::string scaled(double value, double base, const std::vector<const char*>& un
   char out[40];
   std::snprintf(out, sizeof out, unit == 0 || value >= 100 ? "%.0f%s" : value >= 10 ? "%.1f%s" : "%.2f%s", value, units[unit]);
   return out;
+}
+
+// Letters to add, leave out or change to make one word the other (Levenshtein).
+size_t edits_between(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t(0));
+  for (size_t i = 1; i <= a.size(); i++) {
+    size_t diagonal = row[0];
+    row[0] = i;
+    for (size_t j = 1; j <= b.size(); j++) {
+      size_t change = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      row[j] = std::min({row[j] + 1, row[j - 1] + 1, change});
+    }
+  }
+  return row[b.size()];
 }
 
 }  // namespace
@@ -96,6 +113,16 @@ void Table::print() const {
     line.erase(line.find_last_not_of(' ') + 1);
     std::printf("%s\n", line.c_str());
   }
+}
+
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates) {
+  std::string best;
+  auto far = std::pair(word.size() / 2 + 1, 0L);  // edits, and minus the letters in common at the beginning
+  for (auto& candidate : candidates) {
+    auto [in_word, in_candidate] = std::mismatch(word.begin(), word.end(), candidate.begin(), candidate.end());
+    if (auto here = std::pair(edits_between(word, candidate), long(word.begin() - in_word)); here < far) far = here, best = candidate;
+  }
+  return best;
 }
 
 std::string bytes_text(int64_t bytes) { return scaled(double(bytes), 1000, {" B", " kB", " MB", " GB", " TB"}); }

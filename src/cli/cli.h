@@ -45,6 +45,9 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
+// The candidate that a mistyped word meant: fewest letters added, left out or changed, then the longest common beginning. "" if none is near.
+std::string nearest(const std::string& word, const std::vector<std::string>& candidates);
+
 std::string bytes_text(int64_t bytes);  // "1.09 MB"
 std::string count_text(double count);   // "270 k", "1.24 G"
 std::string percent(double share, int digits = 2);

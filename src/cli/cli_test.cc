@@ -38,6 +38,15 @@ TEST(Pairs, AreNameAndValueOnceEach) {
   for (const char* bad : {"n=0", "n=-1", "n=", "n=two", "n=1.5"}) EXPECT_THROW(parse_dimensions({bad}), InvalidArgument) << bad;
 }
 
+TEST(Nearest, IsWhatATypoMeant) {
+  std::vector<std::string> verbs = {"inspect", "run", "prune", "quantize", "bench"};
+  EXPECT_EQ(nearest("prun", verbs), "prune");  // not run, which is as few letters away
+  EXPECT_EQ(nearest("quantise", verbs), "quantize");
+  EXPECT_EQ(nearest("benhc", verbs), "bench");
+  EXPECT_EQ(nearest("serve", verbs), "");
+  EXPECT_EQ(nearest("prune", {}), "");
+}
+
 std::string printed(const Table& table) {
   testing::internal::CaptureStdout();
   table.print();

@@ -37,6 +37,42 @@ std::string verb_of(const CLI::App& app) {
   return verbs.empty() ? "" : verbs.front()->get_name() + " ";
 }
 
+std::string listed(const std::vector<std::string>& names) {
+  std::string out;
+  for (auto& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+std::string unknown(const std::string& what, const std::string& word, const std::string& meant, const std::vector<std::string>& known) {
+  return "unknown " + what + " '" + word + (meant.empty() ? "'." : "'; did you mean '" + meant + "'?") + " Known: " + listed(known);
+}
+
+// What is wrong with the words of a command line that cannot be read: a verb or an option that there is not; else what the parser says.
+std::string explained(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
+  std::vector<std::string> words(argv + 1, argv + argc);
+  auto parsed = app.get_subcommands();
+  if (parsed.empty()) {
+    std::vector<std::string> verbs;
+    for (auto* verb : app.get_subcommands([](const CLI::App*) { return true; })) verbs.push_back(verb->get_name());
+    auto verb = std::find_if(words.begin(), words.end(), [](auto& word) { return !word.starts_with("-"); });
+    return verb == words.end() ? std::string(error.what()) + ". The verbs: " + listed(verbs)
+                               : unknown("verb", *verb, lacuna::cli::nearest(*verb, verbs), verbs);
+  }
+  if (!dynamic_cast<const CLI::ExtrasError*>(&error)) return error.what();
+  std::vector<std::string> first, all;  // spellings: of each option the first, and all of them
+  for (auto* option : parsed.front()->get_options())
+    for (auto& name : option->get_lnames()) {
+      if (name == option->get_lnames().front()) first.push_back("--" + name);
+      all.push_back("--" + name);
+    }
+  for (auto& word : words) {
+    std::string option = word.substr(0, word.find('='));
+    if (!option.starts_with("--") || option == "--" || std::find(all.begin(), all.end(), option) != all.end()) continue;
+    return unknown("option", option, lacuna::cli::nearest(option, all), first);
+  }
+  return error.what();
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -62,7 +98,7 @@ int main(int argc, char** argv) {
     return 0;
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-    std::string message = e.what();
+    std::string message = explained(app, e, argc, argv);
     if (dynamic_cast<const CLI::RequiredError*>(&e) && message.starts_with("model"))
       message += ". An option that takes a list, such as --ignore, takes all words after it: name the model first";
     return failure("usage", message + "; see lacuna " + verb_of(app) + "--help", json, 2);

@@ -27,6 +27,15 @@ void print_plan(const PruneReport& r) {
               ranked ? " (-: the allocation decides by scores, which a dry run does not compute)" : "");
 }
 
+// What quantization left alone, and how to change that.
+void print_floats(const PruneReport& r) {
+  if (r.kept_floats.empty()) return;
+  std::printf("still floats:\n");
+  for (auto& k : r.kept_floats)
+    std::printf("  %s in %lld weight%s: %s%s (the largest: %s)\n", bytes_text(k.bytes).c_str(), static_cast<long long>(k.weights),
+                k.weights == 1 ? "" : "s", k.why.c_str(), k.can_be_included ? "; --include NAME rounds it too" : "", k.largest.c_str());
+}
+
 void print_result(const PruneReport& r) {
   bool codes = changes_codes(r);
   std::vector<std::string> header = {"<weight", "<op", "<claimed by", "shape", "sparsity", "zeros", "<pattern", "<stored as", "before", "after"};
@@ -46,11 +55,15 @@ void print_result(const PruneReport& r) {
     if (codes) row.insert(row.end(), {encoding_text(w), w.rounding_error > 0 ? percent(w.rounding_error) : ""});
     table.add(std::move(row));
   }
-  table.print();
-  std::printf("\n%lld of %lld claimed weights are zero (%s); %s of all %s parameters\n", static_cast<long long>(r.claimed_zeros),
-              static_cast<long long>(r.claimed_parameters), percent(r.sparsity()).c_str(),
-              percent(double(r.total_zeros) / double(std::max<int64_t>(1, r.total_parameters))).c_str(),
-              count_text(double(r.total_parameters)).c_str());
+  if (r.weights.empty()) {
+    std::printf("no weight was changed\n");
+  } else {
+    table.print();
+    std::printf("\n%lld of %lld claimed weights are zero (%s); %s of all %s parameters\n", static_cast<long long>(r.claimed_zeros),
+                static_cast<long long>(r.claimed_parameters), percent(r.sparsity()).c_str(),
+                percent(double(r.total_zeros) / double(std::max<int64_t>(1, r.total_parameters))).c_str(),
+                count_text(double(r.total_parameters)).c_str());
+  }
   std::printf("weights %s -> %s (%s of before) in %s; %s s\n", bytes_text(r.bytes_before).c_str(), bytes_text(r.bytes_after).c_str(),
               percent(double(r.bytes_after) / double(std::max<int64_t>(1, r.bytes_before)), 1).c_str(), r.output.c_str(),
               fixed(r.seconds, 1).c_str());
@@ -64,6 +77,7 @@ void print(const PruneReport& r) {
                 r.activations.size() - fixed_scales);
     for (auto& [key, value] : r.calibration) std::printf("  %s: %s\n", key.c_str(), value.c_str());
   }
+  print_floats(r);
   if (!r.needs_attention.empty()) {
     std::printf("\nneeds attention:\n");
     for (auto& line : r.needs_attention) std::printf("  - %s\n", line.c_str());

@@ -43,7 +43,8 @@ void add_verify(CLI::App& app) {
       if (r.masks)
         std::printf("masks of the original unchanged: %lld of %lld\n", static_cast<long long>(r.masks_unchanged), static_cast<long long>(r.masks));
       if (r.max_output_difference)
-        std::printf("largest output difference %.6g (relative %.4g)\n", *r.max_output_difference, *r.relative_output_difference);
+        std::printf("largest difference of an output, of the largest output: %.4g %% (%.4g) on random inputs\n", *r.relative_output_difference * 100,
+                    *r.max_output_difference);
       constexpr size_t kShown = 20;
       for (size_t i = 0; i < std::min(r.problems.size(), kShown); i++) std::printf("problem: %s\n", r.problems[i].c_str());
       if (r.problems.size() > kShown) std::printf("and %zu more problems; --json lists them all\n", r.problems.size() - kShown);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -21,7 +22,9 @@
 #include "quantize/insert.h"
 #include "recipe/calibrate.h"
 #include "recipe/claims.h"
+#include "recipe/kept_floats.h"
 #include "recipe/steps.h"
+#include "runtime/rounding.h"
 
 namespace lacuna {
 namespace {
@@ -32,7 +35,11 @@ class Driver {
  public:
   // Edits the encodings of the graph's weights to what the recipe makes of them. A dry run ranks nothing.
   Driver(Graph& graph, const Recipe& recipe, PruneReport& report, Progress* progress)
-      : graph_(graph), sources_(graph.weights.begin(), graph.weights.end()), report_(report), progress_(progress) {
+      : graph_(graph),
+        sources_(graph.weights.begin(), graph.weights.end()),
+        own_weights_(WeightId(sources_.size())),
+        report_(report),
+        progress_(progress) {
     // What is wrong with any stage is said before the first is ranked, which may take minutes.
     std::vector<StageClaims> stages;
     for (auto& stage : recipe.stages) stages.push_back({prune_claims(stage), quantize_claims(stage)});
@@ -51,6 +58,11 @@ class Driver {
     auto copy = std::make_shared<Graph>(graph_);
     for (auto& [id, steps] : plan_) copy->weights.edit(id) = staged(sources_[size_t(id)], steps);
     RoundingPlan plan = plan_rounding(graph_, static_products_);
+    if (plan.readers.empty()) {
+      report_.needs_attention.push_back(cat(static_line_->where, ": what its layers read is rounded already, so there is nothing to calibrate; ",
+                                            static_line_->quantize->dataset, " was not read"));
+      return;
+    }
     std::map<ValueId, float> scales = calibrate(copy, plan, *static_line_->quantize, report_.calibration, progress_);
     for (auto& [value, readers] : plan.readers) report_.activations.push_back({graph_.value(value).name, "static", scales.at(value)});
     insert_rounding(graph_, plan, scales);
@@ -74,6 +86,7 @@ class Driver {
       report_.total_parameters += weight.size();
       report_.bytes_before += weight.source->stored_bytes();
     }
+    list_floats([&](WeightId id) { return sources_[size_t(id)].source->stored_bytes(); });
   }
 
   void write(LacunaWriter& writer) {
@@ -114,6 +127,7 @@ class Driver {
       if (stored.bytes > weight.source->stored_bytes()) grown_.push_back(cat("'", weight.name, "'"));
       done += weight.size();
     }
+    list_floats([&](WeightId id) { return writer.stored(id).bytes; });
     if (!grown_.empty())
       report_.needs_attention.push_back(cat(
           "stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
@@ -126,6 +140,14 @@ class Driver {
   }
 
  private:
+  // Of the weights that the model came with.
+  void list_floats(const std::function<int64_t(WeightId)>& bytes_of) {
+    if (std::none_of(lines_.begin(), lines_.end(), [](auto& line) { return line->quantize; })) return;
+    std::vector<int64_t> bytes;
+    for (WeightId id = 0; id < own_weights_; id++) bytes.push_back(bytes_of(id));
+    report_.kept_floats = kept_floats(graph_, bytes);
+  }
+
   static std::string in_percent(double share) { return cat(std::round(share * 1e4) / 100, " %"); }
 
   // Notes a weight whose sparsity is off by more than one unit of its pattern, and why.
@@ -159,12 +181,20 @@ class Driver {
 
   // Linear layers that round every token as it comes.
   void round_tokens() {
+    int64_t rounded_already = 0;
     for (NodeId n = 0; n < NodeId(graph_.nodes().size()); n++) {
       Node& node = graph_.edit_node(n);
+      NodeId maker = graph_.value(node.inputs[0]).producer;
       if (!is_product_of(node, token_weights_)) continue;
+      if (rounding_of(node) || (maker >= 0 && graph_.node(maker).op == Op::dequantize)) {
+        rounded_already++;
+        continue;
+      }
       node.attributes.set("activations", std::string("s8"));
       report_.activations.push_back({node.name, "per token", 0});
     }
+    if (rounded_already)
+      report_.needs_attention.push_back(cat("nothing to do for the inputs of ", rounded_already, " layers, which are rounded already"));
   }
 
   // Images calibrate fixed scales; without them linear layers round per token and convolutions cannot be rounded.
@@ -288,7 +318,9 @@ class Driver {
     bool coded = !is_float(before.encoding.values) && bits_of(before.encoding.values) <= bits_of(scheme.type);
     if (before.encoding != encoding_of(scheme) && (!coded || line.quantize->requantize))
       steps.push_back({.line = &line, .scheme = scheme});
-    else if (before.encoding != encoding_of(scheme))
+    else if (before.encoding == encoding_of(scheme))
+      coded_.push_back(cat("'", weight.name, "'"));
+    else
       narrow_.push_back(cat("'", weight.name, "' (", to_string(before.encoding), ")"));
     if (steps.empty()) plan_.erase(id);
   }
@@ -343,6 +375,8 @@ class Driver {
       report_.needs_attention.push_back(
           cat("left as they are, because they are coded in as few bits already and rounding again would only lose accuracy (--requantize does it): ",
               join(narrow_, ", ", 4)));
+    if (!coded_.empty())
+      report_.needs_attention.push_back(cat("nothing to do for ", coded_.size(), " weights, which are coded just as asked: ", join(coded_, ", ", 4)));
     for (auto& line : lines_) {
       if (!line->prune) continue;
       const PruneSettings& s = line->settings;
@@ -361,6 +395,7 @@ class Driver {
 
   Graph& graph_;
   std::vector<Weight> sources_;  // as they came, by id
+  WeightId own_weights_;         // that the model came with; behind them scales of activations
   PruneReport& report_;
   Progress* progress_;
   std::vector<std::unique_ptr<Line>> lines_;
@@ -371,6 +406,7 @@ class Driver {
   const Line* static_line_ = nullptr;                                                        // that says how
   std::vector<std::string> grown_;                                                           // weights that take more bytes than before
   std::map<std::tuple<const Line*, double, std::string>, std::vector<std::string>> missed_;  // line, asked, why -> found where
+  std::vector<std::string> coded_;                                                           // weights that a quantize line found coded as it says
   std::vector<std::string> narrow_;  // weights that a quantize line found coded in as few bits
 };
 

@@ -19,6 +19,9 @@ std::string to_json(const PruneReport& r) {
   if (!r.output.empty()) out["output"] = r.output;
   if (!r.calibration.empty()) out["calibration"] = r.calibration;
   for (auto& a : r.activations) out["activations"].push_back({{"layer", a.layer}, {"kind", a.kind}, {"scale", a.scale}});
+  for (auto& k : r.kept_floats)
+    out["kept_floats"].push_back(
+        {{"why", k.why}, {"can_be_included", k.can_be_included}, {"weights", k.weights}, {"bytes", k.bytes}, {"largest", k.largest}});
   if (r.seconds > 0) out["seconds"] = r.seconds;
   for (auto& w : r.weights) {
     nlohmann::ordered_json row = {{"name", w.name}, {"layer", w.layer}, {"op", w.op},

@@ -75,6 +75,36 @@ void check_ids(const Graph& graph, ValueId input, const Tensor& ids) {
                             *rows - 1, " (a vocabulary of ", *rows, ")"));
 }
 
+// The most tokens of a sequence; with a padding id those that are none.
+int64_t tokens_that_count(const Tensor& ids, std::optional<int64_t> padding) {
+  if (!padding) return ids.dim(1);
+  std::vector<int64_t> values = reference::integers_of(ids);
+  int64_t most = 0;
+  for (auto row = values.begin(); row != values.end(); row += ids.dim(1))
+    most = std::max(most, ids.dim(1) - int64_t(std::count(row, row + ids.dim(1), *padding)));
+  return most;
+}
+
+// A model that learned its positions has a row for each and no more. Where a mask decides which tokens take a position nothing is checked here.
+void check_positions(const Graph& graph, std::span<const Tensor> tensors, int64_t past) {
+  for (const Node& node : graph.nodes()) {
+    if (node.op != Op::embedding) continue;
+    NodeId maker = graph.value(node.inputs[0]).producer;
+    const Weight* table = graph.weight_of(node.inputs[1]);
+    if (!table || maker < 0 || graph.node(maker).op != Op::positions || graph.node(maker).inputs.size() > 1) continue;
+    const Node& positions = graph.node(maker);
+    auto input = std::find(graph.inputs().begin(), graph.inputs().end(), positions.inputs[0]);
+    if (input == graph.inputs().end()) continue;
+    const Tensor& ids = tensors[size_t(input - graph.inputs().begin())];
+    std::optional<int64_t> padding;
+    if (positions.attributes.has("padding_id")) padding = positions.attributes.integer("padding_id", 0);
+    int64_t most = table->shape[0] - positions.attributes.integer("offset", 0) - (padding ? *padding + 1 : 0);
+    if (int64_t tokens = tokens_that_count(ids, padding); past + tokens > most)
+      throw InvalidArgument(cat("input '", graph.value(*input).name, "' ", to_string(ids.shape()), " holds ", tokens, " tokens",
+                                past ? cat(" behind ", past, " in the cache") : "", "; the model takes at most ", most, " positions"));
+  }
+}
+
 std::optional<double> default_of(const Graph& graph, const std::string& name) {
   auto it = graph.metadata.find(cat("default:", name));
   if (it == graph.metadata.end()) return std::nullopt;
@@ -130,6 +160,7 @@ BoundInputs bind_inputs(const Graph& graph, const TensorMap& given, int64_t past
     if (!value.shape || !shape) throw InvalidArgument(cat("input '", value.name, "' is missing and its shape does not follow from the other inputs"));
     out.tensors.push_back(filled(value, *shape, *default_of(graph, value.name)));
   }
+  check_positions(graph, out.tensors, past);
   return out;
 }
 

@@ -292,6 +292,27 @@ TEST_P(SessionOn, IdsOutsideOfTheVocabularyAreNamed) {
   }
 }
 
+TEST_P(SessionOn, MoreTokensThanPositionsAreCounted) {
+  Rng rng(1);
+  Session bert(std::make_shared<const Graph>(small_bert()), {.executor = GetParam()});  // a table of kVocab rows holds the positions as well
+  EXPECT_EQ(message_of(bert, {{"input_ids", random_ids(rng, {2, kVocab + 1}, kVocab)}}),
+            "input 'input_ids' [2, 51] holds 51 tokens; the model takes at most 50 positions");
+  EXPECT_NO_THROW(bert.run({{"input_ids", random_ids(rng, {2, kVocab}, kVocab)}}));
+}
+
+// Tokens with the padding id take no position of their own: those of RoBERTa begin behind it.
+TEST_P(SessionOn, PaddingTakesNoPosition) {
+  Builder b;
+  ValueId ids = b.graph.add_input("input_ids", DType::kS64, {Dim::symbol("batch"), Dim::symbol("tokens")});
+  ValueId positions = b.graph.add(Op::positions, {ids}, attributes({{"padding_id", int64_t(1)}}));
+  b.graph.add_output("y", b.graph.add(Op::embedding, {positions, b.weight({5, 4}, MatrixLayout::kOutIn, 1)}));
+  infer_shapes(b.graph);
+  Session session(std::make_shared<const Graph>(b.graph), {.executor = GetParam()});
+  EXPECT_NO_THROW(session.run({{"input_ids", testing::tensor<int64_t>({2, 4}, {7, 7, 7, 1, 7, 1, 1, 1})}}));
+  EXPECT_EQ(message_of(session, {{"input_ids", testing::tensor<int64_t>({1, 5}, {7, 7, 7, 7, 1})}}),
+            "input 'input_ids' [1, 5] holds 4 tokens; the model takes at most 3 positions");
+}
+
 TEST(Session, ResultsDoNotDependOnTheThreadCount) {
   Rng rng(5);
   Graph cnn = small_cnn(), llama = small_llama(), bert = small_bert();
