@@ -25,7 +25,9 @@ struct GenerateOptions {
 struct GenerateResult {
   std::string text;  // without the prompt
   int64_t prompt_tokens = 0, new_tokens = 0;
-  double prefill_seconds = 0, decode_seconds = 0, load_seconds = 0;
+  double load_seconds = 0;  // reading the model and its tokenizer
+  double pack_seconds = 0;  // choosing kernels and packing weights for them
+  double prefill_seconds = 0, decode_seconds = 0;
   std::string stopped_by;  // "max_tokens" | "end of sequence" | "context full"
 };
 
@@ -47,7 +49,8 @@ struct RunArraysResult {
     std::vector<int64_t> shape;
   };
   std::vector<Output> outputs;
-  double seconds = 0;
+  double load_seconds = 0, pack_seconds = 0;  // as of GenerateResult
+  double seconds = 0;                         // of the run
 };
 RunArraysResult run_arrays(const std::filesystem::path& model, const RunArraysOptions& options);
 std::string to_json(const RunArraysResult& result);

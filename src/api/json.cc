@@ -125,13 +125,14 @@ std::string to_json(const GenerateResult& r) {
                {"prompt_tokens", r.prompt_tokens},
                {"new_tokens", r.new_tokens},
                {"load_seconds", r.load_seconds},
+               {"pack_seconds", r.pack_seconds},
                {"prefill_seconds", r.prefill_seconds},
                {"decode_seconds", r.decode_seconds},
                {"stopped_by", r.stopped_by}});
 }
 
 std::string to_json(const RunArraysResult& r) {
-  Json out = {{"seconds", r.seconds}, {"outputs", Json::array()}};
+  Json out = {{"load_seconds", r.load_seconds}, {"pack_seconds", r.pack_seconds}, {"seconds", r.seconds}, {"outputs", Json::array()}};
   for (auto& o : r.outputs) out["outputs"].push_back({{"name", o.name}, {"file", o.file}, {"dtype", o.dtype}, {"shape", o.shape}});
   return dump(out);
 }

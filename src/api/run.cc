@@ -67,6 +67,10 @@ GenerateResult generate(const std::filesystem::path& path, const GenerateOptions
   result.load_seconds = seconds_since(start);
 
   start = std::chrono::steady_clock::now();
+  session.prepare({{input, ids_tensor(tokens)}});
+  if (options.max_tokens > 1) session.prepare({{input, ids_tensor(std::span(tokens).first(1))}});
+  result.pack_seconds = seconds_since(start);
+  start = std::chrono::steady_clock::now();
   std::vector<float> logits = last_logits(session, input, tokens);
   result.prefill_seconds = seconds_since(start);
   start = std::chrono::steady_clock::now();
@@ -102,6 +106,7 @@ GenerateResult generate(const std::filesystem::path& path, const GenerateOptions
 
 RunArraysResult run_arrays(const std::filesystem::path& path, const RunArraysOptions& options) {
   Executor executor = executor_named(options.executor);
+  auto start = std::chrono::steady_clock::now();
   Model model = load_model(path);
   TensorMap inputs;
   for (auto& [name, file] : options.inputs) inputs[name] = read_npy(file);
@@ -119,9 +124,13 @@ RunArraysResult run_arrays(const std::filesystem::path& path, const RunArraysOpt
     files[output.name] = file;
   }
   Session session(model.graph, {.executor = executor});
-  auto start = std::chrono::steady_clock::now();
-  TensorMap outputs = session.run(inputs);
   RunArraysResult result;
+  result.load_seconds = seconds_since(start);
+  start = std::chrono::steady_clock::now();
+  session.prepare(inputs);
+  result.pack_seconds = seconds_since(start);
+  start = std::chrono::steady_clock::now();
+  TensorMap outputs = session.run(inputs);
   result.seconds = seconds_since(start);
   std::error_code error;
   std::filesystem::create_directories(options.outputs, error);

@@ -34,14 +34,6 @@ std::optional<DType> dtype_from_name(std::string_view name) noexcept {
   return std::nullopt;
 }
 
-float f16_to_f32(uint16_t h) noexcept {
-  uint32_t sign = uint32_t(h & 0x8000) << 16, exponent = (h >> 10) & 31, mantissa = h & 0x3ff;
-  if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (mantissa << 13));
-  if (exponent) return std::bit_cast<float>(sign | ((exponent + 112) << 23) | (mantissa << 13));
-  float subnormal = float(mantissa) * 0x1p-24f;  // exact
-  return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(subnormal));
-}
-
 uint16_t f32_to_f16(float f) noexcept {
   uint32_t u = std::bit_cast<uint32_t>(f), sign = (u >> 16) & 0x8000, magnitude = u & 0x7fffffffu;
   if (magnitude > 0x7f800000u) return uint16_t(sign | 0x7e00);

@@ -35,7 +35,14 @@ constexpr bool is_float(DType t) { return t <= DType::kBF16; }
 constexpr bool is_integer(DType t) { return t > DType::kBF16; }
 
 // Scalar conversions; f32 -> f16/bf16 rounds to nearest even, keeps NaN.
-float f16_to_f32(uint16_t h) noexcept;
+// Without branches, so that loops of it are vectorised, and exact where denormals are flushed.
+inline float f16_to_f32(uint16_t h) noexcept {
+  uint32_t sign = uint32_t(h & 0x8000) << 16, magnitude = uint32_t(h & 0x7fff) << 13;
+  uint32_t is_special = uint32_t(int32_t(0x0f7fffffu - magnitude) >> 31), is_subnormal = uint32_t(int32_t(magnitude - 0x00800000u) >> 31);
+  uint32_t number = magnitude + 0x38000000u + (is_special & 0x38000000u);  // infinity and NaN have the highest exponent
+  uint32_t subnormal = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude + 0x38800000u) - 0x1p-14f);
+  return std::bit_cast<float>(sign | (subnormal & is_subnormal) | (number & ~is_subnormal));
+}
 uint16_t f32_to_f16(float f) noexcept;
 inline float bf16_to_f32(uint16_t b) noexcept { return std::bit_cast<float>(uint32_t(b) << 16); }
 inline uint16_t f32_to_bf16(float f) noexcept {

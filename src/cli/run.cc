@@ -40,6 +40,8 @@ void add_run(CLI::App& app) {
         std::printf("%s\n", to_json(r).c_str());
       } else {
         std::printf("\n");
+        std::fprintf(stderr, "ready in %s s (%s load, %s pack); ", fixed(r.load_seconds + r.pack_seconds, 3).c_str(),
+                     fixed(r.load_seconds, 3).c_str(), fixed(r.pack_seconds, 3).c_str());
         std::fprintf(stderr, "%lld prompt tokens in %s s (%s/s), %lld new in %s s (%s/s); stopped by %s\n", static_cast<long long>(r.prompt_tokens),
                      fixed(r.prefill_seconds, 3).c_str(), fixed(double(r.prompt_tokens) / std::max(1e-9, r.prefill_seconds), 1).c_str(),
                      static_cast<long long>(r.new_tokens), fixed(r.decode_seconds, 3).c_str(),
@@ -58,7 +60,8 @@ void add_run(CLI::App& app) {
     }
     for (auto& out : r.outputs)
       std::printf("%s  %s %s  -> %s\n", out.name.c_str(), out.dtype.c_str(), shape_text(out.shape).c_str(), out.file.c_str());
-    std::printf("%s s\n", fixed(r.seconds, 3).c_str());
+    std::printf("%s s; ready in %s s (%s load, %s pack)\n", fixed(r.seconds, 3).c_str(), fixed(r.load_seconds + r.pack_seconds, 3).c_str(),
+                fixed(r.load_seconds, 3).c_str(), fixed(r.pack_seconds, 3).c_str());
   });
 }
 

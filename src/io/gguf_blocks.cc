@@ -32,7 +32,12 @@ uint8_t nibble(const std::byte* q, int64_t i) { return i < 16 ? byte_at(q, i) & 
 
 // Consecutive elements in the low and high nibble of a byte; `flip` 8 turns q into the two's complement of q - 8.
 void put_nibbles(const std::byte* q, std::byte* codes, uint8_t flip) {
-  for (int64_t i = 0; i < 32; i += 2) codes[i / 2] = std::byte((nibble(q, i) ^ flip) | ((nibble(q, i + 1) ^ flip) << 4));
+  uint8_t both = uint8_t(flip | flip << 4);
+  for (int64_t i = 0; i < 8; i++) {
+    uint8_t first = byte_at(q, 2 * i), second = byte_at(q, 2 * i + 1);
+    codes[i] = std::byte(((first & 15) | (second & 15) << 4) ^ both);
+    codes[i + 8] = std::byte((first >> 4 | (second & 0xf0)) ^ both);
+  }
 }
 
 void decode_q4_0(const std::byte* block, const BlockOut& out) {

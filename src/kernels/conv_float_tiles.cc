@@ -12,6 +12,7 @@
 #include "kernels/float_tile_stream.h"
 #include "kernels/integer/amx_weight.h"
 #include "kernels/support.h"
+#include "sparse/bits.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -30,16 +31,21 @@ int64_t blocks_of(int64_t channels) { return (channels + kBlock - 1) / kBlock; }
 TileStream stream_of(const ConvProblem& p, const WeightMatrix& weight, bool bitmask) {
   int64_t taps = p.kernel_h * p.kernel_w, padded = pixel_chunks(p) * kChunkCols;
   WeightMatrix out = {.rows = weight.rows, .cols = taps * padded};
-  std::vector<float> values(size_t(out.rows * out.cols), 0.0f);
+  Tensor values(DType::kF32, {out.rows, out.cols}, false);
   Mask mask(bitmask ? out.rows : 0, bitmask ? out.cols : 0, false);
-  for (int64_t r = 0; r < weight.rows; r++)
-    for (int64_t c = 0; c < weight.cols; c++) {
-      if (weight.mask && !weight.mask->kept(r, c)) continue;
-      int64_t col = c / p.in_channels * padded + c % p.in_channels;
-      values[size_t(r * out.cols + col)] = weight.values[r * weight.cols + c];
-      if (bitmask) mask.set(r, col, true);
+  float* to = values.mutable_data<float>().data();
+  parallel_for(weight.rows, [&](int64_t r) {
+    for (int64_t tap = 0; tap < taps; tap++) {
+      int64_t first = tap * p.in_channels, col = tap * padded;
+      std::copy_n(weight.values + r * weight.cols + first, p.in_channels, to + r * out.cols + col);
+      std::fill_n(to + r * out.cols + col + p.in_channels, padded - p.in_channels, 0.0f);
+      for (int64_t c = 0; bitmask && c < p.in_channels; c += 64) {
+        int64_t count = std::min<int64_t>(64, p.in_channels - c);
+        add_bits(mask.mutable_row(r), col + c, weight.mask ? bits_at(weight.mask->row(r), first + c, count) : ~uint64_t(0) >> (64 - count));
+      }
     }
-  out.values = values.data();
+  });
+  out.values = to;
   if (bitmask) out.mask = &mask;
   constexpr int64_t kMostReady = 640 << 10;  // larger ones come from far, where fewer bytes count more
   return TileStream(DType::kF32, out, bitmask, !bitmask && out.rows * out.cols <= kMostReady);

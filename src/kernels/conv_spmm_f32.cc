@@ -4,6 +4,7 @@
 #include <mutex>
 
 #include "base/cat.h"
+#include "base/parallel.h"
 #include "kernels/conv.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
@@ -99,8 +100,9 @@ class SpmmConv final : public PackedConv {
            SpmmMatrix::Store store)
       : name_(name), problem_(problem), isa_(isa), pack_taps_(pack_taps) {
     int64_t rows = weight.rows / problem.groups;
-    std::vector<float> values = channel_outermost(weight, problem.kernel_h * problem.kernel_w);
-    for (int64_t g = 0; g < problem.groups; g++) groups_.emplace_back(isa, rows, weight.cols, values.data() + g * rows * weight.cols, store);
+    Tensor values = channel_outermost(weight, problem.kernel_h * problem.kernel_w);
+    for (int64_t g = 0; g < problem.groups; g++)
+      groups_.emplace_back(isa, rows, weight.cols, values.data<float>().data() + g * rows * weight.cols, store);
   }
 
   std::string_view kernel() const override { return name_; }
@@ -143,12 +145,16 @@ class SpmmConv final : public PackedConv {
   }
 
   // Columns (channel, tap) instead of (tap, channel): a column tile then reads few channels, whose rows stay in L1 for all taps.
-  static std::vector<float> channel_outermost(const WeightMatrix& weight, int64_t taps) {
-    std::vector<float> out(size_t(weight.rows * weight.cols));
+  static Tensor channel_outermost(const WeightMatrix& weight, int64_t taps) {
+    Tensor out(DType::kF32, {weight.rows, weight.cols}, false);
+    float* values = out.mutable_data<float>().data();
     int64_t channels = weight.cols / taps;
-    for (int64_t r = 0; r < weight.rows; r++)
-      for (int64_t c = 0; c < weight.cols; c++)
-        out[size_t(r * weight.cols + c % channels * taps + c / channels)] = weight.values[r * weight.cols + c];
+    parallel_for(weight.rows, [&](int64_t r) {
+      const float* from = weight.values + r * weight.cols;
+      float* to = values + r * weight.cols;
+      for (int64_t c = 0; c < channels; c++)
+        for (int64_t tap = 0; tap < taps; tap++) *to++ = from[tap * channels + c];
+    });
     return out;
   }
 

@@ -1,11 +1,13 @@
 #include "kernels/float_tile_stream.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
+#include <numeric>
 
 #include "base/buffer.h"
+#include "base/parallel.h"
 #include "kernels/support.h"
+#include "sparse/bits.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -15,30 +17,60 @@ int64_t bytes_of(TileValues type) { return type == TileValues::kF32 ? 4 : 2; }
 
 }  // namespace
 
+// Sixteen rows of a chunk's columns, beyond the weight empty.
+struct TileStream::Chunk {
+  float values[kGroupRows][kChunkCols] = {};
+  uint32_t kept[kGroupRows] = {};  // bit: column
+
+  Chunk(const WeightMatrix& weight, int64_t first_row, int64_t first_col, bool bitmask) {
+    int64_t cols = std::min(kChunkCols, weight.cols - first_col);
+    for (int64_t r = 0; r < std::min(kGroupRows, weight.rows - first_row); r++) {
+      std::copy_n(weight.values + (first_row + r) * weight.cols + first_col, cols, values[r]);
+      kept[r] = bitmask && weight.mask ? uint32_t(bits_at(weight.mask->row(first_row + r), first_col, cols)) : ~uint32_t(0) >> (kChunkCols - cols);
+    }
+  }
+  int64_t count() const {
+    int64_t n = 0;
+    for (uint32_t row : kept) n += count_ones(row);
+    return n;
+  }
+};
+
 TileStream::TileStream(DType type, const WeightMatrix& weight, bool bitmask, bool ready)
     : type_(values_of(type)), groups_((weight.rows + kGroupRows - 1) / kGroupRows), chunks_((weight.cols + kChunkCols - 1) / kChunkCols) {
-  for (int64_t pair = 0; pair < pairs(); pair++)
-    for (int64_t panel = 0; panel < panels(); panel++)
-      for (int64_t group = 2 * pair; group < 2 * pair + 2; group++) {
-        starts_.push_back(int64_t(fresh_.size()));
-        mask_starts_.push_back(int64_t(masks_.size()));
-        if (!has(group)) continue;
-        for (int64_t c = panel * kPanelChunks; c < std::min(chunks_, (panel + 1) * kPanelChunks); c++)
-          for (int64_t i = 0; i < kChunkMaskWords; i++) append_pair(weight, group * kGroupRows, c * kChunkCols + i, bitmask);
-      }
-  starts_.push_back(int64_t(fresh_.size()));
-  values_ = allocate(fresh_.size() + 64, false);  // on huge pages; expand_tiles reads beyond them
-  std::copy(fresh_.begin(), fresh_.end(), values_.get());
-  std::memset(values_.get() + fresh_.size(), 0, 64);
-  fresh_ = {};
+  int64_t parts = pairs() * panels() * 2;
+  starts_.assign(size_t(parts + 1), 0), mask_starts_.assign(size_t(parts), 0);
+  auto group_of = [&](int64_t part) { return part / 2 / panels() * 2 + part % 2; };
+  auto chunks_of = [&](int64_t part) { return has(group_of(part)) ? chunks(part / 2 % panels()) : 0; };
+  auto for_each_chunk = [&](int64_t part, auto&& visit) {
+    int64_t first = part / 2 % panels() * kPanelChunks;
+    for (int64_t c = first; c < first + chunks_of(part); c++) visit(Chunk(weight, group_of(part) * kGroupRows, c * kChunkCols, bitmask));
+  };
+  parallel_for(parts, [&](int64_t part) {
+    int64_t values = bitmask ? 0 : chunks_of(part) * kChunkValues;
+    if (bitmask) for_each_chunk(part, [&](const Chunk& chunk) { values += chunk.count(); });
+    starts_[size_t(part + 1)] = values * bytes_of(type_);
+  });
+  std::partial_sum(starts_.begin(), starts_.end(), starts_.begin());
+  int64_t words = 0;
+  for (int64_t part = 0; part < parts && bitmask; words += chunks_of(part++) * kChunkMaskWords) mask_starts_[size_t(part)] = words;
+  masks_.resize(size_t(words));
+  values_ = allocate(size_t(starts_.back() + 64), false);  // on huge pages; expand_tiles reads beyond them
+  std::memset(values_.get() + starts_.back(), 0, 64);
+  parallel_for(parts, [&](int64_t part) {
+    std::byte* out = values_.get() + starts_[size_t(part)];
+    uint32_t* masks = bitmask ? masks_.data() + mask_starts_[size_t(part)] : nullptr;
+    for_each_chunk(part, [&](const Chunk& chunk) { write_chunk(chunk, masks, out); });
+  });
   if (!ready) return;
   auto tiles = allocate(size_t(groups_ * group_bytes()), false);
-  for (int64_t group = 0; group < groups_; group++)
+  parallel_for(groups_, [&](int64_t group) {
     for (int64_t panel = 0; panel < panels(); panel++) {
       size_t at = size_t((group / 2 * panels() + panel) * 2 + group % 2);
       amx_bf16::expand_tiles(type_, values_.get() + starts_[at], masks_.empty() ? nullptr : masks_.data() + mask_starts_[at], chunks(panel),
                              reinterpret_cast<uint8_t*>(tiles.get() + tiles_at(group, panel)));
     }
+  });
   tiles_ = tiles, values_ = nullptr, masks_ = {};
 }
 
@@ -82,22 +114,24 @@ void TileStream::multiply(int64_t first, int64_t last, const FloatTilesCall& of_
     }
 }
 
-// Sixteen rows of columns first_col and first_col + 16.
-void TileStream::append_pair(const WeightMatrix& weight, int64_t first_row, int64_t first_col, bool bitmask) {
-  uint32_t mask = 0;
-  for (int64_t j = 0; j < 2 * kGroupRows; j++) {
-    bool as_tile = type_ == TileValues::kBF16;
-    int64_t row = first_row + (as_tile ? j / 2 : j % kGroupRows), col = first_col + (as_tile ? j % 2 : j / kGroupRows) * 16;
-    bool kept = row < weight.rows && col < weight.cols && (!bitmask || !weight.mask || weight.mask->kept(row, col));
-    if (kept) mask |= uint32_t(1) << j;
-    if (kept || !bitmask) append(kept ? weight.values[row * weight.cols + col] : 0);
+// Of columns i and i + 16 of all rows in turn, as expand_tiles reads them; what is not kept has a place only without `masks`.
+void TileStream::write_chunk(const Chunk& chunk, uint32_t*& masks, std::byte*& out) const {
+  for (int64_t i = 0; i < kChunkMaskWords; i++) {
+    float values[2 * kGroupRows];
+    int64_t count = 0;
+    uint32_t mask = 0;
+    for (int64_t j = 0; j < 2 * kGroupRows; j++) {
+      bool as_tile = type_ == TileValues::kBF16;
+      int64_t row = as_tile ? j / 2 : j % kGroupRows, col = i + (as_tile ? j % 2 : j / kGroupRows) * 16;
+      uint32_t kept = chunk.kept[row] >> col & 1;
+      mask |= kept << j;
+      values[count] = chunk.values[row][col];
+      count += masks ? kept : 1;
+    }
+    if (masks) *masks++ = mask;
+    convert_from_f32(values, count, type_ == TileValues::kF32 ? DType::kF32 : type_ == TileValues::kF16 ? DType::kF16 : DType::kBF16, out);
+    out += count * bytes_of(type_);
   }
-  if (bitmask) masks_.push_back(mask);
-}
-
-void TileStream::append(float value) {
-  uint32_t bits = type_ == TileValues::kF32 ? std::bit_cast<uint32_t>(value) : type_ == TileValues::kF16 ? f32_to_f16(value) : f32_to_bf16(value);
-  for (int64_t i = 0; i < bytes_of(type_); i++) fresh_.push_back(std::byte(bits >> (8 * i) & 0xff));
 }
 
 }  // namespace lacuna::kernels

@@ -43,15 +43,14 @@ class TileStream {
   Tiles expand(int64_t pair, int64_t panel, uint8_t* scratch) const;
   // What expand() will read.
   std::span<const std::byte> bytes(int64_t pair, int64_t panel) const;
-  void append_pair(const WeightMatrix& weight, int64_t first_row, int64_t first_col, bool bitmask);
-  void append(float value);
+  struct Chunk;
+  void write_chunk(const Chunk& chunk, uint32_t*& masks, std::byte*& out) const;
   int64_t group_bytes() const { return chunks_ * parts() * kFloatTile; }  // of its tiles
   // Of a panel of a row group in tiles_.
   int64_t tiles_at(int64_t group, int64_t panel) const { return group * group_bytes() + panel * kPanelChunks * parts() * kFloatTile; }
 
   TileValues type_;
   int64_t groups_, chunks_;
-  std::vector<std::byte> fresh_;                 // while packing
   std::shared_ptr<std::byte[]> values_, tiles_;  // tiles_: of ready ones, group by group
   std::vector<uint32_t> masks_;                  // empty: dense
   std::vector<int64_t> starts_, mask_starts_;    // of each row group's part of a panel

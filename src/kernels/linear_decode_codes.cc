@@ -1,6 +1,7 @@
 // Linear candidates for one to eight tokens of floats with weights of 8 or 4 bits: the codes are decoded in registers, so a quantized
 // model is multiplied exactly as it is, at the price of its bytes. The stream is described in inner/decode_float.h.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/buffer.h"
@@ -20,7 +21,12 @@ class CodesPacker {
         group_(weight.group ? weight.group : std::max<int64_t>(weight.cols, 1)),
         groups_(std::max<int64_t>((weight.cols + group_ - 1) / group_, 1)),
         layout_{.four_bits = four_bits, .half_scales = true, .masked = weight.mask && weight.minima} {
-    for (int64_t i = 0; i < weight.rows * groups_ && layout_.half_scales; i++) layout_.half_scales = is_half(weight.scales[i]) && is_half(minimum(i));
+    std::atomic<bool> half = true;
+    parallel_for(weight.rows, [&](int64_t r) {
+      for (int64_t i = r * groups_; i < (r + 1) * groups_ && half.load(std::memory_order_relaxed); i++)
+        if (!is_half(weight.scales[i]) || !is_half(minimum(i))) half = false;
+    });
+    layout_.half_scales = half;
   }
 
   CodesLayout layout() const { return layout_; }
@@ -30,7 +36,7 @@ class CodesPacker {
     int64_t group_bytes = chunks * (header + kDecodeRows * kDecodeCols / (layout_.four_bits ? 2 : 1));
     DecodeStream stream;
     for (int64_t g = 0; g <= decode_groups(weight_.rows); g++) stream.offsets.push_back(g * group_bytes);
-    stream.bytes = allocate(size_t(stream.offsets.back()));
+    stream.bytes = allocate(size_t(stream.offsets.back()), false);
     parallel_for(decode_groups(weight_.rows), [&](int64_t g) {
       std::byte* out = stream.bytes.get() + stream.offsets[size_t(g)];
       for (int64_t c = 0; c < chunks; c++) out = write_tile(g * kDecodeRows, c * kDecodeCols, out);
@@ -44,7 +50,6 @@ class CodesPacker {
   static bool is_half(float v) { return f16_to_f32(f32_to_f16(v)) == v; }
   float minimum(int64_t i) const { return (weight_.minima ? weight_.minima[i] : 0.0f) - (layout_.four_bits ? 8 * weight_.scales[i] : 0.0f); }
   bool inside(int64_t row, int64_t col) const { return row < weight_.rows && col < weight_.cols; }
-  int code(int64_t row, int64_t col) const { return inside(row, col) ? weight_.codes[row * weight_.cols + col] : 0; }
 
   std::byte* write_tile(int64_t row, int64_t col, std::byte* out) const {
     for (bool minima : {false, true})
@@ -58,13 +63,17 @@ class CodesPacker {
       uint64_t mask = r < weight_.rows ? weight_.mask->row(r)[size_t(col / kDecodeCols)] : 0;
       std::memcpy(out, &mask, sizeof mask);
     }
-    for (int64_t r = row; r < row + kDecodeRows; r++)
-      for (int64_t c = col; c < col + kDecodeCols; c++) {
-        if (!layout_.four_bits)
-          *out++ = std::byte(code(r, c));
-        else if ((c - col) % run_ < run_ / 2)
-          *out++ = std::byte((code(r, c) + 8) | (code(r, c + run_ / 2) + 8) << 4);
+    for (int64_t r = row; r < row + kDecodeRows; r++) {
+      int8_t codes[kDecodeCols] = {};
+      if (r < weight_.rows) std::memcpy(codes, weight_.codes + r * weight_.cols + col, size_t(std::min(kDecodeCols, weight_.cols - col)));
+      if (!layout_.four_bits) {
+        std::memcpy(out, codes, sizeof codes);
+        out += kDecodeCols;
+        continue;
       }
+      for (int64_t c = 0; c < kDecodeCols; c += run_)
+        for (int64_t i = c; i < c + run_ / 2; i++) *out++ = std::byte((codes[i] + 8) | (codes[i + run_ / 2] + 8) << 4);
+    }
     return out;
   }
 

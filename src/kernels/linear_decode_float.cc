@@ -10,6 +10,7 @@
 #include "base/parallel.h"
 #include "kernels/decode_linear.h"
 #include "kernels/dispatch.h"
+#include "sparse/bits.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -33,16 +34,13 @@ struct Packer {
   // A weight that is kept but zero needs no place.
   uint64_t mask_of(int64_t row, int64_t chunk) const {
     if (!masked) return ~uint64_t(0);
-    uint64_t mask = 0;
-    if (row < weight.rows)
-      for (int64_t c = 0; c < cols_of(chunk); c++) mask |= uint64_t(values_of(row, chunk)[c] != 0) << c;
-    return mask;
+    return row < weight.rows ? nonzero_bits(values_of(row, chunk), cols_of(chunk)) : 0;
   }
   int64_t group_bytes(int64_t group) const {
     int64_t chunks = decode_chunks(weight.cols), kept = 0;
     if (!masked) return chunks * kDecodeRows * kDecodeCols * value_bytes();
     for (int64_t row = group * kDecodeRows; row < (group + 1) * kDecodeRows; row++)
-      for (int64_t chunk = 0; chunk < chunks; chunk++) kept += std::popcount(mask_of(row, chunk));
+      for (int64_t chunk = 0; chunk < chunks; chunk++) kept += count_ones(mask_of(row, chunk));
     return chunks * kDecodeRows * 8 + kept * value_bytes();
   }
   std::byte* write_tile(int64_t group, int64_t chunk, std::byte* out) const {

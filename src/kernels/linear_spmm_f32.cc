@@ -1,5 +1,6 @@
 // Linear candidates over SpmmMatrix: f32 arithmetic, more than a few tokens, unstructured or in blocks of four rows.
 #include "base/cat.h"
+#include "base/parallel.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
 #include "kernels/spmm_f32.h"
@@ -60,7 +61,7 @@ struct ChannelMajor final : PanelSource {
 class SpmmLinear final : public PackedLinear {
  public:
   SpmmLinear(std::string_view name, const SpmmF32Isa& isa, const LinearProblem& problem, const WeightMatrix& weight, SpmmMatrix::Store store)
-      : name_(name), matrix_(isa, weight.rows, weight.cols, rounded(problem, weight).data(), store) {}
+      : name_(name), matrix_(packed(isa, problem, weight, store)) {}
 
   std::string_view kernel() const override { return name_; }
   int64_t size_bytes() const override { return matrix_.size_bytes(); }
@@ -73,14 +74,16 @@ class SpmmLinear final : public PackedLinear {
   }
 
  private:
-  // The values that are kept, rounded to the type of the weights.
-  static std::vector<float> rounded(const LinearProblem& problem, const WeightMatrix& weight) {
-    std::vector<float> values(weight.values, weight.values + weight.rows * weight.cols);
-    for (float& v : values) {
-      if (problem.weights == DType::kBF16) v = bf16_to_f32(f32_to_bf16(v));
-      if (problem.weights == DType::kF16) v = f16_to_f32(f32_to_f16(v));
-    }
-    return values;
+  static SpmmMatrix packed(const SpmmF32Isa& isa, const LinearProblem& problem, const WeightMatrix& weight, SpmmMatrix::Store store) {
+    if (problem.weights == DType::kF32) return {isa, weight.rows, weight.cols, weight.values, store};
+    // Rounded to the type of the weights.
+    Tensor values(DType::kF32, {weight.rows, weight.cols}, false);
+    float* rounded = values.mutable_data<float>().data();
+    parallel_for(weight.rows, [&](int64_t r) {
+      for (int64_t i = r * weight.cols; i < (r + 1) * weight.cols; i++)
+        rounded[i] = problem.weights == DType::kBF16 ? bf16_to_f32(f32_to_bf16(weight.values[i])) : f16_to_f32(f32_to_f16(weight.values[i]));
+    });
+    return {isa, weight.rows, weight.cols, rounded, store};
   }
 
   std::string_view name_;

@@ -3,11 +3,13 @@
 
 #include <algorithm>
 #include <bit>
+#include <numeric>
 
 #include "base/parallel.h"
 #include "kernels/inner/conv_f32.h"
 #include "kernels/inner/store.h"
 #include "kernels/support.h"
+#include "sparse/bits.h"
 
 namespace lacuna::kernels {
 
@@ -58,35 +60,51 @@ struct RowInTile {
 SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, Store store) : isa_(isa), rows_(rows), cols_(cols) {
   constexpr int64_t kUnit = 16;
   std::vector<int64_t> work(size_t((rows + kUnit - 1) / kUnit));
-  int64_t total = 0;
-  for (int64_t r = 0; r < rows; r++) {
-    int64_t kept = cols - std::count(values + r * cols, values + (r + 1) * cols, 0.0f);
-    work[size_t(r / kUnit)] += kept + 4, total += kept;
-  }
+  parallel_for(int64_t(work.size()), [&](int64_t unit) {
+    for (int64_t r = unit * kUnit; r < std::min(rows, (unit + 1) * kUnit); r++) {
+      for (int64_t c = 0; c < cols; c += 64) work[size_t(unit)] += count_ones(nonzero_bits(values + r * cols + c, std::min<int64_t>(64, cols - c)));
+      work[size_t(unit)] += 4;
+    }
+  });
+  int64_t total = std::accumulate(work.begin(), work.end(), int64_t(0)) - 4 * rows;
   tile_cols_ = columns_per_tile(cols, rows * cols > 0 ? double(total) / double(rows * cols) : 0);
   int64_t parts = std::max<int64_t>({(rows + kMostGroupRows - 1) / kMostGroupRows, std::min<int64_t>(4, rows / 32), 1});
   std::vector<int64_t> bounds = balanced_cut(work, parts);
   for (size_t i = 0; i + 1 < bounds.size(); i++)
     for (int64_t first = bounds[i] * kUnit; first < std::min(bounds[i + 1] * kUnit, rows); first += kMostGroupRows)
       groups_.push_back({first, std::min({kMostGroupRows, bounds[i + 1] * kUnit - first, rows - first})});
-  for (const RowGroup& group : groups_)
-    for (int64_t t = 0; t < tiles(); t++) {
-      starts_.push_back({int64_t(runs_.size()), int64_t(meta_.size()), int64_t(values_.size())});
-      pack_tile(group, t * tile_cols_, std::min(tile_cols_, cols - t * tile_cols_), values, store);
-    }
-  starts_.push_back({int64_t(runs_.size()), int64_t(meta_.size()), int64_t(values_.size())});
+  std::vector<Part> packed(groups_.size() * size_t(tiles()));
+  parallel_for(int64_t(packed.size()), [&](int64_t i) {
+    int64_t first_col = i % tiles() * tile_cols_;
+    packed[size_t(i)] = pack_tile(groups_[size_t(i / tiles())], first_col, std::min(tile_cols_, cols - first_col), values, store);
+  });
+  starts_.push_back({0, 0, 0});
+  for (const Part& part : packed) {
+    TileStart last = starts_.back();
+    starts_.push_back({last.run + int64_t(part.runs.size()), last.meta + int64_t(part.meta.size()), last.value + int64_t(part.values.size())});
+  }
+  runs_.resize(size_t(starts_.back().run)), meta_.resize(size_t(starts_.back().meta)), values_.resize(size_t(starts_.back().value));
+  parallel_for(int64_t(packed.size()), [&](int64_t i) {
+    Part part = std::move(packed[size_t(i)]);
+    const TileStart& start = starts_[size_t(i)];
+    std::copy(part.runs.begin(), part.runs.end(), runs_.begin() + start.run);
+    std::copy(part.meta.begin(), part.meta.end(), meta_.begin() + start.meta);
+    std::copy(part.values.begin(), part.values.end(), values_.begin() + start.value);
+  });
 }
 
-void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, Store store) {
+SpmmMatrix::Part SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, Store store) const {
+  Part out;
   auto value = [&](int64_t row, int64_t col) { return values[(group.first_row + row) * cols_ + first_col + col]; };
   std::vector<RowInTile> units;
   int64_t blocked = store != Store::kSingle ? group.rows / kBlockRows * kBlockRows : 0;  // the rows after them are packed one by one
   auto add_unit = [&](int64_t row, int64_t rows) {
     RowInTile unit = {row, {}};
-    for (int64_t c = 0; c < cols; c++) {
-      bool any = store == Store::kDense;
-      for (int64_t i = 0; i < rows; i++) any |= value(row + i, c) != 0;
-      if (any) unit.cols.push_back(c);
+    for (int64_t c = 0; c < cols; c += 64) {
+      int64_t width = std::min<int64_t>(64, cols - c);
+      uint64_t any = store == Store::kDense ? ~uint64_t(0) >> (64 - width) : 0;
+      for (int64_t i = 0; i < rows; i++) any |= nonzero_bits(values + (group.first_row + row + i) * cols_ + first_col + c, width);
+      for (; any; any &= any - 1) unit.cols.push_back(c + std::countr_zero(any));
     }
     if (!unit.cols.empty() || first_col == 0) units.push_back(std::move(unit));
   };
@@ -94,24 +112,24 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
   int64_t column_bytes = kPanelLanes * (bf16 ? 2 : 4), per_entry = bf16 ? 2 : 1;
   auto add_entry = [&](const RowInTile& unit, size_t i, int64_t rows) {
     if (!bf16) {
-      meta_.push_back(uint16_t(unit.cols[i] * column_bytes));
-      for (int64_t r = 0; r < rows; r++) values_.push_back(value(unit.row + r, unit.cols[i]));
+      out.meta.push_back(uint16_t(unit.cols[i] * column_bytes));
+      for (int64_t r = 0; r < rows; r++) out.values.push_back(value(unit.row + r, unit.cols[i]));
       return;
     }
     bool pair = i + 1 < unit.cols.size();
     int64_t first = unit.cols[i], second = pair ? unit.cols[i + 1] : first;
-    meta_.insert(meta_.end(), {uint16_t(first * column_bytes), uint16_t(second * column_bytes)});
+    out.meta.insert(out.meta.end(), {uint16_t(first * column_bytes), uint16_t(second * column_bytes)});
     uint32_t both = f32_to_bf16(value(unit.row, first)) | uint32_t(pair ? f32_to_bf16(value(unit.row, second)) : 0) << 16;
-    values_.push_back(std::bit_cast<float>(both));
+    out.values.push_back(std::bit_cast<float>(both));
   };
   auto entries = [&](const RowInTile& unit) { return (int64_t(unit.cols.size()) + per_entry - 1) / per_entry; };
   auto by_count = [&](const RowInTile& a, const RowInTile& b) { return entries(a) < entries(b); };
   auto add_step = [&](std::span<const RowInTile> step, uint16_t rows_per_step) {
     uint16_t count = uint16_t(entries(step[0]));
-    if (runs_.size() == size_t(starts_.back().run) || runs_.back().count != count || runs_.back().rows_per_step != rows_per_step)
-      runs_.push_back({count, rows_per_step, 0});
-    runs_.back().steps++;
-    for (const RowInTile& unit : step) meta_.push_back(uint16_t(unit.row));
+    if (out.runs.empty() || out.runs.back().count != count || out.runs.back().rows_per_step != rows_per_step)
+      out.runs.push_back({count, rows_per_step, 0});
+    out.runs.back().steps++;
+    for (const RowInTile& unit : step) out.meta.push_back(uint16_t(unit.row));
     for (size_t i = 0; i < count; i++)
       for (const RowInTile& unit : step) add_entry(unit, i * size_t(per_entry), rows_per_step == kBlockRows ? kBlockRows : 1);
   };
@@ -131,6 +149,7 @@ void SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col, int64_t col
       singles.push_back(&units[i++]);
   }
   for (const RowInTile* unit : singles) add_step({unit, 1}, 1);
+  return out;
 }
 
 SpmmTile SpmmMatrix::tile(int64_t group, int64_t tile) const {

@@ -47,7 +47,12 @@ class SpmmMatrix {
   int64_t size_bytes() const;
 
  private:
-  void pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, Store store);
+  struct Part {  // of one group and tile
+    std::vector<SpmmRun> runs;
+    std::vector<uint16_t> meta;
+    std::vector<float> values;
+  };
+  Part pack_tile(const RowGroup& group, int64_t first_col, int64_t cols, const float* values, Store store) const;
 
   const SpmmF32Isa& isa_;
   int64_t rows_, cols_, tile_cols_ = 0;

@@ -23,6 +23,8 @@ class Engine {
   // Values of graph.outputs(), in order, in the dtypes the Graph declares. Reserves the cache and writes new keys and values into it;
   // the caller advances it by `new_tokens`.
   virtual std::vector<Tensor> run(const RunCall& call, int64_t& new_tokens) = 0;
+  // What a run does only the first time.
+  virtual void prepare(const RunCall& call) = 0;
   virtual const std::vector<PlanLine>& plan() const = 0;
   virtual int64_t packed_bytes() const = 0;
   virtual int64_t arena_bytes() const = 0;

@@ -27,7 +27,7 @@ struct PackStore::Matrix {
   std::string weight_name;
   int64_t rows = 0, cols = 0, inner = 0;
   DType stored = DType::kF32;  // a float type that holds the values exactly
-  std::vector<float> values;
+  Tensor values;               // f32
   std::optional<WeightCodes> codes;
   bool tried_codes = false;
   Mask mask;
@@ -40,9 +40,9 @@ struct PackStore::Matrix {
     // With minima a pruned weight has no code: only the mask makes it zero, however few there are.
     if (!is_float(type) && pruned && !codes->minima.empty()) m.mask = &mask;
     if (is_float(type)) {
-      m.values = values.data();
+      m.values = values.data<float>().data();
     } else {
-      m.codes = codes->codes.data(), m.scales = codes->scales.data(), m.group = codes->group;
+      m.codes = codes->codes.data<int8_t>().data(), m.scales = codes->scales.data(), m.group = codes->group;
       m.minima = codes->minima.empty() ? nullptr : codes->minima.data();
     }
     return m;
@@ -67,14 +67,15 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   matrix->id = id, matrix->weight_name = weight.name;
   matrix->rows = view.rows, matrix->cols = view.cols, matrix->inner = view.inner == view.cols ? 0 : view.inner;
   WeightData data = weight.load();
-  matrix->values.resize(size_t(view.rows * view.cols));
+  matrix->values = Tensor(DType::kF32, {view.rows, view.cols}, false);
+  matrix->mask = Mask(view.rows, view.cols, false);
+  float* values = matrix->values.mutable_data<float>().data();
   constexpr int64_t kRowsPerTile = 64;
   parallel_for((view.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
-    int64_t first = tile * kRowsPerTile;
-    decode_rows(weight, data, first, std::min(kRowsPerTile, view.rows - first), matrix->values.data() + first * view.cols);
+    int64_t first = tile * kRowsPerTile, last = std::min(first + kRowsPerTile, view.rows);
+    decode_rows(weight, data, first, last - first, values + first * view.cols);
+    for (int64_t r = first; r < last; r++) keep_nonzero(values + r * view.cols, matrix->mask, r);
   });
-  weight.source->drop();
-  matrix->mask = mask_of_zeros(matrix->values, view.rows, view.cols);
   matrix->sparsity = matrix->mask.sparsity();
   if (options_.allow_sparse && matrix->sparsity >= kFewZeros) {
     matrix->pattern = weight.pattern.empty() ? recognise_pattern(matrix->mask, view.inner) : weight.pattern;
@@ -83,13 +84,14 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   }
   bool plain = weight.encoding.granularity == Encoding::Granularity::kNone;
   if (plain && (weight.encoding.values == DType::kF16 || weight.encoding.values == DType::kBF16)) matrix->stored = weight.encoding.values;
-  bool masked = matrix->pattern != "dense";
+  const Mask* mask = matrix->pattern != "dense" ? &matrix->mask : nullptr;
   matrix->tried_codes = with_codes, matrix->pruned = data.mask.has_value();
   bool integers = with_codes || options_.compute == DType::kS8;  // else floats meet the codes: exact, so a code counts unless the source has a mask
   if (!floats_only() && (with_codes || node.op == Op::linear))
-    matrix->codes = stored_codes(weight, data, view, matrix->values, integers ? masked : matrix->pruned);
+    matrix->codes = stored_codes(weight, data, view, integers ? mask : matrix->pruned ? &matrix->mask : nullptr);
   if (options_.compute == DType::kS8 && (with_codes || node.op == Op::linear) && !matrix->codes)
-    matrix->codes = codes_of(weight, data, view, matrix->values, masked);
+    matrix->codes = codes_of(weight, data, view, matrix->values, mask);
+  weight.source->drop();
   last_ = matrix;
   return matrix;
 }

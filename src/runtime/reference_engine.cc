@@ -51,6 +51,12 @@ class ReferenceEngine final : public Engine {
     return outputs;
   }
 
+  void prepare(const RunCall&) override {
+    for (const Node& node : graph_->nodes())
+      for (ValueId v : node.inputs)
+        if (v != kNoValue && graph_->value(v).kind == ValueKind::kWeight) weight(v);
+  }
+
   const std::vector<PlanLine>& plan() const override { return plan_; }
   int64_t packed_bytes() const override { return 0; }
   int64_t arena_bytes() const override { return 0; }

@@ -19,19 +19,12 @@ class RuntimeEngine final : public Engine {
       : source_(std::move(graph)), planned_(planned(*source_)), packs_(planned_, options), source_packs_(*source_, options) {}
 
   std::vector<Tensor> run(const RunCall& call, int64_t& new_tokens) override {
-    bool fuse = !(call.observer && *call.observer);
-    Program& program = program_for(call.inputs.bindings, fuse);
-    call.cache.reserve(program.cache_needs());
+    Program& program = prepared(call);
     new_tokens = program.cache_needs().tokens;
-    if (program.arena_bytes() > arena_bytes_) {
-      // From half a large page on whole ones, with allocate's spare bytes: kernels store to many tokens in turn, each on pages of its own.
-      constexpr int64_t kPage = 2 << 20, kSpare = 64;
-      arena_bytes_ = program.arena_bytes();
-      int64_t in_pages = (arena_bytes_ + kSpare + kPage - 1) / kPage * kPage - kSpare;
-      arena_ = allocate(size_t(arena_bytes_ >= kPage / 2 ? in_pages : arena_bytes_), false);
-    }
     return program.run(call, arena_);
   }
+
+  void prepare(const RunCall& call) override { prepared(call); }
 
   const std::vector<PlanLine>& plan() const override { return packs_.plan().empty() ? source_packs_.plan() : packs_.plan(); }
   int64_t packed_bytes() const override { return packs_.packed_bytes() + source_packs_.packed_bytes(); }
@@ -43,6 +36,20 @@ class RuntimeEngine final : public Engine {
     run_passes(copy, import_passes(), nullptr, {.evaluate = evaluate_node});
     fold_batch_norms(copy);
     return copy;
+  }
+
+  Program& prepared(const RunCall& call) {
+    bool fuse = !(call.observer && *call.observer);
+    Program& program = program_for(call.inputs.bindings, fuse);
+    call.cache.reserve(program.cache_needs());
+    if (program.arena_bytes() > arena_bytes_) {
+      // From half a large page on whole ones, with allocate's spare bytes: kernels store to many tokens in turn, each on pages of its own.
+      constexpr int64_t kPage = 2 << 20, kSpare = 64;
+      arena_bytes_ = program.arena_bytes();
+      int64_t in_pages = (arena_bytes_ + kSpare + kPage - 1) / kPage * kPage - kSpare;
+      arena_ = allocate(size_t(arena_bytes_ >= kPage / 2 ? in_pages : arena_bytes_), false);
+    }
+    return program;
   }
 
   struct Entry {

@@ -68,17 +68,30 @@ class Session::Impl {
 
   TensorMap run(const TensorMap& given) {
     FlushDenormals flush;
-    bool bare = std::none_of(given.begin(), given.end(), [&](auto& input) { return is_optional(*graph_, input.first); });
-    BoundInputs inputs = bind_inputs(bare ? *bare_graph_ : *graph_, given, cache_.past());
+    BoundInputs inputs = bind(given);
     profile_.clear();
     int64_t new_tokens = 0;
-    use_engine(bare);
-    std::vector<Tensor> values = engine_->run({inputs, cache_, observer_ ? &observer_ : nullptr, profiling_ ? &profile_ : nullptr}, new_tokens);
+    std::vector<Tensor> values = engine_->run(call(inputs), new_tokens);
     cache_.advance(new_tokens);
     TensorMap out;
     for (size_t i = 0; i < values.size(); i++) out.insert_or_assign(graph_->outputs()[i].name, values[i]);
     return out;
   }
+
+  void prepare(const TensorMap& given) {
+    FlushDenormals flush;
+    BoundInputs inputs = bind(given);
+    engine_->prepare(call(inputs));
+  }
+
+  BoundInputs bind(const TensorMap& given) {
+    bool bare = std::none_of(given.begin(), given.end(), [&](auto& input) { return is_optional(*graph_, input.first); });
+    BoundInputs inputs = bind_inputs(bare ? *bare_graph_ : *graph_, given, cache_.past());
+    use_engine(bare);
+    return inputs;
+  }
+
+  RunCall call(const BoundInputs& inputs) { return {inputs, cache_, observer_ ? &observer_ : nullptr, profiling_ ? &profile_ : nullptr}; }
 
   void use_engine(bool bare) {
     auto& engine = bare ? bare_engine_ : full_engine_;
@@ -106,6 +119,7 @@ Session::~Session() = default;
 Session::Session(Session&&) noexcept = default;
 
 TensorMap Session::run(const TensorMap& inputs) { return impl_->run(inputs); }
+void Session::prepare(const TensorMap& inputs) { impl_->prepare(inputs); }
 void Session::reset() { impl_->cache_.truncate(0); }
 void Session::truncate(int64_t tokens) { impl_->cache_.truncate(tokens); }
 int64_t Session::past_tokens() const { return impl_->cache_.past(); }

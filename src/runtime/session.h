@@ -41,7 +41,7 @@ using TensorMap = std::map<std::string, Tensor>;
 
 class Session {
  public:
-  // Packs nothing yet: weights are packed when the first Program needs them, once, and shared by all Programs.
+  // Packs nothing yet: weights are packed when the first Program needs them (prepare, run), once, and shared by all Programs.
   explicit Session(std::shared_ptr<const Graph> graph, SessionOptions options = {});
   ~Session();
   Session(Session&&) noexcept;
@@ -51,6 +51,9 @@ class Session {
   // Inputs with metadata "optional:NAME" may be left out: the Graph then runs without them.
   // For a Graph with states (decoders): appends to the cache and advances it by the tokens of this call.
   TensorMap run(const TensorMap& inputs);
+  // Does beforehand what a run of inputs of these shapes does only the first time: chooses kernels, packs weights, plans memory.
+  // Throws as run; their values do not matter.
+  void prepare(const TensorMap& inputs);
   // Only these outputs are computed ("" = all).
   // Decoders: forgets the cache / keeps only the first `tokens`.
   void reset();

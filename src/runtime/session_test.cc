@@ -206,6 +206,21 @@ TEST_P(SessionOn, DecodingTokenByTokenEqualsOnePass) {
   EXPECT_LE(relative_error(last_rows(last.at("logits")), expected), 1e-5);
 }
 
+TEST_P(SessionOn, PreparingChangesNoResultAndLeavesNothingToPack) {
+  Rng rng(6);
+  auto graph = std::make_shared<const Graph>(small_llama());
+  TensorMap prompt = {{"input_ids", random_ids(rng, {1, 12}, kVocab)}}, token = {{"input_ids", random_ids(rng, {1, 1}, kVocab)}};
+  Session prepared(graph, {.executor = GetParam()}), fresh(graph, {.executor = GetParam()});
+  prepared.prepare(prompt);
+  prepared.prepare(token);
+  EXPECT_EQ(prepared.past_tokens(), 0);
+  int64_t packed = prepared.packed_bytes();
+  for (const TensorMap& inputs : {prompt, token}) EXPECT_EQ(absolute_error(prepared.run(inputs).at("logits"), fresh.run(inputs).at("logits")), 0);
+  EXPECT_EQ(prepared.packed_bytes(), packed);
+  EXPECT_EQ(fresh.packed_bytes(), packed);
+  EXPECT_THROW(prepared.prepare({}), InvalidArgument);
+}
+
 TEST_P(SessionOn, TheLastTokenAloneHasTheSameLogits) {
   Rng rng(3);
   auto graph = std::make_shared<const Graph>(small_llama());

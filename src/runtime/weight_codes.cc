@@ -3,42 +3,60 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <optional>
 
 #include "base/parallel.h"
 
 namespace lacuna {
 namespace {
 
-WeightCodes rounded(const MatrixView& view, const std::vector<float>& values) {
+constexpr int64_t kRowsPerTile = 64;
+
+WeightCodes rounded(const MatrixView& view, const float* values) {
   WeightCodes out;
-  out.codes.resize(values.size());
+  out.codes = Tensor(DType::kS8, {view.rows, view.cols}, false);
   out.scales.resize(size_t(view.rows));
+  int8_t* codes = out.codes.mutable_data<int8_t>().data();
   parallel_for(view.rows, [&](int64_t r) {
-    const float* row = values.data() + r * view.cols;
+    const float* row = values + r * view.cols;
     float largest = 0;
     for (int64_t c = 0; c < view.cols; c++) largest = std::max(largest, std::abs(row[c]));
     float scale = largest / 127;
     out.scales[size_t(r)] = scale;
-    for (int64_t c = 0; c < view.cols; c++)
-      out.codes[size_t(r * view.cols + c)] = scale > 0 ? int8_t(std::clamp(std::nearbyint(row[c] / scale), -127.0f, 127.0f)) : int8_t(0);
+    constexpr float kRound = 0x1.8p23f;  // added and taken away: to the nearest integer, ties to even, without a call
+    for (int64_t c = 0; c < view.cols; c++) {
+      float code = scale > 0 ? (row[c] / scale + kRound) - kRound : 0.0f;
+      codes[r * view.cols + c] = int8_t(std::clamp(code, -127.0f, 127.0f));
+    }
   });
   return out;
 }
 
-// The code at an offset of the source: nibbles come in rows of the last dimension that start on a byte.
-int code_at(const Tensor& codes, int64_t offset) {
+// One element of a vector of codes.
+int code_at(const Tensor& codes, int64_t i) {
   auto* bytes = reinterpret_cast<const uint8_t*>(codes.raw());
-  if (bits_of(codes.dtype()) == 8) return codes.dtype() == DType::kS8 ? int8_t(bytes[offset]) : bytes[offset];
-  int64_t last = codes.shape().empty() ? 1 : codes.shape().back();
-  int nibble = (bytes[offset / last * ((last + 1) / 2) + offset % last / 2] >> (offset % last % 2 * 4)) & 15;
+  if (bits_of(codes.dtype()) == 8) return codes.dtype() == DType::kS8 ? int8_t(bytes[i]) : bytes[i];
+  int64_t last = codes.shape().back();
+  int nibble = (bytes[i / last * ((last + 1) / 2) + i % last / 2] >> (i % last % 2 * 4)) & 15;
   return codes.dtype() == DType::kS4 && nibble > 7 ? nibble - 16 : nibble;
+}
+
+// out = codes - zero, 0 where `kept` has no bit; false if one is outside of [-127, 127]. At most 64.
+template <class Code>
+bool shift_codes(const Code* codes, int64_t count, int zero, uint64_t kept, int8_t* out) {
+  int16_t shifted[64];
+  for (int64_t i = 0; i < count; i++) shifted[i] = int16_t(codes[i] - zero);
+  for (int64_t i = 0; ~kept && i < count; i++) shifted[i] = kept >> i & 1 ? shifted[i] : int16_t(0);
+  int16_t lowest = 0, highest = 0;
+  for (int64_t i = 0; i < count; i++) {
+    lowest = std::min(lowest, shifted[i]), highest = std::max(highest, shifted[i]);
+    out[i] = int8_t(shifted[i]);
+  }
+  return lowest >= -127 && highest <= 127;
 }
 
 }  // namespace
 
-std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values,
-                                        bool masked) {
+std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& data, const MatrixView& view, const Mask* mask) {
   const Encoding& e = weight.encoding;
   bool unsigned_nibbles = e.values == DType::kU4, bytes = e.values == DType::kS8 || e.values == DType::kU8;
   if ((!bytes && e.values != DType::kS4 && !unsigned_nibbles) || e.granularity == Encoding::Granularity::kNone) return std::nullopt;
@@ -62,26 +80,37 @@ std::optional<WeightCodes> stored_codes(const Weight& weight, const WeightData& 
   }
   if (!any_minimum) out.minima.clear();
   // Without a mask every code counts, so a zero must be code * scale.
-  if (any_minimum && data.mask && !masked) return std::nullopt;
-  out.codes.resize(size_t(view.rows * view.cols));
+  if (any_minimum && data.mask && !mask) return std::nullopt;
+  const Mask* kept = mask ? mask : data.mask ? &*data.mask : nullptr;
+  out.codes = Tensor(DType::kS8, {view.rows, view.cols}, false);
+  int8_t* codes = out.codes.mutable_data<int8_t>().data();
   std::atomic<bool> fits = true;
-  parallel_for(view.rows, [&](int64_t r) {
-    for (int64_t c = 0; c < view.cols; c++) {
-      bool kept = masked ? values[size_t(r * view.cols + c)] != 0 : !data.mask || data.mask->kept(r, c);
-      int64_t group = out.group ? r * groups + c / out.group : r;
-      int zero = bytes && e.has_zero_points ? code_at(data.zero_points, int64_t(index(group))) : int(shift);
-      int code = kept ? code_at(data.values, view.offset(r, c)) - zero : 0;
-      if (code < -127 || code > 127) fits = false;
-      out.codes[size_t(r * view.cols + c)] = int8_t(code);
+  auto shift_row = [&](const auto* from, int64_t r) {
+    int64_t width = out.group ? out.group : view.cols;
+    for (int64_t begin = 0, end; begin < view.cols; begin = end) {  // stretches of one zero point and one word of the mask
+      end = std::min({view.cols, (begin / width + 1) * width, (begin / 64 + 1) * 64});
+      int zero = bytes && e.has_zero_points ? code_at(data.zero_points, int64_t(index(r * groups + begin / width))) : int(shift);
+      uint64_t word = kept ? kept->row(r)[size_t(begin / 64)] >> (begin % 64) : ~uint64_t(0);
+      if (!shift_codes(from + begin, end - begin, zero, word, codes + r * view.cols + begin)) fits = false;
     }
+  };
+  parallel_for((view.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
+    int64_t first = tile * kRowsPerTile, count = std::min(kRowsPerTile, view.rows - first);
+    std::vector<std::byte> scratch;
+    CodeRows rows = code_rows(data.values, view, first, count, scratch);
+    for (int64_t r = 0; r < count; r++)
+      if (rows.type == DType::kS8)
+        shift_row(reinterpret_cast<const int8_t*>(rows.data) + r * view.cols, first + r);
+      else
+        shift_row(reinterpret_cast<const uint8_t*>(rows.data) + r * view.cols, first + r);
   });
   if (!fits) return std::nullopt;
   return out;
 }
 
-WeightCodes codes_of(const Weight& weight, const WeightData& data, const MatrixView& view, const std::vector<float>& values, bool masked) {
-  if (auto codes = stored_codes(weight, data, view, values, masked)) return std::move(*codes);
-  return rounded(view, values);
+WeightCodes codes_of(const Weight& weight, const WeightData& data, const MatrixView& view, const Tensor& values, const Mask* mask) {
+  if (auto codes = stored_codes(weight, data, view, mask)) return std::move(*codes);
+  return rounded(view, values.data<float>().data());
 }
 
 }  // namespace lacuna

@@ -1,8 +1,10 @@
 #include "sparse/format.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/cat.h"
+#include "base/parallel.h"
 #include "lacuna/error.h"
 #include "sparse/formats/codes.h"
 #include "sparse/pattern.h"
@@ -54,9 +56,21 @@ Tensor source_order(const Weight& weight, const Tensor& codes) {
   Tensor out(codes.dtype(), weight.shape);
   int64_t stride = storage::row_stride(codes.dtype(), view.cols);
   SourceOrder source(codes.dtype(), weight.shape);
+  // Sixteen rows at a time: neighbours in a transposed matrix.
+  constexpr int64_t kRowsPerTile = 16;
+  int64_t tiles = (view.rows + kRowsPerTile - 1) / kRowsPerTile, row_step = view.offset(1, 0) - view.offset(0, 0);
   storage::with_codes(codes.dtype(), codes, out, [&](auto from, auto to) {
-    for (int64_t r = 0; r < view.rows; r++)
-      for (int64_t c = 0; c < view.cols; c++) to.set(source(view.offset(r, c)), from.get(r * stride + c));
+    auto scatter = [&](int64_t tile) {
+      int64_t first = tile * kRowsPerTile, count = std::min(kRowsPerTile, view.rows - first);
+      for (int64_t c = 0; c < view.cols; c++) {
+        int64_t offset = view.offset(first, c);
+        for (int64_t r = 0; r < count; r++) to.set(source(offset + r * row_step), from.get((first + r) * stride + c));
+      }
+    };
+    if (storage::is_nibble(codes.dtype()))  // rows may share bytes
+      for (int64_t tile = 0; tile < tiles; tile++) scatter(tile);
+    else
+      parallel_for(tiles, scatter);
   });
   return out;
 }

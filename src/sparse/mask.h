@@ -1,12 +1,20 @@
 // Masks: which weights of a matrix are kept. One bit per weight, 1 = kept; rows start on a 64-bit word.
 #pragma once
 
-#include <bit>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 namespace lacuna {
+
+// The number of ones. Not std::popcount: without the instruction, which not every x86-64 has, that is a call, and a loop of it is not vectorised.
+inline int64_t count_ones(uint64_t word) noexcept {
+  word -= (word >> 1) & 0x5555555555555555;
+  word = (word & 0x3333333333333333) + ((word >> 2) & 0x3333333333333333);
+  word = (word + (word >> 4)) & 0x0f0f0f0f0f0f0f0f;
+  word += word >> 8, word += word >> 16, word += word >> 32;
+  return int64_t(word & 127);
+}
 
 class Mask {
  public:
@@ -30,12 +38,12 @@ class Mask {
 
   int64_t count_kept() const {
     int64_t n = 0;
-    for (uint64_t w : words_) n += std::popcount(w);
+    for (uint64_t w : words_) n += count_ones(w);
     return n;
   }
   int64_t count_kept(int64_t row_index) const {
     int64_t n = 0;
-    for (uint64_t w : row(row_index)) n += std::popcount(w);
+    for (uint64_t w : row(row_index)) n += count_ones(w);
     return n;
   }
   double sparsity() const { return rows_ > 0 && cols_ > 0 ? 1 - double(count_kept()) / double(rows_ * cols_) : 0; }

@@ -47,24 +47,24 @@ std::unique_ptr<Pattern> parse_pattern(std::string_view text) {
 
 namespace {
 
-Mask first_rows(const Mask& mask, int64_t rows) {
-  Mask head(std::min(rows, mask.rows()), mask.cols(), false);
-  for (int64_t r = 0; r < head.rows(); r++) std::copy(mask.row(r).begin(), mask.row(r).end(), head.mutable_row(r).begin());
-  return head;
-}
-
 double log_binomial(int64_t n, int64_t k) { return std::lgamma(double(n + 1)) - std::lgamma(double(k + 1)) - std::lgamma(double(n - k + 1)); }
+
+// Whether every whole group of M keeps just N.
+bool all_groups_keep(const Mask& mask, int64_t n, int64_t m, int64_t inner) {
+  for (int64_t r = 0; r < mask.rows(); r++)
+    for (int64_t start = 0; start < mask.cols(); start += inner)
+      for (int64_t c = start; c + m <= start + inner; c += m)
+        if (count_bits(mask.row(r), c, m) != n) return false;
+  return true;
+}
 
 // Whether a mask with so many kept weights that fall anywhere would obey N:M with a probability above 1e-4. Where every whole group keeps just
 // N, as pruning to N:M leaves it, the probability of that counts instead.
 bool chance_explains(const Mask& mask, int64_t n, int64_t m, int64_t inner) {
   double density = double(mask.count_kept()) / double(mask.rows() * mask.cols());
-  int64_t groups = 0, full = 0;
-  for (int64_t r = 0; r < mask.rows(); r++)
-    for (int64_t start = 0; start < mask.cols(); start += inner)
-      for (int64_t c = start; c + m <= start + inner; c += m) groups++, full += count_bits(mask.row(r), c, m) == n;
+  int64_t groups = mask.rows() * (mask.cols() / inner) * (inner / m);
   double one = 0;  // group
-  for (int64_t k = full == groups ? n : 0; k <= n; k++)
+  for (int64_t k = all_groups_keep(mask, n, m, inner) ? n : 0; k <= n; k++)
     one += std::exp(log_binomial(m, k) + double(k) * std::log(density) + double(m - k) * std::log1p(-density));
   return double(groups) * std::log(one) > std::log(1e-4);
 }
@@ -84,10 +84,8 @@ std::string recognise_pattern(const Mask& mask, int64_t inner) {
   int64_t kept = mask.count_kept();
   if (kept == mask.rows() * mask.cols()) return "dense";
   if (kept == 0) return "unstructured";
-  Mask head = first_rows(mask, 64);  // a multiple of all block heights: most candidates fail here already
   for (const auto& pattern : candidates) {
-    if (pattern->refuses(mask.rows(), mask.cols(), inner)) continue;
-    if (pattern->violations(head, inner) || pattern->violations(mask, inner)) continue;
+    if (pattern->refuses(mask.rows(), mask.cols(), inner) || !pattern->obeyed_by(mask, inner)) continue;
     FormatParameters p = pattern->format_parameters(inner);
     if (!p.m || !chance_explains(mask, p.n, p.m, inner)) return pattern->name();
   }

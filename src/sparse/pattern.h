@@ -42,6 +42,8 @@ class Pattern {
   virtual Mask select(ConstMatrixRef scores, int64_t inner, int64_t kept_units, bool l2) const = 0;
   // Number of groups or blocks that break the pattern.
   virtual int64_t violations(const Mask& mask, int64_t inner) const = 0;
+  // Whether there are none; looks no further than the first.
+  virtual bool obeyed_by(const Mask& mask, int64_t inner) const = 0;
 };
 
 // Throws InvalidArgument on an unknown spelling, listing the known patterns with examples.

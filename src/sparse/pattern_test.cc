@@ -191,6 +191,20 @@ TEST(Patterns, CountViolations) {
   EXPECT_EQ(parse_pattern("1:6")->violations(conv, 6), 1);
 }
 
+TEST(Patterns, AreObeyedWhereNothingViolatesThem) {
+  for (int64_t rows : {1, 17, 64})
+    for (const char* name : {"unstructured", "2:4", "8:16", "32:64", "block:4x4", "block:1x16", "block:16x1"})
+      for (const char* other : {"2:4", "8:16", "32:64", "block:4x4", "block:1x16", "block:16x1", "block:2x2"}) {
+        auto pattern = parse_pattern(name);
+        Mask mask =
+            pattern->select(random_scores(rows, 96, int64_t(1) << 40, 6), 48, pattern->unit_rows(rows) * pattern->unit_cols(96, 48) / 3, false);
+        EXPECT_TRUE(pattern->obeyed_by(mask, 48)) << name;
+        EXPECT_EQ(parse_pattern(other)->obeyed_by(mask, 48), parse_pattern(other)->violations(mask, 48) == 0) << name << " as " << other;
+        mask.set(rows - 1, 95, !mask.kept(rows - 1, 95));
+        EXPECT_EQ(pattern->obeyed_by(mask, 48), pattern->violations(mask, 48) == 0) << name;
+      }
+}
+
 TEST(Patterns, NOfMRefusesNarrowInputs) {
   EXPECT_EQ(parse_pattern("2:4")->refuses(16, 27, 3), "its input dimension of 3 is narrower than M = 4 of 2:4");
   EXPECT_EQ(parse_pattern("2:4")->refuses(16, 36, 4), std::nullopt);

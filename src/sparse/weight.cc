@@ -1,10 +1,12 @@
 #include "sparse/weight.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "lacuna/error.h"
+#include "sparse/bits.h"
 
 namespace lacuna {
 namespace {
@@ -21,36 +23,53 @@ class InMemory : public WeightSource {
   WeightData data_;
 };
 
-float nibble(DType type, std::byte pair, int64_t half) {
+int8_t nibble(DType type, std::byte pair, int64_t half) {
   int code = (int(pair) >> (half * 4)) & 15;
-  return float(type == DType::kS4 && code >= 8 ? code - 16 : code);
+  return int8_t(type == DType::kS4 && code >= 8 ? code - 16 : code);
 }
 
-// Code of one element (nibbles: rows of the last dimension start on a byte).
-float code_at(const Tensor& values, int64_t offset) {
-  const std::byte* raw = values.raw();
-  DType type = values.dtype();
-  if (bits_of(type) == 4) {
-    int64_t cols = values.shape().empty() ? 1 : values.shape().back(), row_bytes = (cols + 1) / 2;
-    int64_t row = offset / cols, col = offset % cols;
-    return nibble(type, raw[row * row_bytes + col / 2], col % 2);
-  }
-  float out;
-  convert_to_f32(type, raw + offset * (bits_of(type) / 8), 1, &out);
-  return out;
+// One nibble (rows of the last dimension start on a byte).
+int8_t nibble_at(const Tensor& codes, int64_t offset) {
+  int64_t cols = codes.shape().empty() ? 1 : codes.shape().back(), row = offset / cols, col = offset % cols;
+  return nibble(codes.dtype(), codes.raw()[row * ((cols + 1) / 2) + col / 2], col % 2);
 }
 
-// The codes of one row of the matrix view.
-void row_codes(const Tensor& values, const MatrixView& view, int64_t row, float* out) {
-  DType type = values.dtype();
-  if (view.identity() && bits_of(type) >= 8) {
-    convert_to_f32(type, values.raw() + row * view.cols * (bits_of(type) / 8), view.cols, out);
-  } else if (view.identity() && values.rank() == 2) {
-    const std::byte* pairs = values.raw() + row * ((view.cols + 1) / 2);
-    for (int64_t c = 0; c < view.cols; c++) out[c] = nibble(type, pairs[c / 2], c % 2);
-  } else {
-    for (int64_t c = 0; c < view.cols; c++) out[c] = code_at(values, view.offset(row, c));
+// Rows of a view that is not the order of the source, of elements at(offset). Of a transposed matrix as many at a time as share
+// the lines of the source.
+template <class T, class At>
+void gather_rows(const MatrixView& view, int64_t first, int64_t count, T* out, At at) {
+  int64_t row_step = view.offset(1, 0) - view.offset(0, 0), col_step = view.inner > 1 ? view.offset(0, 1) - view.offset(0, 0) : 0;
+  int64_t together = row_step == 1 ? 64 / int64_t(sizeof(T)) : 1;
+  for (int64_t row = 0; row < count; row += together)
+    for (int64_t start = 0; start < view.cols; start += view.inner) {
+      int64_t from = view.offset(first + row, start), rows = std::min(together, count - row);
+      T* to = out + row * view.cols + start;
+      for (int64_t c = 0; c < view.inner; c++)
+        for (int64_t r = 0; r < rows; r++) to[r * view.cols + c] = at(from + c * col_step + r * row_step);
+    }
+}
+
+void unpack_nibbles(DType type, const std::byte* pairs, int64_t count, int8_t* out) {
+  int flip = type == DType::kS4 ? 8 : 0;  // (code ^ 8) - 8 extends the sign
+  for (int64_t i = 0; i < count / 2; i++) {
+    out[2 * i] = int8_t(((int(pairs[i]) & 15) ^ flip) - flip);
+    out[2 * i + 1] = int8_t(((int(pairs[i]) >> 4) ^ flip) - flip);
   }
+  if (count % 2) out[count - 1] = nibble(type, pairs[count / 2], 0);
+}
+
+void clear_removed(std::span<const uint64_t> kept, int64_t cols, float* row) {
+  for (int64_t first = 0; first < cols; first += 64) {
+    uint64_t word = kept[size_t(first / 64)];
+    for (int64_t c = first; ~word && c < std::min(cols, first + 64); c++)
+      if (!(word >> (c - first) & 1)) row[c] = 0;
+  }
+}
+
+// Elements [begin, begin + n) in source order, as they are.
+void floats_of(const Tensor& tensor, int64_t begin, int64_t n, float* out) {
+  if (bits_of(tensor.dtype()) >= 8) return convert_to_f32(tensor.dtype(), tensor.raw() + begin * (bits_of(tensor.dtype()) / 8), n, out);
+  for (int64_t i = 0; i < n; i++) out[i] = nibble_at(tensor, begin + i);
 }
 
 // Turns the codes of rows [first, first + count) into values. Only the scales of these rows are converted: callers go row by row.
@@ -72,21 +91,18 @@ class RowScales {
   void apply(int64_t row, float* values) const {
     for (int64_t g = 0; g < groups_; g++) {
       size_t i = size_t(row * row_stride_ + g);
-      float zero = encoding_.has_zero_points ? zero_points_[i] : 0, scale = scales_[i];
+      float zero = encoding_.has_zero_points ? zero_points_[i] : 0, scale = scales_[i], minimum = encoding_.has_minima ? minima_[i] : 0;
       int64_t end = std::min(cols_, (g + 1) * group_);
       for (int64_t c = g * group_; c < end; c++) values[c] = (values[c] - zero) * scale;
       if (encoding_.has_minima)
-        for (int64_t c = g * group_; c < end; c++) values[c] += minima_[i];
+        for (int64_t c = g * group_; c < end; c++) values[c] += minimum;
     }
   }
 
  private:
   static std::vector<float> part(const Tensor& tensor, int64_t begin, int64_t n) {
     std::vector<float> out(static_cast<size_t>(n));
-    if (bits_of(tensor.dtype()) >= 8)
-      convert_to_f32(tensor.dtype(), tensor.raw() + begin * (bits_of(tensor.dtype()) / 8), n, out.data());
-    else
-      for (int64_t i = 0; i < n; i++) out[size_t(i)] = code_at(tensor, begin + i);
+    floats_of(tensor, begin, n, out.data());
     return out;
   }
   const Encoding& encoding_;
@@ -134,15 +150,48 @@ std::string to_string(const Encoding& encoding) {
 
 std::shared_ptr<const WeightSource> in_memory(WeightData data) { return std::make_shared<InMemory>(std::move(data)); }
 
+CodeRows code_rows(const Tensor& values, const MatrixView& view, int64_t first, int64_t count, std::vector<std::byte>& scratch) {
+  DType type = values.dtype();
+  bool nibbles = bits_of(type) == 4;
+  if (nibbles) type = type == DType::kS4 ? DType::kS8 : DType::kU8;
+  int64_t bytes = bits_of(type) / 8;
+  if (view.identity() && !nibbles) return {type, values.raw() + first * view.cols * bytes};
+  scratch.resize(size_t(count * view.cols * bytes));
+  auto gather = [&](auto element) {
+    using T = decltype(element);
+    gather_rows(view, first, count, reinterpret_cast<T*>(scratch.data()), [raw = values.raw()](int64_t offset) {
+      T v;
+      std::memcpy(&v, raw + offset * int64_t(sizeof v), sizeof v);
+      return v;
+    });
+  };
+  if (nibbles && view.identity() && values.shape().back() == view.cols) {
+    for (int64_t r = 0; r < count; r++)
+      unpack_nibbles(values.dtype(), values.raw() + (first + r) * ((view.cols + 1) / 2), view.cols,
+                     reinterpret_cast<int8_t*>(scratch.data()) + r * view.cols);
+  } else if (nibbles) {
+    gather_rows(view, first, count, reinterpret_cast<int8_t*>(scratch.data()), [&](int64_t offset) { return nibble_at(values, offset); });
+  } else if (bytes == 1) {
+    gather(uint8_t{});
+  } else if (bytes == 2) {
+    gather(uint16_t{});
+  } else if (bytes == 4) {
+    gather(uint32_t{});
+  } else {
+    gather(uint64_t{});
+  }
+  return {type, scratch.data()};
+}
+
 void decode_rows(const Weight& weight, const WeightData& data, int64_t first, int64_t count, float* out) {
   MatrixView view(weight.layout, weight.shape);
   RowScales scales(weight.encoding, data, first, count, view.cols);
+  std::vector<std::byte> scratch;
+  CodeRows codes = code_rows(data.values, view, first, count, scratch);
   for (int64_t r = 0; r < count; r++, out += view.cols) {
-    row_codes(data.values, view, first + r, out);
+    convert_to_f32(codes.type, codes.data + r * view.cols * (bits_of(codes.type) / 8), view.cols, out);
     scales.apply(r, out);
-    if (data.mask)
-      for (int64_t c = 0; c < view.cols; c++)
-        if (!data.mask->kept(first + r, c)) out[c] = 0;
+    if (data.mask) clear_removed(data.mask->row(first + r), view.cols, out);
   }
 }
 
@@ -152,20 +201,20 @@ Tensor decode_f32(const Weight& weight, const WeightData& data) {
   auto values = out.mutable_data<float>();
   if (weight.layout == MatrixLayout::kNone) {
     LACUNA_ASSERT(weight.encoding.granularity == Encoding::Granularity::kTensor && !data.mask);
-    for (int64_t i = 0; i < out.size(); i++) values[size_t(i)] = code_at(data.values, i);
+    floats_of(data.values, 0, out.size(), values.data());
     RowScales(weight.encoding, data, 0, 1, out.size()).apply(0, values.data());
     return out;
   }
   MatrixView view(weight.layout, weight.shape);
-  if (view.identity()) {
-    decode_rows(weight, data, 0, view.rows, values.data());
-    return out;
-  }
-  std::vector<float> row(size_t(view.cols));
-  for (int64_t r = 0; r < view.rows; r++) {
-    decode_rows(weight, data, r, 1, row.data());
-    for (int64_t c = 0; c < view.cols; c++) values[size_t(view.offset(r, c))] = row[size_t(c)];
-  }
+  constexpr int64_t kRowsPerTile = 16;
+  parallel_for((view.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
+    int64_t first = tile * kRowsPerTile, count = std::min(kRowsPerTile, view.rows - first);
+    if (view.identity()) return decode_rows(weight, data, first, count, values.data() + first * view.cols);
+    std::vector<float> rows(size_t(count * view.cols));
+    decode_rows(weight, data, first, count, rows.data());
+    for (int64_t c = 0; c < view.cols; c++)
+      for (int64_t r = 0; r < count; r++) values[size_t(view.offset(first + r, c))] = rows[size_t(r * view.cols + c)];
+  });
   return out;
 }
 
@@ -180,13 +229,14 @@ WeightId WeightTable::find(std::string_view name) const {
   return it == ids_.end() ? -1 : it->second;
 }
 
+void keep_nonzero(const float* row, Mask& mask, int64_t r) {
+  auto words = mask.mutable_row(r);
+  for (int64_t c = 0; c < mask.cols(); c += 64) words[size_t(c / 64)] = nonzero_bits(row + c, std::min<int64_t>(64, mask.cols() - c));
+}
+
 Mask mask_of_zeros(std::span<const float> values, int64_t rows, int64_t cols) {
   Mask mask(rows, cols, false);
-  parallel_for(rows, [&](int64_t r) {
-    auto words = mask.mutable_row(r);
-    for (int64_t c = 0; c < cols; c++)
-      if (values[size_t(r * cols + c)] != 0) words[size_t(c / 64)] |= uint64_t(1) << (c % 64);
-  });
+  parallel_for(rows, [&](int64_t r) { keep_nonzero(values.data() + r * cols, mask, r); });
   return mask;
 }
 

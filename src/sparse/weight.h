@@ -90,7 +90,16 @@ Tensor decode_f32(const Weight& weight, const WeightData& data);
 // Decoded rows [first, first + count) of the matrix view into out [count, cols]. Requires a matrix layout.
 void decode_rows(const Weight& weight, const WeightData& data, int64_t first, int64_t count, float* out);
 
-// Keeps what is not zero.
+// Codes of rows [first, first + count) of the matrix view in its order, without scales and mask; codes of four bits as bytes. They stay in the
+// source if they lie so there, else they are put into `scratch`.
+struct CodeRows {
+  DType type;
+  const std::byte* data;  // [count, cols]
+};
+CodeRows code_rows(const Tensor& values, const MatrixView& view, int64_t first, int64_t count, std::vector<std::byte>& scratch);
+
+// Keeps what is not zero; of one row, all of whose bits are written.
+void keep_nonzero(const float* row, Mask& mask, int64_t r);
 Mask mask_of_zeros(std::span<const float> values, int64_t rows, int64_t cols);
 // Of a float matrix of which a tenth or more is exactly zero: another tool pruned it, and those zeros are its mask. `values` in matrix order.
 std::optional<Mask> mask_of_pruned(const Weight& weight, std::span<const float> values);

@@ -5,6 +5,7 @@
 #include <ctime>
 
 #include "base/cat.h"
+#include "base/rng.h"
 #include "lacuna/error.h"
 
 namespace lacuna {
@@ -73,6 +74,64 @@ TEST(DecodeRows, NibblesGoLowHalfFirstAndRowsStartOnAByte) {
   weight.shape = {3, 2}, weight.layout = MatrixLayout::kInOut;
   data.values = Tensor(DType::kS4, {3, 2}, codes.bytes().slice(0, 3));
   EXPECT_EQ(rows_of(weight, data, 0, 2), (std::vector<float>{0.5f, -0.5f, -4, 1, 0, -3}));
+}
+
+// Codes of any bits, as a code and its offset define them.
+Tensor random_codes(DType type, const Shape& shape, Rng& rng) {
+  Tensor codes(type, shape);
+  for (size_t i = 0; i < codes.size_bytes(); i++) codes.mutable_raw()[i] = std::byte(rng.below(256));
+  return codes;
+}
+float code_at(const Tensor& codes, int64_t offset) {
+  auto* bytes = reinterpret_cast<const uint8_t*>(codes.raw());
+  int64_t last = codes.shape().back();
+  int nibble = (bytes[offset / last * ((last + 1) / 2) + offset % last / 2] >> (offset % last % 2 * 4)) & 15;
+  switch (codes.dtype()) {
+    case DType::kS8: return int8_t(bytes[offset]);
+    case DType::kU8: return bytes[offset];
+    case DType::kS4: return float(nibble > 7 ? nibble - 16 : nibble);
+    default: return float(nibble);
+  }
+}
+
+TEST(DecodeRows, OfEveryCodeLayoutAndMaskEqualTheDefinition) {
+  Rng rng(11);
+  struct Case {
+    MatrixLayout layout;
+    Shape shape;
+  };
+  for (const Case& c : {Case{MatrixLayout::kOutIn, {19, 70}}, Case{MatrixLayout::kOutIn, {5, 3}}, Case{MatrixLayout::kInOut, {67, 21}},
+                        Case{MatrixLayout::kConv, {18, 5, 3, 3}}, Case{MatrixLayout::kConv, {3, 65, 1, 1}}, Case{MatrixLayout::kConv, {4, 1, 3, 3}}})
+    for (DType type : {DType::kS8, DType::kU8, DType::kS4, DType::kU4})
+      for (bool masked : {false, true}) {
+        MatrixView view(c.layout, c.shape);
+        constexpr int64_t kGroup = 32;
+        int64_t groups = (view.cols + kGroup - 1) / kGroup;
+        WeightData data{.values = random_codes(type, c.shape, rng), .scales = Tensor(DType::kF32, {view.rows, groups})};
+        for (float& s : data.scales.mutable_data<float>()) s = float(rng.normal());
+        data.zero_points = random_codes(type, {view.rows, groups}, rng);
+        if (masked) data.mask = Mask(view.rows, view.cols, true);
+        for (int64_t r = 0; masked && r < view.rows; r++)
+          for (int64_t col = 0; col < view.cols; col++) data.mask->set(r, col, rng.uniform() < 0.5);
+        Weight weight{.name = "w",
+                      .shape = c.shape,
+                      .layout = c.layout,
+                      .encoding = {.values = type, .granularity = Granularity::kGroup, .group = kGroup, .has_zero_points = true}};
+        std::vector<float> wanted;
+        for (int64_t r = 0; r < view.rows; r++)
+          for (int64_t col = 0; col < view.cols; col++) {
+            int64_t group = r * groups + col / kGroup;
+            float value = (code_at(data.values, view.offset(r, col)) - code_at(data.zero_points, group)) * data.scales.data<float>()[size_t(group)];
+            wanted.push_back(masked && !data.mask->kept(r, col) ? 0 : value);
+          }
+        std::string name = cat(name_of(c.layout), " ", c.shape, " ", name_of(type), " mask ", masked);
+        EXPECT_EQ(rows_of(weight, data, 0, view.rows), wanted) << name;
+        EXPECT_EQ(rows_of(weight, data, 1, view.rows - 1), std::vector<float>(wanted.begin() + view.cols, wanted.end())) << name;
+        Tensor decoded = decode_f32(weight, data);
+        for (int64_t r = 0; r < view.rows; r++)
+          for (int64_t col = 0; col < view.cols; col++)
+            ASSERT_EQ(decoded.data<float>()[size_t(view.offset(r, col))], wanted[size_t(r * view.cols + col)]) << name;
+      }
 }
 
 TEST(DecodeRows, RowByRowCostsAboutWhatAllRowsAtOnceDo) {

@@ -139,11 +139,14 @@ void convert_to_f32(DType type, const std::byte* in, int64_t n, float* out) {
   if (type == DType::kF32) {
     if (n) std::memcpy(out, in, size_t(n) * 4);
   } else if (type == DType::kF16 || type == DType::kBF16) {
-    for (int64_t i = 0; i < n; i++) {
-      uint16_t h;
-      std::memcpy(&h, in + 2 * i, 2);
-      out[i] = type == DType::kF16 ? f16_to_f32(h) : bf16_to_f32(h);
-    }
+    auto convert = [&](auto to_f32) {
+      for (int64_t i = 0; i < n; i++) {
+        uint16_t h;
+        std::memcpy(&h, in + 2 * i, 2);
+        out[i] = to_f32(h);
+      }
+    };
+    type == DType::kF16 ? convert([](uint16_t h) { return f16_to_f32(h); }) : convert([](uint16_t h) { return bf16_to_f32(h); });
   } else {
     with_type(type, [&](auto scalar) {
       using T = decltype(scalar);
@@ -158,19 +161,17 @@ void convert_to_f32(DType type, const std::byte* in, int64_t n, float* out) {
 
 void convert_from_f32(const float* in, int64_t n, DType type, std::byte* out) {
   LACUNA_ASSERT(is_float(type));
-  for (int64_t i = 0; i < n; i++) {
-    switch (type) {
-      case DType::kF64: {
-        double d = in[i];
-        std::memcpy(out + 8 * i, &d, 8);
-        break;
-      }
-      case DType::kF32: std::memcpy(out + 4 * i, in + i, 4); break;
-      default: {
-        uint16_t h = type == DType::kF16 ? f32_to_f16(in[i]) : f32_to_bf16(in[i]);
-        std::memcpy(out + 2 * i, &h, 2);
-      }
+  auto convert = [&](auto rounded) {
+    for (int64_t i = 0; i < n; i++) {
+      auto v = rounded(in[i]);
+      std::memcpy(out + i * int64_t(sizeof v), &v, sizeof v);
     }
+  };
+  switch (type) {
+    case DType::kF64: return convert([](float v) { return double(v); });
+    case DType::kF32: return convert([](float v) { return v; });
+    case DType::kF16: return convert([](float v) { return f32_to_f16(v); });
+    default: return convert([](float v) { return f32_to_bf16(v); });
   }
 }
 

@@ -2,12 +2,14 @@
 #include "kernels/integer/lane16_pack.h"
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <cstring>
 #include <numeric>
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "sparse/bits.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -40,7 +42,12 @@ class RowGroup {
     std::memset(out, 0, sizeof out);
     if (count > 0) std::memcpy(out, codes_[lane] + 64 * word, size_t(count));
     uint64_t kept = kept_word(lane, word);
-    for (int i = 0; i < 64; i++) out[i] = (kept >> i) & 1 ? out[i] : int8_t(0);
+    for (int i = 0; i < 64 && ~kept; i += 8) {
+      uint64_t eight;
+      std::memcpy(&eight, out + i, 8);
+      eight &= bytes_of_bits(uint8_t(kept >> i));
+      std::memcpy(out + i, &eight, 8);
+    }
   }
   int8_t code(int64_t lane, int64_t kept_col) const { return codes_[lane][kept_col]; }
   // Scale (or minimum) of a lane; 0 beyond the last row.
@@ -208,10 +215,14 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGr
   }
 }
 
-bool exact_in_f16(const float* values, int64_t count) {
-  for (int64_t i = 0; values && i < count; i++)
-    if (f16_to_f32(f32_to_f16(values[i])) != values[i]) return false;
-  return true;
+// values [rows, groups]
+bool exact_in_f16(const float* values, int64_t rows, int64_t groups) {
+  std::atomic<bool> exact = true;
+  parallel_for(values ? rows : 0, [&](int64_t r) {
+    for (int64_t i = r * groups; i < (r + 1) * groups && exact.load(std::memory_order_relaxed); i++)
+      if (f16_to_f32(f32_to_f16(values[i])) != values[i]) exact = false;
+  });
+  return exact;
 }
 
 struct Encoder {
@@ -259,7 +270,7 @@ int64_t Lane16Weight::size_bytes() const {
 Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const Lane16Options& options) {
   int64_t groups = groups_of(weight), row_groups = (weight.rows + kLanes - 1) / kLanes;
   Lane16Weight out = {.rows = weight.rows, .cols = weight.cols, .group = weight.group, .minima = weight.minima != nullptr};
-  out.half_scales = exact_in_f16(weight.scales, weight.rows * groups) && exact_in_f16(weight.minima, weight.rows * groups);
+  out.half_scales = exact_in_f16(weight.scales, weight.rows, groups) && exact_in_f16(weight.minima, weight.rows, groups);
   bool window = options.format == Lane16Format::kWindow, gathers = window || options.format == Lane16Format::kN16;
 
   if (window) out.row_of = rows_by_weight(weight, options.window);

@@ -121,8 +121,9 @@ PanelWeight::PanelWeight(const WeightMatrix& weight, const PanelIsa& isa, const 
   std::copy_n(weight.scales, rows_, scales_.begin());
   int32_t x_zero = options.input_zero + (isa.unsigned_x ? 128 : 0);
   if (x_zero != 0) excess_.assign(padded_rows, 0);
-  for (int64_t r = 0; r < rows_ && x_zero != 0; r++)
+  parallel_for(x_zero != 0 ? rows_ : 0, [&](int64_t r) {
     for (int64_t c = 0; c < cols_; c++) excess_[size_t(r)] += x_zero * code_at(weight, r, c);
+  });
 }
 
 int64_t PanelWeight::rows_of_chunk(int64_t chunk) const { return std::min(chunk_rows_, round_up(rows_ - chunk * chunk_rows_, kOutputRows)); }

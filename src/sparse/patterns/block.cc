@@ -1,7 +1,9 @@
 // block:RxC: blocks of R rows and C columns are kept or removed as one. Blocks restart every `inner` columns; a block that reaches over the last
 // rows or the end of a stretch is cut off there and is a unit like any other, ranked by its mean so that its size does not decide.
+#include <atomic>
 #include <charconv>
 #include <cmath>
+#include <numeric>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -61,20 +63,30 @@ class Block : public Pattern {
 
   int64_t violations(const Mask& mask, int64_t inner) const override {
     std::vector<int64_t> broken(size_t(unit_rows(mask.rows())), 0);
-    parallel_for(int64_t(broken.size()), [&](int64_t i) {
-      int64_t first = i * rows_, height = std::min(rows_, mask.rows() - first);
-      for_each_block(mask.cols(), inner, [&](int64_t, int64_t col, int64_t width) {
-        int64_t kept = 0;
-        for (int64_t r = first; r < first + height; r++) kept += count_bits(mask.row(r), col, width);
-        broken[size_t(i)] += kept != 0 && kept != height * width;
-      });
+    parallel_for(int64_t(broken.size()), [&](int64_t i) { broken[size_t(i)] = broken_in(mask, inner, i); });
+    return std::accumulate(broken.begin(), broken.end(), int64_t(0));
+  }
+
+  bool obeyed_by(const Mask& mask, int64_t inner) const override {
+    std::atomic<bool> broken = false;
+    parallel_for(unit_rows(mask.rows()), [&](int64_t i) {
+      if (!broken.load(std::memory_order_relaxed) && broken_in(mask, inner, i)) broken = true;
     });
-    int64_t all = 0;
-    for (int64_t b : broken) all += b;
-    return all;
+    return !broken;
   }
 
  private:
+  // Blocks of unit row i that are kept in part.
+  int64_t broken_in(const Mask& mask, int64_t inner, int64_t i) const {
+    int64_t first = i * rows_, height = std::min(rows_, mask.rows() - first), broken = 0;
+    for_each_block(mask.cols(), inner, [&](int64_t, int64_t col, int64_t width) {
+      int64_t kept = 0;
+      for (int64_t r = first; r < first + height; r++) kept += count_bits(mask.row(r), col, width);
+      broken += kept != 0 && kept != height * width;
+    });
+    return broken;
+  }
+
   // Calls f(unit column, first column, width) along a row.
   template <class F>
   void for_each_block(int64_t cols, int64_t inner, F&& f) const {

@@ -1,6 +1,8 @@
 // N:M: at most N kept of every M consecutive inputs of a row. A last group of `length` < M columns keeps at most ceil(N * length / M).
 #include <algorithm>
+#include <atomic>
 #include <charconv>
+#include <numeric>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -39,16 +41,24 @@ class NOfM : public Pattern {
 
   int64_t violations(const Mask& mask, int64_t inner) const override {
     std::vector<int64_t> broken(size_t(mask.rows()), 0);
-    parallel_for(mask.rows(), [&](int64_t r) {
-      for_each_group(mask.cols(), inner,
-                     [&](int64_t col, int64_t length) { broken[size_t(r)] += count_bits(mask.row(r), col, length) > most_kept(length); });
+    parallel_for(int64_t(broken.size()), [&](int64_t i) { broken[size_t(i)] = broken_in(mask, inner, i); });
+    return std::accumulate(broken.begin(), broken.end(), int64_t(0));
+  }
+
+  bool obeyed_by(const Mask& mask, int64_t inner) const override {
+    std::atomic<bool> broken = false;
+    parallel_for(mask.rows(), [&](int64_t i) {
+      if (!broken.load(std::memory_order_relaxed) && broken_in(mask, inner, i)) broken = true;
     });
-    int64_t all = 0;
-    for (int64_t b : broken) all += b;
-    return all;
+    return !broken;
   }
 
  private:
+  int64_t broken_in(const Mask& mask, int64_t inner, int64_t row) const {
+    int64_t broken = 0;
+    for_each_group(mask.cols(), inner, [&](int64_t col, int64_t length) { broken += count_bits(mask.row(row), col, length) > most_kept(length); });
+    return broken;
+  }
   int64_t most_kept(int64_t length) const { return (n_ * length + m_ - 1) / m_; }
 
   template <class F>

@@ -12,6 +12,7 @@ class Unstructured : public Pattern {
   std::optional<std::string> refuses(int64_t, int64_t, int64_t) const override { return std::nullopt; }
   Mask select(ConstMatrixRef scores, int64_t, int64_t kept_units, bool) const override { return keep_best(scores, kept_units); }
   int64_t violations(const Mask&, int64_t) const override { return 0; }
+  bool obeyed_by(const Mask&, int64_t) const override { return true; }
 };
 
 std::unique_ptr<Pattern> parse(std::string_view text) {
