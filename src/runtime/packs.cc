@@ -67,18 +67,31 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   matrix->id = id, matrix->weight_name = weight.name;
   matrix->rows = view.rows, matrix->cols = view.cols, matrix->inner = view.inner == view.cols ? 0 : view.inner;
   WeightData data = weight.load();
+  constexpr int64_t kRowsPerTile = 64;
+  int64_t tiles = (view.rows + kRowsPerTile - 1) / kRowsPerTile, inner = view.inner;
+  if (!view.identity() && bits_of(data.values.dtype()) == 8) {  // turned once, for values and codes
+    Tensor turned(data.values.dtype(), {view.rows, view.cols}, false);
+    std::byte* to = turned.mutable_raw();
+    parallel_for(tiles, [&](int64_t tile) {
+      int64_t first = tile * kRowsPerTile, count = std::min(kRowsPerTile, view.rows - first);
+      std::vector<std::byte> scratch;
+      std::copy_n(code_rows(data.values, view, first, count, scratch).data, count * view.cols, to + first * view.cols);
+    });
+    data.values = turned;
+    weight.shape = {view.rows, view.cols}, weight.layout = MatrixLayout::kOutIn;
+    view = MatrixView(weight.layout, weight.shape);
+  }
   matrix->values = Tensor(DType::kF32, {view.rows, view.cols}, false);
   matrix->mask = Mask(view.rows, view.cols, false);
   float* values = matrix->values.mutable_data<float>().data();
-  constexpr int64_t kRowsPerTile = 64;
-  parallel_for((view.rows + kRowsPerTile - 1) / kRowsPerTile, [&](int64_t tile) {
+  parallel_for(tiles, [&](int64_t tile) {
     int64_t first = tile * kRowsPerTile, last = std::min(first + kRowsPerTile, view.rows);
     decode_rows(weight, data, first, last - first, values + first * view.cols);
     for (int64_t r = first; r < last; r++) keep_nonzero(values + r * view.cols, matrix->mask, r);
   });
   matrix->sparsity = matrix->mask.sparsity();
   if (options_.allow_sparse && matrix->sparsity >= kFewZeros) {
-    matrix->pattern = weight.pattern.empty() ? recognise_pattern(matrix->mask, view.inner) : weight.pattern;
+    matrix->pattern = weight.pattern.empty() ? recognise_pattern(matrix->mask, inner) : weight.pattern;
   } else {
     matrix->sparsity = 0;
   }

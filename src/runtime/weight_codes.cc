@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "base/parallel.h"
+#include "sparse/bits.h"
 
 namespace lacuna {
 namespace {
@@ -45,7 +46,11 @@ template <class Code>
 bool shift_codes(const Code* codes, int64_t count, int zero, uint64_t kept, int8_t* out) {
   int16_t shifted[64];
   for (int64_t i = 0; i < count; i++) shifted[i] = int16_t(codes[i] - zero);
-  for (int64_t i = 0; ~kept && i < count; i++) shifted[i] = kept >> i & 1 ? shifted[i] : int16_t(0);
+  if (~kept) {
+    int8_t keep[64];
+    bytes_of_bits(kept, keep);
+    for (int64_t i = 0; i < count; i++) shifted[i] = int16_t(shifted[i] & keep[i]);
+  }
   int16_t lowest = 0, highest = 0;
   for (int64_t i = 0; i < count; i++) {
     lowest = std::min(lowest, shifted[i]), highest = std::max(highest, shifted[i]);

@@ -42,10 +42,13 @@ inline uint64_t nonzero_bits(const float* values, int64_t count) {
   return bits;
 }
 
-// Byte i of the result: all ones if bit i is one, else zero.
-inline uint64_t bytes_of_bits(uint8_t bits) {
-  uint64_t each = (uint64_t(bits) * 0x0101010101010101) & 0x8040201008040201;  // byte i holds bit i alone
-  return ((each + 0x7f7f7f7f7f7f7f7f) & 0x8080808080808080) / 0x80 * 0xff;
+// out[i] is -1, all ones, if bit i is one, else 0.
+inline void bytes_of_bits(uint64_t bits, int8_t (&out)[64]) {
+  for (int i = 0; i < 64; i += 8) {
+    uint64_t each = (bits >> i & 0xff) * 0x0101010101010101 & 0x8040201008040201;  // byte j holds bit j alone
+    uint64_t eight = ((each + 0x7f7f7f7f7f7f7f7f) & 0x8080808080808080) / 0x80 * 0xff;
+    std::memcpy(out + i, &eight, 8);
+  }
 }
 
 inline int64_t count_bits(std::span<const uint64_t> row, int64_t first, int64_t count) {

@@ -56,8 +56,8 @@ Tensor source_order(const Weight& weight, const Tensor& codes) {
   Tensor out(codes.dtype(), weight.shape);
   int64_t stride = storage::row_stride(codes.dtype(), view.cols);
   SourceOrder source(codes.dtype(), weight.shape);
-  // Sixteen rows at a time: neighbours in a transposed matrix.
-  constexpr int64_t kRowsPerTile = 16;
+  // Rows are neighbours in a transposed matrix: 64 at a time.
+  constexpr int64_t kRowsPerTile = 64;
   int64_t tiles = (view.rows + kRowsPerTile - 1) / kRowsPerTile, row_step = view.offset(1, 0) - view.offset(0, 0);
   storage::with_codes(codes.dtype(), codes, out, [&](auto from, auto to) {
     auto scatter = [&](int64_t tile) {

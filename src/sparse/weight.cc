@@ -1,6 +1,7 @@
 #include "sparse/weight.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 
 #include "base/cat.h"
@@ -34,18 +35,21 @@ int8_t nibble_at(const Tensor& codes, int64_t offset) {
   return nibble(codes.dtype(), codes.raw()[row * ((cols + 1) / 2) + col / 2], col % 2);
 }
 
-// Rows of a view that is not the order of the source, of elements at(offset). Of a transposed matrix as many at a time as share
-// the lines of the source.
+// Rows of a view that is not the order of the source, of elements at(offset). Of a transposed matrix as many at a time as share the lines of
+// the source, and few columns: both stay in L1.
 template <class T, class At>
 void gather_rows(const MatrixView& view, int64_t first, int64_t count, T* out, At at) {
   int64_t row_step = view.offset(1, 0) - view.offset(0, 0), col_step = view.inner > 1 ? view.offset(0, 1) - view.offset(0, 0) : 0;
+  constexpr int64_t kColsTogether = 64;
   int64_t together = row_step == 1 ? 64 / int64_t(sizeof(T)) : 1;
   for (int64_t row = 0; row < count; row += together)
     for (int64_t start = 0; start < view.cols; start += view.inner) {
       int64_t from = view.offset(first + row, start), rows = std::min(together, count - row);
       T* to = out + row * view.cols + start;
-      for (int64_t c = 0; c < view.inner; c++)
-        for (int64_t r = 0; r < rows; r++) to[r * view.cols + c] = at(from + c * col_step + r * row_step);
+      for (int64_t begin = 0; begin < view.inner; begin += kColsTogether)
+        for (int64_t r = 0; r < rows; r++)
+          for (int64_t c = begin; c < std::min(begin + kColsTogether, view.inner); c++)
+            to[r * view.cols + c] = at(from + c * col_step + r * row_step);
     }
 }
 
@@ -61,8 +65,11 @@ void unpack_nibbles(DType type, const std::byte* pairs, int64_t count, int8_t* o
 void clear_removed(std::span<const uint64_t> kept, int64_t cols, float* row) {
   for (int64_t first = 0; first < cols; first += 64) {
     uint64_t word = kept[size_t(first / 64)];
-    for (int64_t c = first; ~word && c < std::min(cols, first + 64); c++)
-      if (!(word >> (c - first) & 1)) row[c] = 0;
+    if (!~word) continue;
+    int8_t keep[64];
+    bytes_of_bits(word, keep);
+    float* values = row + first;
+    for (int64_t i = 0; i < std::min<int64_t>(64, cols - first); i++) values[i] = std::bit_cast<float>(std::bit_cast<int32_t>(values[i]) & keep[i]);
   }
 }
 

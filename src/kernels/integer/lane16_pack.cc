@@ -42,12 +42,9 @@ class RowGroup {
     std::memset(out, 0, sizeof out);
     if (count > 0) std::memcpy(out, codes_[lane] + 64 * word, size_t(count));
     uint64_t kept = kept_word(lane, word);
-    for (int i = 0; i < 64 && ~kept; i += 8) {
-      uint64_t eight;
-      std::memcpy(&eight, out + i, 8);
-      eight &= bytes_of_bits(uint8_t(kept >> i));
-      std::memcpy(out + i, &eight, 8);
-    }
+    int8_t keep[64];
+    bytes_of_bits(kept, keep);
+    for (int i = 0; i < 64; i++) out[i] = int8_t(out[i] & keep[i]);
   }
   int8_t code(int64_t lane, int64_t kept_col) const { return codes_[lane][kept_col]; }
   // Scale (or minimum) of a lane; 0 beyond the last row.
