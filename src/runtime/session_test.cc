@@ -18,7 +18,6 @@ namespace {
 using testing::add_weight;
 using testing::random_ids;
 using testing::random_tensor;
-using testing::tensor;
 
 Attributes attributes(std::initializer_list<std::pair<std::string, Attribute>> list) {
   Attributes a;
