@@ -84,6 +84,8 @@ struct ConvKernel {
 
 std::span<const ConvKernel> conv_kernels();
 const ConvKernel& conv_kernel_named(std::string_view name);
+// Why the kernel does not take the problem; with `codes`, from codes to codes.
+std::optional<std::string> refusal(const ConvKernel& kernel, const ConvProblem& problem, bool codes);
 // With `codes`: of the kernels that have run_codes, one of which must accept.
 const ConvKernel& first_accepting(const ConvProblem& problem, bool codes = false);
 

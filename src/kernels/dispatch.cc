@@ -125,12 +125,14 @@ const LinearKernel& first_accepting(const LinearProblem& problem, int64_t tokens
                                [&](const LinearKernel& kernel) { return kernel.accepts(problem, tokens, cpu_features()); });
 }
 
+std::optional<std::string> refusal(const ConvKernel& kernel, const ConvProblem& problem, bool codes) {
+  if (codes && !kernel.codes) return "takes no codes";
+  return kernel.accepts(problem, cpu_features());
+}
+
 const ConvKernel& first_accepting(const ConvProblem& problem, bool codes) {
-  auto refusal = [&](const ConvKernel& kernel) -> std::optional<std::string> {
-    if (codes && !kernel.codes) return "takes no codes";
-    return kernel.accepts(problem, cpu_features());
-  };
-  return first_without_refusal(conv_kernels(), problem.sparsity, problem.to_string(1, 0, 0), refusal);
+  return first_without_refusal(conv_kernels(), problem.sparsity, problem.to_string(1, 0, 0),
+                               [&](const ConvKernel& kernel) { return refusal(kernel, problem, codes); });
 }
 
 }  // namespace lacuna::kernels

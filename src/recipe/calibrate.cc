@@ -9,8 +9,6 @@
 #include "runtime/session.h"
 
 namespace lacuna {
-namespace {}  // namespace
-
 std::map<ValueId, float> calibrate(const std::shared_ptr<const Graph>& graph, const RoundingPlan& plan, const QuantizeLine& line,
                                    std::map<std::string, std::string>& settings, Progress* progress) {
   ImagePreprocessing how = image_preprocessing(*graph, line.resize, line.crop, line.mean, line.deviation);

@@ -479,10 +479,7 @@ Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightM
 Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w,
                                    int64_t model_weights, bool codes) {
   WeightsFrom from = weights_from(problem, model_weights);
-  auto refusal = [&](const ConvKernel& kernel) -> std::optional<std::string> {
-    if (codes && !kernel.codes) return "takes no codes";
-    return kernel.accepts(problem, cpu_features());
-  };
+  auto refusal = [&](const ConvKernel& kernel) { return kernels::refusal(kernel, problem, codes); };
   trace_refusals(kernels::conv_kernels(), problem.to_string(batch, in_h, in_w), refusal);
   // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
   auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };

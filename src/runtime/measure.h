@@ -41,7 +41,7 @@ int64_t multiplied_weights(const Graph& graph);
 // Whether a sparse kernel that is no faster on its own is the better one where weights come from memory or L3: bytes that it does not read, for
 // `saved_us`, leave their place in the caches to other layers', so that each counts twice. It may take `most_lost` times as long at most.
 // `worthwhile` as above, of the kind.
-bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile, double most_lost = 1.1);
+bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile, double most_lost);
 
 // What measured_choice would say without measuring anything, if the table holds it; convolutions are those of floats.
 std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens, int64_t model_weights);

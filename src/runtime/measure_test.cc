@@ -9,16 +9,16 @@ namespace lacuna {
 namespace {
 
 TEST(Planner, BytesPayWhereTheyAreManyAndLittleIsLost) {
-  EXPECT_TRUE(bytes_pay(100, 100, 20, kWorthwhile));
-  EXPECT_TRUE(bytes_pay(100, 109, 20, kWorthwhile));
-  EXPECT_FALSE(bytes_pay(100, 111, 200, kWorthwhile));  // a tenth at most
-  EXPECT_FALSE(bytes_pay(100, 100, 2, kWorthwhile));
-  EXPECT_TRUE(bytes_pay(100, 100, 6, kWorthwhile));
-  EXPECT_FALSE(bytes_pay(100, 100, 6, kWorthwhileConv));
-  EXPECT_FALSE(bytes_pay(100, 90, 0, kWorthwhileConv));  // from a run's own caches
+  EXPECT_TRUE(bytes_pay(100, 100, 20, kWorthwhile, 1.1));
+  EXPECT_TRUE(bytes_pay(100, 109, 20, kWorthwhile, 1.1));
+  EXPECT_FALSE(bytes_pay(100, 111, 200, kWorthwhile, 1.1));  // a tenth at most
+  EXPECT_FALSE(bytes_pay(100, 100, 2, kWorthwhile, 1.1));
+  EXPECT_TRUE(bytes_pay(100, 100, 6, kWorthwhile, 1.1));
+  EXPECT_FALSE(bytes_pay(100, 100, 6, kWorthwhileConv, 1.1));
+  EXPECT_FALSE(bytes_pay(100, 90, 0, kWorthwhileConv, 1.1));  // from a run's own caches
   EXPECT_FALSE(bytes_pay(100, 101, 20, kWorthwhile, 1.0));
   EXPECT_TRUE(bytes_pay(100, 100, 20, kWorthwhile, 1.0));
-  EXPECT_FALSE(bytes_pay(100, 100, -20, kWorthwhile));
+  EXPECT_FALSE(bytes_pay(100, 100, -20, kWorthwhile, 1.1));
 }
 
 TEST(Planner, ConvolutionsOfCodesTakeKernelsOfCodesAndDenseOnesStayDense) {

@@ -174,12 +174,16 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
   return pack_of(choice->second);
 }
 
+// What a choice of a convolution holds for: its sizes too if it was measured.
+std::string PackStore::geometry_of(const ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, const InputRounding& rounding) const {
+  bool measured = options_.measured_plan;
+  return cat(problem.to_string(measured ? batch : 1, measured ? in_h : 0, measured ? in_w : 0), " x=", rounding.scale, "/", rounding.signed_zero());
+}
+
 PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
                                             const InputRounding& rounding) {
   WeightId id = graph_.value(node.inputs[1]).weight;
-  std::string geometry =
-      cat(problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0),
-          " x=", rounding.scale, "/", rounding.signed_zero());
+  std::string geometry = geometry_of(problem, batch, in_h, in_w, rounding);
   auto [choice, fresh] = conv_choices_.try_emplace({id, geometry});
   auto pack_of = [&](const Chosen<ConvProblem>& c) {
     return Pack<PackedConv>{convs_.at({id, c.packed}), c.rounds, c.problem.to_string(batch, in_h, in_w), c.line};
@@ -210,15 +214,13 @@ PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProbl
   WeightId id = graph_.value(node.inputs[1]).weight;
   problem.weights = problem.activations = DType::kS8;
   problem.input_scale = rounding.scale, problem.input_zero = rounding.signed_zero();
-  std::string key =
-      cat("codes ", problem.to_string(options_.measured_plan ? batch : 1, options_.measured_plan ? in_h : 0, options_.measured_plan ? in_w : 0),
-          " x=", rounding.scale, "/", problem.input_zero);
+  std::string key = cat("codes ", geometry_of(problem, batch, in_h, in_w, rounding));
   auto [choice, fresh] = conv_choices_.try_emplace({id, key});
   auto& chosen = choice->second;
   auto pack_of = [&] { return Pack<PackedConv>{convs_.at({id, chosen.packed}), true, chosen.problem.to_string(batch, in_h, in_w), chosen.line}; };
   if (!fresh) return chosen.packed.empty() ? Pack<PackedConv>() : pack_of();
-  auto kernels = kernels::conv_kernels();
-  if (std::none_of(kernels.begin(), kernels.end(), [&](auto& k) { return k.codes && !k.accepts(problem, cpu_features()); })) return {};
+  auto candidates = kernels::conv_kernels();
+  if (std::none_of(candidates.begin(), candidates.end(), [&](auto& k) { return !kernels::refusal(k, problem, true); })) return {};
   std::shared_ptr<const Matrix> matrix = decoded(node, true);
   if (!matrix->codes || matrix->codes->type != DType::kS8 || matrix->codes->group || !matrix->codes->minima.empty()) return {};
   problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;

@@ -38,6 +38,7 @@ class PackStore {
  private:
   struct Matrix;  // a weight decoded for packing
   std::shared_ptr<const Matrix> decoded(const Node& node, bool with_codes = false);
+  std::string geometry_of(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, const InputRounding& rounding) const;
   template <class Kernel>
   void add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes, int activation_bits = 32);
   bool floats_only() const { return options_.compute && *options_.compute != DType::kS8; }
