@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/cat.h"
@@ -177,6 +178,7 @@ Pool& shared_pool() {
 }  // namespace
 
 int thread_count() noexcept {
+  if (inside_parallel) return 1;
   std::lock_guard lock(pool_mutex);
   return requested_threads ? requested_threads : available_cpus();
 }
@@ -186,6 +188,9 @@ void set_thread_count(int threads) {
   std::lock_guard lock(pool_mutex);
   requested_threads = threads;
 }
+
+SerialLoops::SerialLoops() noexcept : before_(std::exchange(inside_parallel, true)) {}
+SerialLoops::~SerialLoops() { inside_parallel = before_; }
 
 void flush_denormals() noexcept {
   set_floating_point_mode(floating_point_mode() | 0x8040);  // FTZ | DAZ

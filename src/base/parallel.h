@@ -7,7 +7,7 @@
 
 namespace lacuna {
 
-// Number of threads parallel_for uses; the default is the CPUs this process may run on. Set it before work starts.
+// Number of threads parallel_for uses here: 1 in its own bodies. The default is the CPUs this process may run on. Set it before work starts.
 int thread_count() noexcept;
 void set_thread_count(int threads);  // throws InvalidArgument unless 1 <= threads <= 1024
 
@@ -25,6 +25,18 @@ void parallel_for(int64_t tiles, Body&& body) {
   detail::parallel_tiles(tiles, const_cast<void*>(static_cast<const void*>(&body)),
                          [](void* context, int64_t tile) { (*static_cast<std::remove_reference_t<Body>*>(context))(tile); });
 }
+
+// While it lives, loops of this thread run serially, and thread_count() is 1 here, as within a parallel_for.
+class SerialLoops {
+ public:
+  SerialLoops() noexcept;
+  ~SerialLoops();
+  SerialLoops(const SerialLoops&) = delete;
+  SerialLoops& operator=(const SerialLoops&) = delete;
+
+ private:
+  bool before_;
+};
 
 // Sets flush-to-zero and denormals-are-zero for the calling thread.
 void flush_denormals() noexcept;

@@ -48,6 +48,21 @@ TEST_P(Parallel, NestedLoopsRun) {
   EXPECT_EQ(count, 20);
 }
 
+TEST_P(Parallel, ALoopWithinALoopHasOneThread) {
+  std::atomic<int> most{0}, outside{thread_count()};
+  parallel_for(4, [&](int64_t) {
+    for (int seen = most, here = thread_count(); seen < here && !most.compare_exchange_weak(seen, here);) continue;
+  });
+  EXPECT_EQ(most, 1);
+  {
+    SerialLoops serial;
+    EXPECT_EQ(thread_count(), 1);
+    std::thread::id here = std::this_thread::get_id();
+    parallel_for(50, [&](int64_t) { EXPECT_EQ(std::this_thread::get_id(), here); });
+  }
+  EXPECT_EQ(thread_count(), outside);
+}
+
 TEST_P(Parallel, AnExceptionReachesTheCallerAndTheNextLoopRuns) {
   EXPECT_THROW(parallel_for(100,
                             [](int64_t tile) {

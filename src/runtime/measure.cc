@@ -437,6 +437,27 @@ int64_t multiplied_weights(const Graph& graph) {
   return total;
 }
 
+std::string fastest_way(std::string key, std::span<const Way> ways) {
+  constexpr int kLooks = 4;
+  constexpr double kEnough = 2e6;  // microseconds, of all together
+  key = cat(key, " isa=", isa_summary(cpu_features()), " threads=", thread_count());
+  if (auto known = table().find(key))
+    if (std::any_of(ways.begin(), ways.end(), [&](const Way& way) { return way.name == known->dense; })) return known->dense;
+  std::vector<double> best(ways.size(), 1e30);
+  double spent = 0;
+  for (int look = 0; look < 2 || (look < kLooks && spent < kEnough); look++)
+    for (size_t i = 0; i < ways.size(); i++) {
+      auto begin = std::chrono::steady_clock::now();
+      ways[i].run();
+      double us = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - begin).count();
+      spent += us;
+      if (look > 0) best[i] = std::min(best[i], us);  // the first one finds cold caches
+    }
+  size_t fastest = size_t(std::min_element(best.begin(), best.end()) - best.begin());
+  table().add(key, {.dense = ways[fastest].name, .dense_us = best[fastest], .at_seconds = seconds_now()});
+  return ways[fastest].name;
+}
+
 void forget_measurements() { table().forget(); }
 
 Choice<LinearKernel> static_choice(const LinearProblem& problem, int64_t tokens) {

@@ -4,7 +4,9 @@
 // if that is much faster than it was, the machine was busy then, and the problem is measured anew.
 #pragma once
 
+#include <functional>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "graph/graph.h"
@@ -35,6 +37,13 @@ Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& prob
                                               int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
                                             int64_t in_w, int64_t model_weights, bool codes = false);
+// The fastest of several ways to do the same, which differ by name: as the table says under `key`, or as timed now, in turns.
+struct Way {
+  std::string name;
+  std::function<void()> run;
+};
+std::string fastest_way(std::string key, std::span<const Way> ways);
+
 // Weights of linear and conv nodes, each once.
 int64_t multiplied_weights(const Graph& graph);
 

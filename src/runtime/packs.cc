@@ -126,12 +126,14 @@ void PackStore::add_line(const Node& node, const Matrix& matrix, std::string pro
                    .reason = chosen.reason});
 }
 
+std::string PackStore::of_threads() const { return options_.measured_plan ? cat(" threads=", thread_count()) : ""; }
+
 PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens, const InputRounding& rounding) {
   WeightId id = graph_.value(node.inputs[1]).weight;
   // Decode and batched calls may want different kernels; what batched calls want does not depend on their size in the fixed plan.
-  int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens <= 8 ? 1 : 64;
-  auto [choice, fresh] =
-      linear_choices_.try_emplace({id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.signed_zero())});
+  int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens * pieces_ <= 8 ? 1 : 64;
+  auto [choice, fresh] = linear_choices_.try_emplace(
+      {id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.signed_zero(), of_threads())});
   auto pack_of = [&](const Chosen<LinearProblem>& c) {
     return Pack<PackedLinear>{linears_.at({id, c.packed}), c.rounds, c.problem.to_string(tokens), c.line};
   };
@@ -177,7 +179,8 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
 // What a choice of a convolution holds for: its sizes too if it was measured.
 std::string PackStore::geometry_of(const ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, const InputRounding& rounding) const {
   bool measured = options_.measured_plan;
-  return cat(problem.to_string(measured ? batch : 1, measured ? in_h : 0, measured ? in_w : 0), " x=", rounding.scale, "/", rounding.signed_zero());
+  return cat(problem.to_string(measured ? batch : 1, measured ? in_h : 0, measured ? in_w : 0), " x=", rounding.scale, "/", rounding.signed_zero(),
+             of_threads());
 }
 
 PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
@@ -232,6 +235,18 @@ PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProbl
   packed = choice_made.kernel->pack(problem, weight);
   add_line(node, *matrix, problem.to_string(batch, in_h, in_w), choice_made, packed->size_bytes(), 8);
   return pack_of();
+}
+
+void PackStore::drop_unused() {
+  auto drop = [](auto& packs, auto& choices) {
+    std::erase_if(packs, [](auto& entry) { return entry.second.use_count() == 1; });
+    std::erase_if(choices, [&](auto& entry) {
+      const std::string& packed = entry.second.packed;
+      return !packed.empty() && !packs.contains({entry.first.first, packed});
+    });
+  };
+  drop(linears_, linear_choices_);
+  drop(convs_, conv_choices_);
 }
 
 int64_t PackStore::packed_bytes() const {

@@ -34,6 +34,10 @@ class PackStore {
 
   const std::vector<PlanLine>& plan() const { return plan_; }
   int64_t packed_bytes() const;
+  // From now on a fixed plan chooses as if a call had `pieces` times its tokens: a batch in pieces then meets the kernels that it meets as a whole.
+  void choose_for_pieces(int64_t pieces) { pieces_ = pieces; }
+  // Forgets what no Program holds any more.
+  void drop_unused();
 
  private:
   struct Matrix;  // a weight decoded for packing
@@ -41,11 +45,14 @@ class PackStore {
   std::string geometry_of(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, const InputRounding& rounding) const;
   template <class Kernel>
   void add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes, int activation_bits = 32);
+  // Measured choices hold for so many threads.
+  std::string of_threads() const;
   bool floats_only() const { return options_.compute && *options_.compute != DType::kS8; }
 
   const Graph& graph_;
   SessionOptions options_;
   int64_t model_weights_;
+  int64_t pieces_ = 1;
   std::shared_ptr<const Matrix> last_;  // of the weight packed last: several kernels may pack it in a row
   // By weight, and kernel or geometry.
   std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedLinear>> linears_;

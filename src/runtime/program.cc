@@ -438,6 +438,13 @@ void Program::renew_results() {
   }
 }
 
+std::vector<int64_t> Program::plan_lines() const {
+  std::vector<int64_t> lines;
+  for (const Step& step : steps_)
+    if (step.plan_line >= 0) lines.push_back(step.plan_line);
+  return lines;
+}
+
 std::vector<Tensor> Program::run(const RunCall& call, const std::shared_ptr<std::byte[]>& arena) {
   attach(arena);
   renew_results();

@@ -22,6 +22,8 @@ class Program {
 
   int64_t arena_bytes() const { return arena_bytes_; }
   const CacheNeeds& cache_needs() const { return needs_; }
+  // Of the PackStore's plan: what the steps multiply.
+  std::vector<int64_t> plan_lines() const;
 
   // Runs with an arena of at least arena_bytes(). The cache has been reserved for cache_needs().
   std::vector<Tensor> run(const RunCall& call, const std::shared_ptr<std::byte[]>& arena);

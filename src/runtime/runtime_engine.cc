@@ -1,34 +1,54 @@
-// The fast executor: a Program per binding, compiled when first asked for, all sharing packed weights and one arena.
+// The fast executor: a Program per binding, compiled when first asked for, all sharing packed weights and one arena. A batch of items that do not
+// depend on each other runs apart where that was measured to be faster.
+#include <bit>
 #include <list>
 
-#include "base/buffer.h"
+#include "base/cat.h"
+#include "base/hash.h"
+#include "base/parallel.h"
 #include "graph/passes/passes.h"
-#include "runtime/engine.h"
+#include "runtime/apart.h"
+#include "runtime/measure.h"
 #include "runtime/passes/fold_batch_norm.h"
-#include "runtime/program.h"
 #include "runtime/reference/reference.h"
 
 namespace lacuna {
 namespace {
 
 constexpr size_t kMaxPrograms = 32;  // the least recently used one goes
+constexpr size_t kMaxAparts = 8;
+constexpr int64_t kPiece = 4;  // items of a batch that may run together on a thread
+constexpr char kTogether[] = "together", kOneByOne[] = "one by one", kInFours[] = "in fours";
 
 class RuntimeEngine final : public Engine {
  public:
   RuntimeEngine(std::shared_ptr<const Graph> graph, const SessionOptions& options)
-      : source_(std::move(graph)), planned_(planned(*source_)), packs_(planned_, options), source_packs_(*source_, options) {}
+      : source_(std::move(graph)),
+        planned_(planned(*source_)),
+        packs_(planned_, options),
+        source_packs_(*source_, options),
+        measures_(options.measured_plan),
+        items_(separate_items(planned_)) {}
 
   std::vector<Tensor> run(const RunCall& call, int64_t& new_tokens) override {
+    new_tokens = 0;
+    if (Apart* apart = apart_for(call)) return apart->run(call);
     Program& program = prepared(call);
     new_tokens = program.cache_needs().tokens;
     return program.run(call, arena_);
   }
 
-  void prepare(const RunCall& call) override { prepared(call); }
+  void prepare(const RunCall& call) override {
+    if (!apart_for(call)) prepared(call);
+  }
 
   const std::vector<PlanLine>& plan() const override { return packs_.plan().empty() ? source_packs_.plan() : packs_.plan(); }
   int64_t packed_bytes() const override { return packs_.packed_bytes() + source_packs_.packed_bytes(); }
-  int64_t arena_bytes() const override { return arena_bytes_; }
+  int64_t arena_bytes() const override {
+    int64_t bytes = arena_bytes_;
+    for (auto& [bindings, apart] : aparts_) bytes = std::max(bytes, apart ? apart->arena_bytes() : 0);
+    return bytes;
+  }
 
  private:
   static Graph planned(const Graph& graph) {
@@ -42,14 +62,67 @@ class RuntimeEngine final : public Engine {
     bool fuse = !(call.observer && *call.observer);
     Program& program = program_for(call.inputs.bindings, fuse);
     call.cache.reserve(program.cache_needs());
-    if (program.arena_bytes() > arena_bytes_) {
-      // From half a large page on whole ones, with allocate's spare bytes: kernels store to many tokens in turn, each on pages of its own.
-      constexpr int64_t kPage = 2 << 20, kSpare = 64;
-      arena_bytes_ = program.arena_bytes();
-      int64_t in_pages = (arena_bytes_ + kSpare + kPage - 1) / kPage * kPage - kSpare;
-      arena_ = allocate(size_t(arena_bytes_ >= kPage / 2 ? in_pages : arena_bytes_), false);
-    }
+    if (program.arena_bytes() > arena_bytes_) arena_ = allocate_arena(arena_bytes_ = program.arena_bytes());
     return program;
+  }
+
+  // How a batch of these bindings runs: nullptr means as one.
+  Apart* apart_for(const RunCall& call) {
+    if (!items_ || (call.observer && *call.observer)) return nullptr;
+    const Bindings& bindings = call.inputs.bindings;
+    int64_t count = bindings.at(items_->symbol);
+    if (count < 2) return nullptr;
+    if (auto it = aparts_.find(bindings); it != aparts_.end()) return it->second.get();
+    if (aparts_.size() >= kMaxAparts) aparts_.clear();
+    auto constant = [this](ValueId v) -> const Tensor& { return constant_of(planned_, v); };
+    std::map<int64_t, std::unique_ptr<Apart>> pieces;
+    auto in_pieces_of = [&](int64_t most) -> std::unique_ptr<Apart>& {
+      if (auto& apart = pieces[most]; !apart)
+        apart = std::make_unique<Apart>(*items_, count, most, [&](int64_t items) {
+          Bindings piece = bindings;
+          piece[items_->symbol] = items;
+          packs_.choose_for_pieces(count / items);
+          auto program = std::make_unique<Program>(planned_, piece, packs_, constant, true);
+          packs_.choose_for_pieces(1);
+          return program;
+        });
+      return pieces[most];
+    };
+    // Sizes of one class go the same way.
+    Bindings size_class = bindings;
+    for (auto& [symbol, size] : size_class) size = int64_t(std::bit_ceil(uint64_t(size)));
+    std::string& way = ways_[measures_ ? size_class : bindings];
+    if (!measures_) {
+      way = fixed_way(bindings, count);
+    } else if (way.empty()) {
+      std::string key = cat("batch of ", size_class.at(items_->symbol));
+      Hasher products;
+      for (int64_t line : in_pieces_of(1)->program().plan_lines()) products.update(packs_.plan()[size_t(line)].problem);
+      auto apart = [&](int64_t most) { return [&, most] { in_pieces_of(most)->run({call.inputs, call.cache}); }; };
+      auto together = [&] { prepared(call).run({call.inputs, call.cache}, arena_); };
+      std::vector<Way> ways = {{kTogether, together}, {kOneByOne, apart(1)}};
+      if (count > kPiece) ways.push_back({kInFours, apart(kPiece)});
+      way = fastest_way(cat(key, ": ", products.hex()), ways);
+    }
+    auto& chosen = aparts_[bindings];
+    if (way != kTogether) chosen = std::move(in_pieces_of(way == kInFours ? kPiece : 1));
+    // What the other ways would take is not kept.
+    pieces.clear();
+    if (chosen) std::erase_if(programs_, [&](const Entry& entry) { return entry.fuse && entry.bindings == bindings; });
+    if (programs_.empty()) arena_.reset(), arena_bytes_ = 0;
+    packs_.drop_unused();
+    return chosen.get();
+  }
+
+  // By rule: one by one where every thread has items all the time, and weights are not read for a few rows.
+  std::string fixed_way(Bindings bindings, int64_t count) const {
+    constexpr int64_t kFewRows = 32;
+    constexpr double kMuch = 1e6, kMostOfFewRows = 0.25;
+    int64_t threads = thread_count();
+    if (count % threads > 0 && count < 4 * threads) return kTogether;
+    bindings[items_->symbol] = 1;
+    Products products = products_of(planned_, bindings, kFewRows);
+    return products.all >= kMuch && products.of_few_rows < kMostOfFewRows * products.all ? kOneByOne : kTogether;
   }
 
   struct Entry {
@@ -84,6 +157,10 @@ class RuntimeEngine final : public Engine {
   PackStore packs_, source_packs_;
   std::map<std::pair<const Graph*, ValueId>, Tensor> constants_;
   std::list<Entry> programs_;  // most recently used first
+  bool measures_;
+  std::optional<Items> items_;
+  std::map<Bindings, std::unique_ptr<Apart>> aparts_;
+  std::map<Bindings, std::string> ways_;  // by sizes rounded up to powers of two
   std::shared_ptr<std::byte[]> arena_;
   int64_t arena_bytes_ = 0;
 };

@@ -18,7 +18,7 @@ enum class Executor { kRuntime, kReference };
 struct SessionOptions {
   Executor executor = Executor::kRuntime;
   int64_t max_tokens = 0;        // KV cache capacity per sequence; 0: the model's own maximum (metadata "max_tokens"), grown as needed
-  bool measured_plan = false;    // choose kernels by measuring (run, bench, serve); false: the fixed static plan (eval, prune, calibration)
+  bool measured_plan = false;    // choose kernels by measuring (bench, advise); false: the fixed static plan (run, eval, prune, calibration)
   bool allow_sparse = true;      // false: every weight dense (the baseline of `bench`)
   bool last_token_only = false;  // decoders: outputs hold the last token of a call only (generation); false: all tokens
   // Arithmetic of linear and conv: f32, bf16 (inputs and weights rounded; convolutions stay f32), s8 (inputs rounded per token; convolutions
