@@ -20,6 +20,8 @@ struct ConvProblem {
   std::string to_string(int64_t batch, int64_t in_h, int64_t in_w) const;
 };
 
+class PackedConv;
+
 // Int8 activations between convolutions: signed codes with the channels of a pixel together, [batch, h, w, channels], each standing for
 // scale * (code - zero).
 struct CodesConv {
@@ -39,6 +41,7 @@ struct CodesConv {
   // or floats, [batch, out_channels, h, w], with the whole epilogue (its bias in place of the one above).
   float* y_floats = nullptr;
   Epilogue epilogue = {};
+  const PackedConv* next = nullptr;  // that runs after this one: what it reads first may be fetched meanwhile
 };
 constexpr int64_t kCodesSpare = 1 << 17;
 
@@ -56,6 +59,8 @@ class PackedConv {
   // Lanes beyond the channels are zero in y and not read as anything else in x.
   virtual int64_t input_block() const { return 0; }
   virtual int64_t output_block() const { return 0; }
+  // What the thread with this share of a loop reads of the weights first; empty if that is not known.
+  virtual std::span<const uint8_t> first_weights(int64_t /*share*/, int64_t /*shares*/) const { return {}; }
   // For kernels with `codes`.
   virtual void run_codes(const CodesConv&, int64_t /*batch*/, int64_t /*in_h*/, int64_t /*in_w*/) const {}
 

@@ -12,14 +12,23 @@ namespace {
 // Asks for weights that come later, some lines with each step.
 class Ahead {
  public:
-  Ahead(const AmxConvCall& c, int64_t steps) : next_(c.ahead), end_(c.ahead + c.ahead_bytes) { lines_ = (c.ahead_bytes / 64 + steps - 1) / steps; }
-  void step() {
-    for (int64_t i = 0; i < lines_ && next_ < end_; i++, next_ += 64) _mm_prefetch(reinterpret_cast<const char*>(next_), _MM_HINT_T1);
+  Ahead(const AmxConvCall& c, int64_t steps) {
+    for (int i = 0; i < 2; i++)
+      next_[i] = c.ahead[i].first, end_[i] = next_[i] + c.ahead[i].bytes, lines_[i] = (c.ahead[i].bytes / 64 + steps - 1) / steps;
+  }
+  [[gnu::always_inline]] void step() {
+    fetch(0);
+    fetch(1);
   }
 
  private:
-  const uint8_t *next_, *end_;
-  int64_t lines_;
+  [[gnu::always_inline]] void fetch(int of) {
+    for (int64_t i = 0; i < lines_[of] && next_[of] < end_[of]; i++, next_[of] += 64)
+      _mm_prefetch(reinterpret_cast<const char*>(next_[of]), _MM_HINT_T1);
+  }
+
+  const uint8_t *next_[2], *end_[2];
+  int64_t lines_[2];
 };
 
 // Tiles 0 to 3 hold sums, 4 and 5 pixels, 6 and 7 weights of row groups g and g + 1.

@@ -35,9 +35,12 @@ struct AmxConvCall {
   int64_t x_stride;
   int64_t pixel_tiles;
   int32_t* sums;  // [4][32][16]
-  // Weights that are read later, fetched meanwhile: tiles multiply faster than a core waits for L3 or memory.
-  const uint8_t* ahead;
-  int64_t ahead_bytes;
+  // Weights that are read later, fetched meanwhile: tiles multiply faster than a core waits for L3 or memory. Of this convolution, and of the next.
+  struct Ahead {
+    const uint8_t* first;
+    int64_t bytes;
+  };
+  Ahead ahead[2];
 };
 constexpr int64_t kAmxGroupSums = 2 * 256;  // of a row group
 

@@ -58,7 +58,7 @@ class AmxConv : public PackedConv {
     auto planes = planes_for(in_h, in_w, false);
     uint8_t* codes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, batch * planes->image_bytes + planes->spare_bytes());
     quantize_planes(problem_, *planes, x, batch, codes);
-    for_each_block(*planes, batch, {.planes = codes},
+    for_each_block(*planes, batch, {.planes = codes}, nullptr,
                    [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, y, epilogue); });
   }
 
@@ -75,16 +75,26 @@ class AmxConv : public PackedConv {
     if (in_place) source = {.planes = reinterpret_cast<const uint8_t*>(call.x)};
     if (call.y) {
       CodesEnd end(problem_, call);
-      for_each_block(*planes, batch, source, [&](const Block& block, const int32_t* sums) { store_codes(*planes, block, sums, end); });
+      for_each_block(*planes, batch, source, call.next, [&](const Block& block, const int32_t* sums) { store_codes(*planes, block, sums, end); });
     } else {
-      for_each_block(*planes, batch, source,
+      for_each_block(*planes, batch, source, call.next,
                      [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, call.y_floats, call.epilogue); });
     }
+  }
+
+  std::span<const uint8_t> first_weights(int64_t share, int64_t shares) const override {
+    constexpr int64_t kMost = 128 << 10;  // of an L2 cache that others use as well
+    int64_t quad = cached() ? 0 : quads_ * share / shares;
+    const uint8_t *begin = stream_of(0, 4 * quad), *end = stream_of(0, cached() ? 4 * quads_ : 4 * quad + 4);
+    return {begin, size_t(std::min<int64_t>(end - begin, kMost))};
   }
 
  private:
   static constexpr int64_t kBlockTiles = 16;
   static constexpr int64_t kCachedWeight = 256 << 10;
+
+  // Few blocks of tiles: each expands its weights.
+  bool cached() const { return !bitmask_ && groups_[0].size_bytes() <= kCachedWeight; }
 
   // Either all planes, or codes of which each task makes the rows it needs.
   struct Source {
@@ -117,18 +127,43 @@ class AmxConv : public PackedConv {
     int64_t first_quad(int64_t part) const { return quads * part / parts; }
     // Of the pool: neighbouring tasks have the same one.
     int64_t share(int64_t task) const { return ((task + 1) * threads - 1) / tasks; }
+    int64_t first_task(int64_t share) const { return tasks * share / threads; }
     int64_t tiles, quads, threads, blocks, parts, tasks;
+  };
+
+  // What the thread that runs a task reads first of the next convolution, spread over the tiles of all its tasks.
+  class Later {
+   public:
+    Later(const Cut& cut, int64_t task, const PackedConv* next) {
+      if (!next) return;
+      int64_t share = cut.share(task), first = cut.first_task(share), count = cut.first_task(share + 1) - first;
+      std::span<const uint8_t> all = next->first_weights(share, cut.threads);
+      int64_t lines = int64_t(all.size()) / kLine, begin = lines * (task - first) / count, end = lines * (task - first + 1) / count;
+      int64_t part = task / cut.blocks % cut.parts, block = task % cut.blocks;
+      int64_t tiles = (cut.first_tile(block + 1) - cut.first_tile(block)) * (cut.first_quad(part + 1) - cut.first_quad(part));
+      at_ = all.data() + begin * kLine, end_ = all.data() + end * kLine;
+      of_tile_ = (end - begin + tiles - 1) / tiles * kLine;
+    }
+    AmxConvCall::Ahead of(int64_t tiles) {
+      const uint8_t* begin = at_;
+      at_ += std::min(tiles * of_tile_, int64_t(end_ - at_));
+      return {begin, at_ - begin};
+    }
+
+   private:
+    static constexpr int64_t kLine = 64;
+    const uint8_t *at_ = nullptr, *end_ = nullptr;
+    int64_t of_tile_ = 0;
   };
 
   static constexpr int64_t kSums = 4 * kAmxGroupSums;
 
   // store(block, sums [4][32][16]) for all blocks, of one or two tiles.
   template <class F>
-  void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, F&& store) const {
+  void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, const PackedConv* next, F&& store) const {
     static std::atomic<uint64_t> runs = 0;
     uint64_t run = ++runs;
-    bool cached = !bitmask_ && groups_[0].size_bytes() <= kCachedWeight;  // few blocks of tiles: each expands its weights
-    const Cut cut(batch * int64_t(planes.tiles.size()), problem_.groups, quads_, cached, thread_count());
+    const Cut cut(batch * int64_t(planes.tiles.size()), problem_.groups, quads_, cached(), thread_count());
     parallel_for(cut.tasks, [&](int64_t task) {
       int64_t block = task % cut.blocks, part = task / cut.blocks % cut.parts;
       Block all{.group = task / cut.blocks / cut.parts,
@@ -139,15 +174,17 @@ class AmxConv : public PackedConv {
       // Sums become codes while the next ones are on their way.
       int32_t *sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kSums), *done = sums + kSums;
       Block before{};
+      Later later(cut, task, next);
       amx_int8::begin_conv();
       for (int64_t last = cut.first_quad(part + 1); all.quad < last; all.quad++) {
         // The weights of the next quad, if nobody has read them yet.
-        bool next = all.quad + 1 < last ? block == 0 : block + 1 == cut.blocks && part + 1 < cut.parts && cut.share(task) == cut.share(task + 1);
-        int64_t ahead = cached || !next ? 0 : (stream_of(all.group, 4 * all.quad + 8) - stream_of(all.group, 4 * all.quad + 4)) / all.tiles;
+        bool unread = all.quad + 1 < last ? block == 0 : block + 1 == cut.blocks && part + 1 < cut.parts && cut.share(task) == cut.share(task + 1);
+        int64_t ahead = cached() || !unread ? 0 : (stream_of(all.group, 4 * all.quad + 8) - stream_of(all.group, 4 * all.quad + 4)) / all.tiles;
         const std::array<const uint8_t*, 4> weights = weights_of(all);
         for (int64_t t = 0; t < all.tiles; t += 2) {
           Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
-          multiply(planes, some, weights, input.x, input.offsets.data() + t, t * ahead, some.tiles * ahead, sums);
+          AmxConvCall::Ahead quad = {stream_of(all.group, 4 * all.quad + 4) + t * ahead, some.tiles * ahead};
+          multiply(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, sums);
           if (before.tiles > 0) store(before, done);
           std::swap(sums, done), before = some;
         }
@@ -230,7 +267,7 @@ class AmxConv : public PackedConv {
   }
 
   void multiply(const ConvPlanes& g, const Block& block, const std::array<const uint8_t*, 4>& weights, const uint8_t* x, const int64_t* offsets,
-                int64_t ahead, int64_t ahead_bytes, int32_t* sums) const {
+                const std::array<AmxConvCall::Ahead, 2>& ahead, int32_t* sums) const {
     int64_t first = 4 * block.quad, present = std::min<int64_t>(4, groups_[size_t(block.group)].row_groups() - first);
     AmxConvCall call = {.tiles = {},
                         .row_groups = present,
@@ -241,8 +278,7 @@ class AmxConv : public PackedConv {
                         .x_stride = g.pixel_stride,
                         .pixel_tiles = block.tiles,
                         .sums = sums,
-                        .ahead = stream_of(block.group, first + 4) + ahead,
-                        .ahead_bytes = ahead_bytes};
+                        .ahead = {ahead[0], ahead[1]}};
     std::copy(weights.begin(), weights.end(), call.tiles);
     amx_int8::multiply_conv(call);
   }

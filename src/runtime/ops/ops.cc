@@ -11,6 +11,11 @@ int64_t OpContext::codes_layout(const kernels::Rounding& rounding) const {
   return kTokenCodes - (it - known.begin());
 }
 
+std::shared_ptr<const NextConv> OpContext::link(std::shared_ptr<const kernels::PackedConv> packed) const {
+  if (tables_.next_conv) tables_.next_conv->packed = std::move(packed);
+  return tables_.next_conv = std::make_shared<NextConv>();
+}
+
 const Tensor* OpContext::constant(size_t i) const { return is_weight(i) ? &constant_(node().inputs[i]) : nullptr; }
 
 std::optional<std::vector<int64_t>> OpContext::integers(size_t i) const {

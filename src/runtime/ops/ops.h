@@ -39,11 +39,17 @@ struct CompiledStep {
   int64_t plan_line = -1;
 };
 
+// Filled when the convolution is compiled; stays empty after the last one.
+struct NextConv {
+  std::shared_ptr<const kernels::PackedConv> packed;
+};
+
 // What the steps of a Program share.
 struct SharedTables {
   bool coarse = false;  // products of the graph round what they read to eight bits
   std::vector<kernels::Rounding> codings;
   std::map<std::tuple<ValueId, std::vector<double>, double, bool>, std::shared_ptr<RopeTables>> rope;
+  std::shared_ptr<NextConv> next_conv;  // where the convolution of codes compiled last finds the next one
 };
 
 // What a compile function sees. Shapes are those of the binding.
@@ -59,6 +65,8 @@ class OpContext {
   const Attributes& attributes() const { return plan_.node.attributes; }
   PackStore& packs() const { return packs_; }
   bool coarse() const { return tables_.coarse; }
+  // Tells the convolution of codes before that `packed` comes next, and gives what will tell the same to this one.
+  std::shared_ptr<const NextConv> link(std::shared_ptr<const kernels::PackedConv> packed) const;
   std::shared_ptr<RopeTables> rope_tables(ValueId positions, const std::vector<double>& frequencies, double factor, bool interleaved) const;
 
   bool has(size_t i) const { return plan_.has(i); }
