@@ -8,6 +8,12 @@ namespace lacuna::kernels::amx_int8 {
 namespace {
 
 #include "kernels/inner/tile_config.inl"
+// After the tiles.
+#include "kernels/amx_int8/codes.inl"
+
+struct NoCodes {
+  void step(int64_t) {}
+};
 
 // Asks for weights that come later, some lines with each step.
 class Ahead {
@@ -32,7 +38,8 @@ class Ahead {
 };
 
 // Tiles 0 to 3 hold sums, 4 and 5 pixels, 6 and 7 weights of row groups g and g + 1.
-void two_tiles(const AmxConvCall& c, int64_t g, Ahead& ahead) {
+template <class Before>
+[[gnu::always_inline]] inline void two_tiles(const AmxConvCall& c, int64_t g, Ahead& ahead, Before& before, int64_t pixels) {
   const uint8_t *x0 = c.x + c.tile_offsets[0], *x1 = c.x + c.tile_offsets[1], *w0 = c.tiles[g], *w1 = c.tiles[g + 1];
   _tile_zero(0);
   _tile_zero(1);
@@ -47,6 +54,7 @@ void two_tiles(const AmxConvCall& c, int64_t g, Ahead& ahead) {
     _tile_loadd(5, x1 + offset, c.x_stride);
     _tile_dpbssd(1, 4, 7);
     ahead.step();
+    before.step(pixels);
     _tile_dpbssd(2, 5, 6);
     _tile_dpbssd(3, 5, 7);
   }
@@ -58,7 +66,8 @@ void two_tiles(const AmxConvCall& c, int64_t g, Ahead& ahead) {
 }
 
 // Four row groups: products of one tile could follow each other every 52 cycles only.
-void one_tile(const AmxConvCall& c, Ahead& ahead) {
+template <class Before>
+[[gnu::always_inline]] inline void one_tile(const AmxConvCall& c, Ahead& ahead, Before& before, int64_t pixels) {
   const uint8_t *x = c.x + c.tile_offsets[0], *w0 = c.tiles[0], *w1 = c.tiles[1], *w2 = c.tiles[2], *w3 = c.tiles[3];
   _tile_zero(0);
   _tile_zero(1);
@@ -71,6 +80,7 @@ void one_tile(const AmxConvCall& c, Ahead& ahead) {
     _tile_loadd(7, w1, 64);
     _tile_dpbssd(1, 4, 7);
     ahead.step();
+    before.step(pixels);
     _tile_loadd(5, w2, 64);
     _tile_dpbssd(2, 4, 5);
     _tile_loadd(6, w3, 64);
@@ -88,11 +98,20 @@ void one_tile(const AmxConvCall& c, Ahead& ahead) {
 void begin_conv() noexcept { _tile_loadconfig(&kTileConfig); }
 void end_conv() noexcept { _tile_release(); }
 
-void multiply_conv(const AmxConvCall& call) noexcept {
-  Ahead ahead(call, 2 * call.chunks);
-  if (call.pixel_tiles == 1) return one_tile(call, ahead);
-  two_tiles(call, 0, ahead);
-  if (call.row_groups > 2) two_tiles(call, 2, ahead);
+void multiply_conv(const AmxConvCall& call, const CodeStore* before) noexcept {
+  int64_t passes = call.pixel_tiles == 2 && call.row_groups > 2 ? 2 : 1;
+  int64_t pixels = (kAmxBlockPixels + passes * call.chunks - 1) / (passes * call.chunks);
+  auto multiply = [&](auto codes) {
+    Ahead ahead(call, 2 * call.chunks);
+    if (call.pixel_tiles == 1) {
+      one_tile(call, ahead, codes, pixels);
+    } else {
+      for (int64_t g = 0; g < 2 * passes; g += 2) two_tiles(call, g, ahead, codes, pixels);
+    }
+    codes.step(kAmxBlockPixels);
+  };
+  if (!before) return multiply(NoCodes());
+  with_codes(*before, multiply);
 }
 
 }  // namespace lacuna::kernels::amx_int8

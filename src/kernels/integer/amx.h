@@ -43,6 +43,7 @@ struct AmxConvCall {
   Ahead ahead[2];
 };
 constexpr int64_t kAmxGroupSums = 2 * 256;  // of a row group
+constexpr int64_t kAmxBlockPixels = 32;
 
 // v rounded to a code in [-128, 127] and back: scale 0 leaves it.
 struct CodeRounding {
@@ -61,9 +62,15 @@ struct CodeOutput {
 // (residual - residual_zero) * residual_scale; then the code of v, and what `table` makes of it. Factors of roundings that follow each other are
 // multiplied once, and the excess is subtracted as a float, off by 2^-24 of it: a v that falls between two codes may round to either, unless scales
 // are powers of two and sums below 2^24.
-struct CodeStore {
+// Runs of pixels of up to 32 that were multiplied together.
+struct CodeRun {
   const int32_t* sums;  // row group g, pixel p at sums + g * kAmxGroupSums + p * 16
   int64_t pixels;
+  int64_t at;  // of the first one, from y and from the residual
+};
+struct CodeStore {
+  const CodeRun* runs;
+  int64_t run_count;
   int64_t channels;       // 1 to 64, of all vectors below and of a pixel of y
   const int32_t* excess;  // or nullptr
   const float* factors;
@@ -89,7 +96,8 @@ void store_codes(const CodeStore& task) noexcept;
 void fill_code_table(float scale, int32_t zero, float y_scale, const CodeOutput& code, int8_t* table) noexcept;
 // Convolutions of a thread lie between the two.
 void begin_conv() noexcept;
-void multiply_conv(const AmxConvCall& call) noexcept;
+// Stores the codes of the block before meanwhile, if there was one.
+void multiply_conv(const AmxConvCall& call, const CodeStore* before) noexcept;
 void end_conv() noexcept;
 }  // namespace amx_int8
 

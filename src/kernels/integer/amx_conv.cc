@@ -8,6 +8,7 @@
 #include <atomic>
 #include <cmath>
 #include <mutex>
+#include <optional>
 
 #include "base/parallel.h"
 #include "kernels/dispatch.h"
@@ -58,7 +59,7 @@ class AmxConv : public PackedConv {
     auto planes = planes_for(in_h, in_w, false);
     uint8_t* codes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, batch * planes->image_bytes + planes->spare_bytes());
     quantize_planes(problem_, *planes, x, batch, codes);
-    for_each_block(*planes, batch, {.planes = codes}, nullptr,
+    for_each_block(*planes, batch, {.planes = codes}, nullptr, nullptr,
                    [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, y, epilogue); });
   }
 
@@ -73,13 +74,10 @@ class AmxConv : public PackedConv {
     auto planes = planes_for(in_h, in_w, in_place);
     Source source = {.codes = call.x};
     if (in_place) source = {.planes = reinterpret_cast<const uint8_t*>(call.x)};
-    if (call.y) {
-      CodesEnd end(problem_, call);
-      for_each_block(*planes, batch, source, call.next, [&](const Block& block, const int32_t* sums) { store_codes(*planes, block, sums, end); });
-    } else {
-      for_each_block(*planes, batch, source, call.next,
-                     [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, call.y_floats, call.epilogue); });
-    }
+    std::optional<CodesEnd> end;
+    if (call.y) end.emplace(problem_, call);
+    for_each_block(*planes, batch, source, call.next, end ? &*end : nullptr,
+                   [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, call.y_floats, call.epilogue); });
   }
 
   std::span<const uint8_t> first_weights(int64_t share, int64_t shares) const override {
@@ -158,9 +156,66 @@ class AmxConv : public PackedConv {
 
   static constexpr int64_t kSums = 4 * kAmxGroupSums;
 
-  // store(block, sums [4][32][16]) for all blocks, of one or two tiles.
+  // From sums to codes: what is the same for all blocks. The last of two roundings is a table.
+  struct CodesEnd {
+    CodesEnd(const ConvProblem& p, const CodesConv& c) : call(c) {
+      task.x_scale = p.input_scale;
+      task.residual_scale = c.residual_scale, task.residual_zero = c.residual_zero;
+      task.y_stride = p.out_channels;
+      if (c.residual && c.product.scale > 0)
+        task.product = {
+            .scale = c.product.scale, .inverse = 1.0f / c.product.scale, .low = float(-128 - c.product.zero), .high = float(127 - c.product.zero)};
+      const Rounding& before = c.residual ? c.sum : c.product;
+      task.code = last_code();
+      if (before.scale > 0) {
+        amx_int8::fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
+        task.code = {.inverse = 1.0f / before.scale, .zero = before.zero};
+        task.table = table.data();
+      }
+    }
+    CodesEnd(const CodesEnd&) = delete;
+    CodesEnd& operator=(const CodesEnd&) = delete;
+
+    CodeOutput last_code() const {
+      float inverse = 1.0f / call.y_scale, least = float(-128 - call.y_zero), most = float(127 - call.y_zero), low = least, high = most;
+      auto clip = [&](float l, float h) { low = std::clamp(l, least, most), high = std::clamp(h, low, most); };
+      if (call.activation == Activation::kRelu) clip(0, most);
+      if (call.activation == Activation::kRelu6) clip(0, 6 * inverse);
+      if (call.activation == Activation::kClip) clip(call.alpha * inverse, call.beta * inverse);
+      auto code = [&](float v) { return int32_t(std::nearbyint(v)) + call.y_zero; };
+      return {.inverse = inverse, .zero = call.y_zero, .low = code(low), .high = code(high)};
+    }
+
+    const CodesConv& call;
+    CodeStore task = {};
+    alignas(64) std::array<int8_t, 256> table;
+  };
+
+  // Where the sums of a block go.
+  struct CodesOfBlock {
+    CodeStore store = {};
+    std::array<CodeRun, kAmxBlockPixels> runs;
+
+    void set(const AmxConv& conv, const ConvPlanes& g, const Block& block, const int32_t* sums, const CodesEnd& end) {
+      store = end.task;
+      int64_t channel = conv.channel_of(block), pixels = g.out_h * g.out_w, stride = store.y_stride;
+      store.channels = std::min<int64_t>(64, conv.rows() - block.quad * 64);
+      store.factors = conv.scales_of(block);
+      store.bias = end.call.bias ? end.call.bias + channel : nullptr;
+      store.excess = conv.excess_of(block);
+      store.y = end.call.y, store.residual = end.call.residual;
+      store.runs = runs.data(), store.run_count = 0;
+      for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
+        g.for_each_run(tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
+          runs[size_t(store.run_count++)] = {sums + (before * 16 + lane) * 16, count, (image * pixels + pixel) * stride + channel};
+        });
+      });
+    }
+  };
+
+  // For all blocks, of one or two tiles: sums [4][32][16] become codes as `end` says, or else floats(block, sums) stores them.
   template <class F>
-  void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, const PackedConv* next, F&& store) const {
+  void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, const PackedConv* next, const CodesEnd* end, F&& floats) const {
     static std::atomic<uint64_t> runs = 0;
     uint64_t run = ++runs;
     const Cut cut(batch * int64_t(planes.tiles.size()), problem_.groups, quads_, cached(), thread_count());
@@ -174,6 +229,7 @@ class AmxConv : public PackedConv {
       // Sums become codes while the next ones are on their way.
       int32_t *sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kSums), *done = sums + kSums;
       Block before{};
+      CodesOfBlock codes;
       Later later(cut, task, next);
       amx_int8::begin_conv();
       for (int64_t last = cut.first_quad(part + 1); all.quad < last; all.quad++) {
@@ -184,12 +240,15 @@ class AmxConv : public PackedConv {
         for (int64_t t = 0; t < all.tiles; t += 2) {
           Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
           AmxConvCall::Ahead quad = {stream_of(all.group, 4 * all.quad + 4) + t * ahead, some.tiles * ahead};
-          multiply(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, sums);
-          if (before.tiles > 0) store(before, done);
+          bool meanwhile = end && before.tiles > 0;
+          if (meanwhile) codes.set(*this, planes, before, done, *end);
+          multiply(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, meanwhile ? &codes.store : nullptr, sums);
+          if (before.tiles > 0 && !end) floats(before, done);
           std::swap(sums, done), before = some;
         }
       }
-      if (before.tiles > 0) store(before, done);
+      if (before.tiles > 0 && end) codes.set(*this, planes, before, done, *end), amx_int8::store_codes(codes.store);
+      if (before.tiles > 0 && !end) floats(before, done);
       amx_int8::end_conv();
     });
   }
@@ -267,7 +326,7 @@ class AmxConv : public PackedConv {
   }
 
   void multiply(const ConvPlanes& g, const Block& block, const std::array<const uint8_t*, 4>& weights, const uint8_t* x, const int64_t* offsets,
-                const std::array<AmxConvCall::Ahead, 2>& ahead, int32_t* sums) const {
+                const std::array<AmxConvCall::Ahead, 2>& ahead, const CodeStore* before, int32_t* sums) const {
     int64_t first = 4 * block.quad, present = std::min<int64_t>(4, groups_[size_t(block.group)].row_groups() - first);
     AmxConvCall call = {.tiles = {},
                         .row_groups = present,
@@ -280,7 +339,7 @@ class AmxConv : public PackedConv {
                         .sums = sums,
                         .ahead = {ahead[0], ahead[1]}};
     std::copy(weights.begin(), weights.end(), call.tiles);
-    amx_int8::multiply_conv(call);
+    amx_int8::multiply_conv(call, before);
   }
 
   int64_t rows() const { return groups_[0].rows; }
@@ -315,59 +374,6 @@ class AmxConv : public PackedConv {
         });
       });
     }
-  }
-
-  // From sums to codes: what is the same for all blocks. The last of two roundings is a table.
-  struct CodesEnd {
-    CodesEnd(const ConvProblem& p, const CodesConv& c) : call(c) {
-      task.x_scale = p.input_scale;
-      task.residual_scale = c.residual_scale, task.residual_zero = c.residual_zero;
-      task.y_stride = p.out_channels;
-      if (c.residual && c.product.scale > 0)
-        task.product = {
-            .scale = c.product.scale, .inverse = 1.0f / c.product.scale, .low = float(-128 - c.product.zero), .high = float(127 - c.product.zero)};
-      const Rounding& before = c.residual ? c.sum : c.product;
-      task.code = last_code();
-      if (before.scale > 0) {
-        amx_int8::fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
-        task.code = {.inverse = 1.0f / before.scale, .zero = before.zero};
-        task.table = table.data();
-      }
-    }
-    CodesEnd(const CodesEnd&) = delete;
-    CodesEnd& operator=(const CodesEnd&) = delete;
-
-    CodeOutput last_code() const {
-      float inverse = 1.0f / call.y_scale, least = float(-128 - call.y_zero), most = float(127 - call.y_zero), low = least, high = most;
-      auto clip = [&](float l, float h) { low = std::clamp(l, least, most), high = std::clamp(h, low, most); };
-      if (call.activation == Activation::kRelu) clip(0, most);
-      if (call.activation == Activation::kRelu6) clip(0, 6 * inverse);
-      if (call.activation == Activation::kClip) clip(call.alpha * inverse, call.beta * inverse);
-      auto code = [&](float v) { return int32_t(std::nearbyint(v)) + call.y_zero; };
-      return {.inverse = inverse, .zero = call.y_zero, .low = code(low), .high = code(high)};
-    }
-
-    const CodesConv& call;
-    CodeStore task = {};
-    alignas(64) std::array<int8_t, 256> table;
-  };
-
-  void store_codes(const ConvPlanes& g, const Block& block, const int32_t* sums, const CodesEnd& end) const {
-    CodeStore task = end.task;
-    int64_t channel = channel_of(block), pixels = g.out_h * g.out_w;
-    task.channels = std::min<int64_t>(64, rows() - block.quad * 64);
-    task.factors = scales_of(block);
-    task.bias = end.call.bias ? end.call.bias + channel : nullptr;
-    task.excess = excess_of(block);
-    for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
-      g.for_each_run(tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
-        int64_t at = (image * pixels + pixel) * problem_.out_channels + channel;
-        task.sums = sums + (before * 16 + lane) * 16;
-        task.pixels = count, task.y = end.call.y + at;
-        if (end.call.residual) task.residual = end.call.residual + at;
-        amx_int8::store_codes(task);
-      });
-    });
   }
 
   // The last one is kept: a network asks for the same one again and again.
