@@ -80,7 +80,9 @@ class GroupSource final : public PanelSource {
 
   void ahead(int64_t first_token, int64_t tokens, int64_t first_row, SpmmTile::Ahead (&out)[2]) const override {
     int64_t pixels = call_.table.pixels(), image = first_token / pixels;
-    if (call_.out_channels * pixels * int64_t(sizeof(float)) < int64_t(cache_sizes().l2) / 2) return;  // likely there still
+    // Smaller outputs are likely there still, but for lines that two threads write to.
+    bool shares_lines = pixels * int64_t(sizeof(float)) % 64 > 0;
+    if (!shares_lines && call_.out_channels * pixels * int64_t(sizeof(float)) < int64_t(cache_sizes().l2) / 2) return;
     int64_t at = (image * call_.out_channels + call_.first_out_channel + first_row) * pixels + first_token % pixels;
     int64_t bytes = std::min(tokens, pixels - first_token % pixels) * int64_t(sizeof(float));
     out[0] = {reinterpret_cast<const char*>(call_.y + at), pixels * int64_t(sizeof(float)), bytes};

@@ -37,7 +37,7 @@ struct SpmmTile {
   const uint16_t* meta;
   const float* values;
   bool fresh;  // sums hold nothing yet: every row has a step, and starts at zero
-  // Memory that the sums go to afterwards, fetched into L2 meanwhile: for each row that has a step `bytes` at ahead[i] + row * pitch.
+  // Memory that the sums go to afterwards, fetched into L2 meanwhile, to be written: for each row that has a step `bytes` at ahead[i] + row * pitch.
   struct Ahead {
     const char* first;
     int64_t pitch, bytes;

@@ -13,7 +13,7 @@ static inline const float* at_offset(const float* panel, uint16_t offset) {
 
 static inline void fetch_ahead(const SpmmTile& tile, int64_t row) {
   for (const SpmmTile::Ahead& ahead : tile.ahead)
-    for (int64_t i = 0; i < ahead.bytes; i += 64) _mm_prefetch(ahead.first + row * ahead.pitch + i, _MM_HINT_T1);
+    for (int64_t i = 0; i < ahead.bytes; i += 64) __builtin_prefetch(ahead.first + row * ahead.pitch + i, 1, 2);
 }
 
 // V vectors of one row.
