@@ -17,7 +17,9 @@ namespace {
 std::vector<LayerAdvice> layers_of(const Model& model, int64_t batch, const AdviseOptions& options) {
   const Graph& graph = *model.graph;
   bool decoder = !graph.states().empty();
-  Session session(model.graph, SessionOptions{.max_tokens = decoder ? options.prompt_tokens + 1 : 0, .measured_plan = true, .allow_sparse = false});
+  Session session(
+      model.graph,
+      SessionOptions{.max_tokens = decoder ? options.prompt_tokens + 1 : 0, .measured_plan = true, .allow_sparse = false, .split_batches = false});
   std::set<std::string> prunable;
   for (const WeightUse& use : weight_uses(graph))
     if (use.prunable) prunable.insert(graph.weights[use.weight].name);

@@ -107,8 +107,9 @@ std::vector<BenchLayer> layers_of(const Session& model, const std::vector<Sessio
       kernels::Demand demand = std::visit([&](const auto& c) { return kernels::demand_of(c, line.kernel); }, kernels::parse_problem(line.problem));
       demand.activation_bytes = demand.activation_bytes * plan->activation_bits / 32;
       // Weights come from where all weights together fit; activations were written just before.
-      layer.floor_us = kernels::floor_us(demand, plan->packed_bytes, machine.read_gb_s(model.packed_bytes(), threads),
-                                         machine.read_gb_s(demand.activation_bytes, threads), machine.peak_gop_s(demand.peak, threads));
+      layer.floor_us =
+          double(line.pieces) * kernels::floor_us(demand, plan->packed_bytes, machine.read_gb_s(model.packed_bytes(), threads),
+                                                  machine.read_gb_s(demand.activation_bytes, threads), machine.peak_gop_s(demand.peak, threads));
       layer.floor_share = line.microseconds > 0 ? layer.floor_us / line.microseconds : 0;
     }
     layers.push_back(std::move(layer));

@@ -1,6 +1,7 @@
 #include "runtime/apart.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <set>
@@ -19,13 +20,36 @@ Tensor some_of(const Tensor& tensor, int64_t all, int64_t first, int64_t count) 
   return {tensor.dtype(), shape, Bytes{tensor.bytes().owner, tensor.raw() + item * size_t(first), item * size_t(count)}};
 }
 
+// The results of a piece among those of all, which are made when the first piece is done.
+void place(const std::vector<Tensor>& results, int64_t first, int64_t count, int64_t all, std::vector<Tensor>& out) {
+  for (size_t i = 0; i < results.size(); i++) {
+    Shape shape = results[i].shape();
+    LACUNA_ASSERT(shape[0] % count == 0);
+    shape[0] = shape[0] / count * all;
+    if (out.size() <= i) out.emplace_back(results[i].dtype(), shape, false);
+    LACUNA_ASSERT(out[i].shape() == shape);
+    std::memcpy(out[i].mutable_raw() + results[i].size_bytes() / size_t(count) * size_t(first), results[i].raw(), results[i].size_bytes());
+  }
+}
+
 }  // namespace
 
-std::shared_ptr<std::byte[]> allocate_arena(int64_t bytes) {
-  // From half a large page on whole ones, with allocate's spare bytes: kernels store to many tokens in turn, each on pages of its own.
-  constexpr int64_t kPage = 2 << 20, kSpare = 64;
-  int64_t in_pages = (bytes + kSpare + kPage - 1) / kPage * kPage - kSpare;
-  return allocate(size_t(bytes >= kPage / 2 ? in_pages : bytes), false);
+const std::shared_ptr<std::byte[]>& Arenas::get(size_t i, int64_t bytes) {
+  if (arenas_.size() <= i) arenas_.resize(i + 1);
+  Arena& arena = arenas_[i];
+  if (!arena.memory || bytes > arena.bytes) {
+    // From half a large page on whole ones, with allocate's spare bytes: kernels store to many tokens in turn, each on pages of its own.
+    constexpr int64_t kPage = 2 << 20, kSpare = 64;
+    int64_t in_pages = (bytes + kSpare + kPage - 1) / kPage * kPage - kSpare;
+    arena = {allocate(size_t(bytes >= kPage / 2 ? in_pages : bytes), false), bytes};
+  }
+  return arena.memory;
+}
+
+int64_t Arenas::bytes() const {
+  int64_t sum = 0;
+  for (const Arena& arena : arenas_) sum += arena.bytes;
+  return sum;
 }
 
 Apart::Apart(const Items& items, int64_t count, int64_t most, const std::function<std::unique_ptr<Program>(int64_t)>& make)
@@ -35,50 +59,30 @@ Apart::Apart(const Items& items, int64_t count, int64_t most, const std::functio
   std::set<int64_t> sizes;
   for (int64_t piece = 0; piece < pieces_; piece++) sizes.insert(first_item(piece + 1) - first_item(piece));
   workers_.resize(size_t(std::min(threads, pieces_)));
-  SerialLoops serial;
-  for (Worker& worker : workers_) {
-    int64_t bytes = 0;
-    for (int64_t size : sizes) bytes = std::max(bytes, (worker.programs[size] = make(size))->arena_bytes());
-    worker.arena = allocate_arena(bytes);
-  }
+  for (Worker& worker : workers_)
+    for (int64_t size : sizes) arena_bytes_ = std::max(arena_bytes_, (worker.programs[size] = make(size))->arena_bytes());
 }
 
-int64_t Apart::arena_bytes() const {
-  int64_t bytes = 0;
-  for (auto& [size, program] : workers_[0].programs) bytes = std::max(bytes, program->arena_bytes());
-  return bytes * int64_t(workers_.size());
-}
-
-std::vector<Tensor> Apart::run(const RunCall& call) {
-  std::mutex mutex;
-  std::vector<Worker*> idle;
-  for (Worker& worker : workers_) idle.push_back(&worker), worker.profile.clear();
+std::vector<Tensor> Apart::run(const RunCall& call, Arenas& arenas) {
+  std::vector<std::shared_ptr<std::byte[]>> memory;
+  for (size_t i = 0; i < workers_.size(); i++) memory.push_back(arenas.get(i, arena_bytes_)), workers_[i].profile.clear();
   std::vector<Tensor> out;
-  parallel_for(pieces_, [&](int64_t piece) {
-    Worker* worker;
-    {
-      std::lock_guard lock(mutex);
-      worker = idle.back();
-      idle.pop_back();
-    }
-    int64_t first = first_item(piece), count = first_item(piece + 1) - first;
-    BoundInputs part;
-    for (size_t i = 0; i < items_.inputs.size(); i++) {
-      const Tensor& whole = call.inputs.tensors[i];
-      part.tensors.push_back(items_.inputs[i] ? some_of(whole, count_, first, count) : whole);
-    }
-    std::vector<Tensor> results =
-        worker->programs.at(count)->run({part, call.cache, nullptr, call.profile ? &worker->profile : nullptr}, worker->arena);
-    std::lock_guard lock(mutex);
-    for (size_t i = 0; i < results.size(); i++) {
-      if (out.size() <= i) {
-        Shape shape = results[i].shape();
-        shape[0] = shape[0] / count * count_;
-        out.emplace_back(results[i].dtype(), shape, false);
+  std::mutex out_mutex;
+  std::atomic<int64_t> next = 0;
+  parallel_for(int64_t(workers_.size()), [&](int64_t i) {
+    Worker& worker = workers_[size_t(i)];
+    for (int64_t piece; (piece = next++) < pieces_;) {
+      int64_t first = first_item(piece), count = first_item(piece + 1) - first;
+      BoundInputs part;
+      for (size_t k = 0; k < items_.inputs.size(); k++) {
+        const Tensor& whole = call.inputs.tensors[k];
+        part.tensors.push_back(items_.inputs[k] ? some_of(whole, count_, first, count) : whole);
       }
-      std::memcpy(out[i].mutable_raw() + results[i].size_bytes() / size_t(count) * size_t(first), results[i].raw(), results[i].size_bytes());
+      RunCall of_piece{part, call.cache, nullptr, call.profile ? &worker.profile : nullptr};
+      std::vector<Tensor> results = worker.programs.at(count)->run(of_piece, memory[size_t(i)]);
+      std::lock_guard lock(out_mutex);
+      place(results, first, count, count_, out);
     }
-    idle.push_back(worker);
   });
   if (!call.profile) return out;
   // Of each node the time that it took of all threads, as if each had done an equal part of it.
@@ -90,7 +94,7 @@ std::vector<Tensor> Apart::run(const RunCall& call) {
       if (fresh)
         call.profile->push_back(line);
       else
-        (*call.profile)[it->second].microseconds += line.microseconds;
+        (*call.profile)[it->second].microseconds += line.microseconds, (*call.profile)[it->second].pieces++;
     }
   return out;
 }

@@ -1,6 +1,9 @@
 #include "runtime/items.h"
 
 #include <algorithm>
+#include <set>
+
+#include "lacuna/error.h"
 
 namespace lacuna {
 namespace {
@@ -27,7 +30,7 @@ class Analysis {
   std::optional<Items> separate() {
     Items items{.symbol = symbol_};
     for (ValueId v : graph_.inputs()) {
-      if ((kind(v) = kind_by_shape(facts_[size_t(v)])) == Kind::kMixed) return std::nullopt;
+      if ((kind(v) = kind_by_shape(facts_[size_t(v)])) == Kind::kMixed || bits_of(facts_[size_t(v)].dtype) < 8) return std::nullopt;
       items.inputs.push_back(kind(v) == Kind::kItems);
     }
     for (const Node& node : graph_.nodes()) {
@@ -37,13 +40,33 @@ class Analysis {
       if (result == Kind::kMixed) return std::nullopt;
     }
     for (auto& output : graph_.outputs())
-      if (kind(output.value) != Kind::kItems) return std::nullopt;
+      if (kind(output.value) != Kind::kItems || bits_of(facts_[size_t(output.value)].dtype) < 8) return std::nullopt;
+    if (!holds_for_one()) return std::nullopt;
     return items;
   }
 
  private:
   Kind& kind(ValueId v) { return kinds_[size_t(v)]; }
   const SymShape& shape(ValueId v) const { return *facts_[size_t(v)].shape; }
+
+  // Whether a graph of one item has the shapes that follow: another symbol that stands for the same number would not.
+  bool holds_for_one() const {
+    const Bindings one = {{symbol_, 1}};
+    std::vector<Fact> facts;
+    try {
+      facts = infer_facts(graph_, one);
+    } catch (const Error&) {
+      return false;
+    }
+    for (size_t v = 0; v < facts.size(); v++) {
+      if (kinds_[v] != Kind::kItems) continue;
+      const SymShape& wanted = *facts_[v].shape;
+      if (!facts[v].shape || facts[v].shape->size() != wanted.size()) return false;
+      for (size_t i = 0; i < wanted.size(); i++)
+        if (!((*facts[v].shape)[i] == wanted[i].bind(one))) return false;
+    }
+    return true;
+  }
 
   // Of a value that depends on the items, or may.
   Kind kind_by_shape(const Fact& fact) const {
@@ -86,11 +109,18 @@ class Analysis {
     if (kind_by_shape(fact) != Kind::kItems) return Kind::kMixed;
     bool sizes_only_shape = true;
     for (size_t i = 0; i < node.inputs.size(); i++)
-      if (node.inputs[i] != kNoValue && kind(node.inputs[i]) == Kind::kSizes) sizes_only_shape &= i > 0 && takes_a_shape(node.op);
+      if (node.inputs[i] != kNoValue && kind(node.inputs[i]) == Kind::kSizes)
+        sizes_only_shape &= i > 0 && takes_a_shape(node.op) && sizes_are_known(*fact.shape);
     if (node.op == Op::constant_of_shape) sizes_only_shape = true;
     return sizes_only_shape && (items ? keeps_apart(node, v) : repeats(node.op)) ? Kind::kItems : Kind::kMixed;
   }
 
+  // A size that only the run can tell may follow from how many items there are.
+  static bool sizes_are_known(const SymShape& shape) {
+    std::set<std::string> symbols;
+    for (const Dim& dim : shape) dim.collect_symbols(symbols);
+    return std::none_of(symbols.begin(), symbols.end(), [](const std::string& symbol) { return symbol.starts_with('?'); });
+  }
   static bool takes_a_shape(Op op) { return op == Op::reshape || op == Op::expand || op == Op::resize || op == Op::slice; }
   // Makes the same for every item of what is shared.
   static bool repeats(Op op) { return op == Op::expand || op == Op::constant_of_shape; }
@@ -101,6 +131,12 @@ class Analysis {
     return axis < 0 ? axis + int64_t(shape(node.inputs[0]).size()) : axis;
   }
   bool same_count(ValueId a, ValueId b) const { return shape(a)[0] == shape(b)[0]; }
+  // As many rows for every item as y has.
+  bool counts_as(ValueId v, ValueId y) { return kind(v) == Kind::kItems && same_count(v, y); }
+  // Shared, and the same for every row of y, whose rank it is broadcast to.
+  bool same_for_all(ValueId v, ValueId y) {
+    return kind(v) == Kind::kShared && facts_[size_t(v)].shape && (shape(v).size() < shape(y).size() || shape(v)[0] == Dim(1));
+  }
 
   // Whether a result that is laid out by items holds of each item what follows from it.
   bool keeps_apart(const Node& node, ValueId y) {
@@ -119,17 +155,22 @@ class Analysis {
       case Op::batch_norm:
       case Op::instance_norm:
       case Op::group_norm:
-      case Op::quantize:
-      case Op::dequantize:
-      case Op::max_pool:
       case Op::average_pool:
       case Op::lp_pool:
       case Op::global_average_pool:
       case Op::global_max_pool:
-      case Op::resize:
       case Op::depth_to_space:
       case Op::space_to_depth:
       case Op::lrn: return of_items && others_shared(1) && shape(x).size() > 1 && same_count(x, y);
+      case Op::max_pool: return of_items && (node.outputs.size() < 2 || node.outputs[1] == kNoValue);  // which counts positions through all items
+      case Op::resize:
+        return of_items && others_shared(1) && same_count(x, y) && node.attributes.text("coordinate_transformation_mode", "") != "tf_crop_and_resize";
+      case Op::quantize:
+      case Op::dequantize: {
+        auto& scale = facts_[size_t(node.inputs[1])].shape;
+        bool one_scale = scale && (scale->empty() || (scale->size() == 1 && (*scale)[0] == Dim(1)));
+        return of_items && others_shared(1) && node.attributes.integer("block_size", 0) == 0 && (one_scale || axis_of(node, 1) > 0);
+      }
       // Along an axis that does not count items.
       case Op::softmax:
       case Op::log_softmax:
@@ -200,21 +241,33 @@ class Analysis {
       case Op::flatten:
       case Op::squeeze:
       case Op::unsqueeze: return of_items;
-      case Op::expand: return of_items && same_count(x, y) && shape(x).size() == shape(y).size();
+      case Op::expand: {
+        auto& to = facts_[size_t(node.inputs[1])].elements;
+        return of_items && same_count(x, y) && shape(x).size() == shape(y).size() && to &&
+               (to->size() < shape(y).size() || (*to)[0] == Dim(1) || (*to)[0] == shape(y)[0]);
+      }
       case Op::transpose: {
         auto perm = node.attributes.integers("perm", {});
         return of_items && !perm.empty() && perm[0] == 0;
       }
       case Op::concat: return axis_of(node, 0) > 0 && broadcasts(node, y);
-      case Op::split: return of_items && axis_of(node, 0) > 0;
+      case Op::split: return of_items && others_shared(1) && axis_of(node, 0) > 0;
       case Op::pad: return of_items && others_shared(1) && same_count(x, y) && pads_no_items(node);
-      case Op::slice: return of_items && same_count(x, y) && slices_no_items(node);
+      case Op::slice: return of_items && others_shared(1) && same_count(x, y) && slices_no_items(node);
       case Op::gather: return of_items ? axis_of(node, 0) > 0 && others_shared(1) && same_count(x, y) : axis_of(node, 0) == 0;
       case Op::embedding: return of_items && others_shared(1);
       case Op::matmul: return shape(y).size() > 2 ? broadcasts(node, y) : of_items && others_shared(1) && same_count(x, y);
-      case Op::attention: return node.inputs.size() <= 4 && of_items && same_count(x, y) && broadcasts(node, y);
-      case Op::rope: return of_items && same_count(x, y);
-      case Op::token_pool: return of_items && same_count(x, y);
+      case Op::attention: {
+        if (node.inputs.size() > 4 || !counts_as(x, y) || !counts_as(node.inputs[1], y) || !counts_as(node.inputs[2], y)) return false;
+        ValueId mask = node.inputs.size() > 3 ? node.inputs[3] : kNoValue;
+        if (mask == kNoValue) return true;
+        if (!facts_[size_t(mask)].shape) return false;
+        size_t rank = shape(mask).size();  // 2: [b, s], 4: [b, heads, t, s]; of others the first dimension counts no items
+        bool of_each = rank == 2 || rank == 4;
+        return kind(mask) == Kind::kItems ? of_each && same_count(mask, y) : kind(mask) == Kind::kShared && (!of_each || shape(mask)[0] == Dim(1));
+      }
+      case Op::rope: return counts_as(x, y) && (counts_as(node.inputs[1], y) || same_for_all(node.inputs[1], node.inputs[1]));
+      case Op::token_pool: return counts_as(x, y) && (node.inputs.size() < 2 || node.inputs[1] == kNoValue || counts_as(node.inputs[1], y));
       case Op::reduce_sum:
       case Op::reduce_mean:
       case Op::reduce_max:
@@ -229,14 +282,10 @@ class Analysis {
     }
   }
 
-  // Inputs laid out by items meet the result's first dimension with their own.
+  // Inputs laid out by items meet the result's first dimension with their own, and the others are the same for all of it.
   bool broadcasts(const Node& node, ValueId y) {
-    for (ValueId v : node.inputs) {
-      if (v == kNoValue || kind(v) != Kind::kItems) continue;
-      bool same_rank = shape(v).size() == shape(y).size();
-      if (!same_count(v, y) || (!same_rank && node.op != Op::attention)) return false;
-    }
-    return true;
+    return std::all_of(node.inputs.begin(), node.inputs.end(),
+                       [&](ValueId v) { return v == kNoValue || (counts_as(v, y) && shape(v).size() == shape(y).size()) || same_for_all(v, y); });
   }
 
   bool slices_no_items(const Node& node) const {

@@ -10,7 +10,7 @@
 namespace lacuna {
 
 // The dimension that counts items is the first of every result, and of the inputs that have it at all; what is computed of an item follows from
-// that item alone. Items may come as several rows each, [symbol * n, ...].
+// that item alone. Items may come as several rows each, [symbol * n, ...]. Two symbols are never taken for one.
 struct Items {
   std::string symbol;
   std::vector<bool> inputs;  // of the graph: those laid out by items; the others are shared

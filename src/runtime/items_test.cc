@@ -9,6 +9,7 @@
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "graph/testing.h"
+#include "lacuna/error.h"
 #include "runtime/apart.h"
 #include "runtime/testing.h"
 
@@ -96,6 +97,72 @@ TEST(Items, HowManyThereAreIsOnlyAShape) {
   }));
 }
 
+// A graph of x [batch, 4, 8] and z, whose first dimension has a symbol of its own.
+template <class Build>
+bool separate_of_two(SymShape z_shape, Build&& build) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {Dim::symbol("batch"), 4, 8}), z = g.add_input("z", DType::kF32, std::move(z_shape));
+  g.add_output("y", build(g, x, z));
+  infer_shapes(g);
+  return separate_items(g).has_value();
+}
+
+TEST(Items, TwoSymbolsAreNotOne) {
+  Dim n = Dim::symbol("n");
+  auto head = attributes({{"heads", int64_t(2)}, {"kv_heads", int64_t(2)}, {"head_dim", int64_t(4)}});
+  EXPECT_FALSE(separate_of_two({n, 4, 8}, [](Graph& g, ValueId x, ValueId z) { return g.add(Op::add, {x, z}); }));
+  EXPECT_FALSE(separate_of_two({n, 4, 8}, [](Graph& g, ValueId x, ValueId z) {
+    return g.add(Op::concat, {x, z}, attributes({{"axis", int64_t(1)}}));
+  }));
+  EXPECT_FALSE(separate_of_two({n, 8, 2}, [](Graph& g, ValueId x, ValueId z) { return g.add(Op::matmul, {x, z}); }));
+  EXPECT_FALSE(separate_of_two({n, 4, 8}, [&](Graph& g, ValueId x, ValueId z) { return g.add(Op::attention, {x, z, z}, head); }));
+  EXPECT_FALSE(separate_of_two({n, 4}, [&](Graph& g, ValueId x, ValueId z) { return g.add(Op::attention, {x, x, x, z}, head); }));
+  EXPECT_FALSE(separate_of_two({n, 4}, [](Graph& g, ValueId x, ValueId z) {
+    return g.add(Op::rope, {x, g.add(Op::cast, {z}, attributes({{"to", "s64"}}))}, attributes({{"heads", int64_t(2)}, {"head_dim", int64_t(4)}}));
+  }));
+  EXPECT_FALSE(separate_of_two({n, 4}, [](Graph& g, ValueId x, ValueId z) { return g.add(Op::token_pool, {x, z}, attributes({{"mode", "mean"}})); }));
+  EXPECT_TRUE(separate_of_two({4, 8}, [](Graph& g, ValueId x, ValueId z) { return g.add(Op::add, {x, z}); }));
+  EXPECT_TRUE(separate_of_two({1, 4, 8}, [](Graph& g, ValueId x, ValueId z) { return g.add(Op::add, {x, z}); }));
+}
+
+TEST(Items, AMaskOfThreeDimensionsCountsHeads) {
+  Graph g;
+  Dim count = Dim::symbol("batch");
+  ValueId x = g.add_input("x", DType::kF32, {count, 3, 8}), mask = g.add_input("mask", DType::kF32, {count, 3, 3});
+  g.add_output("y", g.add(Op::attention, {x, x, x, mask}, attributes({{"heads", int64_t(4)}, {"kv_heads", int64_t(4)}, {"head_dim", int64_t(2)}})));
+  infer_shapes(g);
+  EXPECT_FALSE(separate_items(g).has_value());
+}
+
+TEST(Items, PositionsAmongAllOfThemJoin) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {Dim::symbol("batch"), 2, 4, 4});
+  auto windows = attributes({{"kernel_shape", integers({2, 2})}, {"strides", integers({2, 2})}});
+  std::vector<ValueId> pooled = g.node(g.add_node(Op::max_pool, {x}, 2, windows)).outputs;
+  g.add_output("y", pooled[0]);
+  g.add_output("where", pooled[1]);
+  infer_shapes(g);
+  EXPECT_FALSE(separate_items(g).has_value());
+}
+
+TEST(Items, SizesThatOnlyTheRunCanTellMayCountThem) {
+  auto count_of = [](Graph& g, ValueId x) { return g.add(Op::gather, {g.add(Op::shape_of, {x}), testing::vector_of(g, "first", {0})}); };
+  EXPECT_FALSE(separate([&](Graph& g, ValueId x) {  // the sum of x[:, batch - 2:]
+    ValueId start = g.add(Op::sub, {count_of(g, x), testing::vector_of(g, "two", {2})});
+    ValueId some = g.add(Op::slice, {x, start, testing::vector_of(g, "end", {1000}), testing::vector_of(g, "axes", {1})});
+    return g.add(Op::reduce_sum, {some}, attributes({{"axes", integers({1})}}));
+  }));
+}
+
+TEST(Items, ALeadingMultipleOfASymbolRunsTogether) {
+  Rng rng(7);
+  Graph g;
+  g.add_output("y", g.add(Op::relu, {g.add_input("x", DType::kF32, {Dim(2) * Dim::symbol("batch"), 6})}));
+  infer_shapes(g);
+  TensorMap inputs = {{"x", random_tensor(rng, {4, 6})}};
+  EXPECT_EQ(testing::run(g, inputs, Executor::kRuntime).at("y").shape(), (Shape{4, 6}));
+}
+
 TEST(Items, NeedADimensionThatCountsThem) {
   Graph fixed;
   fixed.add_output("y", fixed.add(Op::relu, {fixed.add_input("x", DType::kF32, {4, 8})}));
@@ -168,7 +235,8 @@ class Pieces : public ::testing::Test {
       bindings[items->symbol] = n;
       return std::make_unique<Program>(model.graph, bindings, packs, constant, true);
     });
-    return apart.run({inputs, cache, nullptr, profile});
+    Arenas arenas;
+    return apart.run({inputs, cache, nullptr, profile}, arenas);
   }
 
  private:
@@ -215,6 +283,57 @@ TEST_F(Pieces, OfTheFixedPlanGiveTheSameBitsForAnyThreadCount) {
     if (first.empty()) first.assign(found.begin(), found.end());
     EXPECT_TRUE(std::equal(found.begin(), found.end(), first.begin(), first.end())) << threads << " threads";
   }
+}
+
+// Enough multiplications to run apart by the fixed plan; with `ids`, results are ids of a table of two rows.
+Graph large_linear(Rng& rng, bool ids) {
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {Dim::symbol("batch"), 64, 128});
+  x = g.add(Op::linear, {x, testing::add_weight(g, "w", random_tensor(rng, {128, 128}), MatrixLayout::kOutIn)});
+  if (ids) {
+    ValueId table = testing::add_weight(g, "table", random_tensor(rng, {2, 4}), MatrixLayout::kOutIn);
+    x = g.add(Op::embedding, {g.add(Op::cast, {x}, attributes({{"to", "s64"}})), table});
+  }
+  g.add_output("y", x);
+  infer_shapes(g);
+  return g;
+}
+
+TEST_F(Pieces, PassAnErrorOn) {
+  set_thread_count(2);
+  Rng rng(12);
+  Session session(std::make_shared<const Graph>(large_linear(rng, true)));
+  for (int i = 0; i < 3; i++) EXPECT_THROW(session.run({{"x", random_tensor(rng, {16, 64, 128}, 5)}}), InvalidData);
+}
+
+TEST_F(Pieces, OfOneSessionRunOnAnyNumberOfThreads) {
+  Rng rng(13);
+  Graph graph = large_linear(rng, false);
+  TensorMap inputs = {{"x", random_tensor(rng, {16, 64, 128})}};
+  Tensor wanted = testing::run(graph, inputs, Executor::kReference).at("y");
+  set_thread_count(4);
+  Session session(std::make_shared<const Graph>(graph));
+  parallel_for(2, [&](int64_t tile) {  // within which there is one thread
+    if (tile == 0) session.run(inputs);
+  });
+  for (int threads : {4, 1, 3, 8}) {
+    set_thread_count(threads);
+    EXPECT_LE(relative_error(session.run(inputs).at("y"), wanted), 1e-5) << threads << " threads";
+  }
+}
+
+TEST_F(Pieces, ShareTheirMemory) {
+  set_thread_count(2);
+  Rng rng(22);
+  Graph g;
+  ValueId x = g.add_input("x", DType::kF32, {Dim::symbol("batch"), Dim::symbol("tokens"), 128});
+  ValueId w = testing::add_weight(g, "w", random_tensor(rng, {128, 128}), MatrixLayout::kOutIn);
+  g.add_output("y", g.add(Op::gelu, {g.add(Op::linear, {g.add(Op::gelu, {g.add(Op::linear, {x, w})}), w})}));
+  infer_shapes(g);
+  Session session(std::make_shared<const Graph>(g));
+  for (int64_t tokens = 100; tokens < 110; tokens++) session.run({{"x", random_tensor(rng, {2, tokens, 128})}});
+  EXPECT_LE(session.arena_bytes(), 2 * 2 * 110 * 128 * int64_t(sizeof(float)));  // two values at a time on two threads
+  EXPECT_LE(session.plan().size(), 2u);
 }
 
 TEST(Items, ProductsOfFewRowsAreCounted) {

@@ -441,8 +441,9 @@ std::string fastest_way(std::string key, std::span<const Way> ways) {
   constexpr int kLooks = 4;
   constexpr double kEnough = 2e6;  // microseconds, of all together
   key = cat(key, " isa=", isa_summary(cpu_features()), " threads=", thread_count());
-  if (auto known = table().find(key))
-    if (std::any_of(ways.begin(), ways.end(), [&](const Way& way) { return way.name == known->dense; })) return known->dense;
+  auto known = table().find(key);
+  if (known && std::none_of(ways.begin(), ways.end(), [&](const Way& way) { return way.name == known->dense; })) known.reset();
+  if (known && settled(*known)) return known->dense;
   std::vector<double> best(ways.size(), 1e30);
   double spent = 0;
   for (int look = 0; look < 2 || (look < kLooks && spent < kEnough); look++)
@@ -454,7 +455,7 @@ std::string fastest_way(std::string key, std::span<const Way> ways) {
       if (look > 0) best[i] = std::min(best[i], us);  // the first one finds cold caches
     }
   size_t fastest = size_t(std::min_element(best.begin(), best.end()) - best.begin());
-  table().add(key, {.dense = ways[fastest].name, .dense_us = best[fastest], .at_seconds = seconds_now()});
+  table().add(key, {.dense = ways[fastest].name, .dense_us = best[fastest], .at_seconds = seconds_now(), .confirmed = known.has_value()});
   return ways[fastest].name;
 }
 

@@ -109,10 +109,13 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   return matrix;
 }
 
+// A choice that was made before keeps its line.
 template <class Kernel>
-void PackStore::add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes,
-                         int activation_bits) {
+int64_t PackStore::add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes,
+                            int activation_bits) {
   kernels::trace_dispatch(cat("dispatch: ", node.name, ": ", problem, ": ", chosen.kernel->name, " chosen: ", chosen.reason));
+  auto same = [&](const PlanLine& line) { return line.node == node.name && line.problem == problem && line.kernel == chosen.kernel->name; };
+  if (auto it = std::find_if(plan_.begin(), plan_.end(), same); it != plan_.end()) return it - plan_.begin();
   plan_.push_back({.node = node.name,
                    .weight = matrix.weight_name,
                    .problem = std::move(problem),
@@ -124,6 +127,7 @@ void PackStore::add_line(const Node& node, const Matrix& matrix, std::string pro
                    .dense_us = chosen.dense_us,
                    .sparse_us = chosen.sparse_us,
                    .reason = chosen.reason});
+  return int64_t(plan_.size()) - 1;
 }
 
 std::string PackStore::of_threads() const { return options_.measured_plan ? cat(" threads=", thread_count()) : ""; }
@@ -169,10 +173,10 @@ PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens
       problem = with_codes;
   }
   choice->second = {cat(chosen.kernel->name, " ", name_of(problem.weights), " ", problem.input_scale, " ", problem.input_zero),
-                    problem.activations == DType::kS8, problem, int64_t(plan_.size())};
+                    problem.activations == DType::kS8, problem};
   auto& packed = linears_[{id, choice->second.packed}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
-  add_line(node, *matrix, problem.to_string(size_class), chosen, packed->size_bytes());
+  choice->second.line = add_line(node, *matrix, problem.to_string(size_class), chosen, packed->size_bytes());
   return pack_of(choice->second);
 }
 
@@ -204,10 +208,10 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   bool integers = rounding && matrix->codes && matrix->codes->type == DType::kS8 && matrix->codes->group == 0 && matrix->codes->minima.empty();
   if (integers) chosen = choose(DType::kS8);
   if (chosen.kernel == reference) chosen = choose(DType::kF32);
-  choice->second = {cat(chosen.kernel->name, " ", geometry), problem.activations == DType::kS8, problem, int64_t(plan_.size())};
+  choice->second = {cat(chosen.kernel->name, " ", geometry), problem.activations == DType::kS8, problem};
   auto& packed = convs_[{id, choice->second.packed}];
   if (!packed) packed = chosen.kernel->pack(problem, matrix->view(problem.weights));
-  add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen, packed->size_bytes());
+  choice->second.line = add_line(node, *matrix, problem.to_string(batch, in_h, in_w), chosen, packed->size_bytes());
   return pack_of(choice->second);
 }
 
@@ -230,10 +234,10 @@ PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProbl
   kernels::WeightMatrix weight = matrix->view(DType::kS8);
   Choice<ConvKernel> choice_made =
       options_.measured_plan ? measured_choice(problem, weight, batch, in_h, in_w, model_weights_, true) : static_choice(problem, true);
-  chosen = {cat(choice_made.kernel->name, " ", key), true, problem, int64_t(plan_.size())};
+  chosen = {cat(choice_made.kernel->name, " ", key), true, problem};
   auto& packed = convs_[{id, chosen.packed}];
   packed = choice_made.kernel->pack(problem, weight);
-  add_line(node, *matrix, problem.to_string(batch, in_h, in_w), choice_made, packed->size_bytes(), 8);
+  chosen.line = add_line(node, *matrix, problem.to_string(batch, in_h, in_w), choice_made, packed->size_bytes(), 8);
   return pack_of();
 }
 

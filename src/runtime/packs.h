@@ -34,8 +34,18 @@ class PackStore {
 
   const std::vector<PlanLine>& plan() const { return plan_; }
   int64_t packed_bytes() const;
-  // From now on a fixed plan chooses as if a call had `pieces` times its tokens: a batch in pieces then meets the kernels that it meets as a whole.
-  void choose_for_pieces(int64_t pieces) { pieces_ = pieces; }
+  // While it lives a fixed plan chooses as if a call had `pieces` times its tokens: a batch in pieces then meets the kernels that it meets as a
+  // whole.
+  class ForPieces {
+   public:
+    ForPieces(PackStore& packs, int64_t pieces) : packs_(packs) { packs_.pieces_ = pieces; }
+    ~ForPieces() { packs_.pieces_ = 1; }
+    ForPieces(const ForPieces&) = delete;
+    ForPieces& operator=(const ForPieces&) = delete;
+
+   private:
+    PackStore& packs_;
+  };
   // Forgets what no Program holds any more.
   void drop_unused();
 
@@ -44,7 +54,8 @@ class PackStore {
   std::shared_ptr<const Matrix> decoded(const Node& node, bool with_codes = false);
   std::string geometry_of(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, const InputRounding& rounding) const;
   template <class Kernel>
-  void add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes, int activation_bits = 32);
+  int64_t add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes,
+                   int activation_bits = 32);
   // Measured choices hold for so many threads.
   std::string of_threads() const;
   bool floats_only() const { return options_.compute && *options_.compute != DType::kS8; }

@@ -420,7 +420,8 @@ void Program::attach(const std::shared_ptr<std::byte[]>& arena) {
     const Slot &s = slots_[i], &root = slot(root_of(ValueId(i)));
     if (s.place != Place::kArena || root.place != Place::kArena || root.first < 0) continue;
     size_t size = size_t(element_count(s.shape) * bits_of(s.type) / 8);
-    tensors_[i] = Tensor::writable_view(s.type, s.shape, Bytes{std::shared_ptr<const void>(arena, arena.get()), arena.get() + root.offset, size});
+    std::shared_ptr<const void> nobody(std::shared_ptr<const void>(), arena.get());  // the arena is the caller's: a Program keeps none alive
+    tensors_[i] = Tensor::writable_view(s.type, s.shape, Bytes{nobody, arena.get() + root.offset, size});
   }
 }
 

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/parallel.h"
 #include "graph/passes/passes.h"
+#include "lacuna/error.h"
 #include "runtime/apart.h"
 #include "runtime/measure.h"
 #include "runtime/passes/fold_batch_norm.h"
@@ -16,7 +17,7 @@ namespace lacuna {
 namespace {
 
 constexpr size_t kMaxPrograms = 32;  // the least recently used one goes
-constexpr size_t kMaxAparts = 8;
+constexpr size_t kMaxSplits = 8;
 constexpr int64_t kPiece = 4;  // items of a batch that may run together on a thread
 constexpr char kTogether[] = "together", kOneByOne[] = "one by one", kInFours[] = "in fours";
 
@@ -28,14 +29,14 @@ class RuntimeEngine final : public Engine {
         packs_(planned_, options),
         source_packs_(*source_, options),
         measures_(options.measured_plan),
-        items_(separate_items(planned_)) {}
+        items_(options.split_batches ? separate_items(planned_) : std::nullopt) {}
 
   std::vector<Tensor> run(const RunCall& call, int64_t& new_tokens) override {
     new_tokens = 0;
-    if (Apart* apart = apart_for(call)) return apart->run(call);
+    if (Apart* apart = apart_for(call)) return apart->run(call, arenas_);
     Program& program = prepared(call);
     new_tokens = program.cache_needs().tokens;
-    return program.run(call, arena_);
+    return together(program, call);
   }
 
   void prepare(const RunCall& call) override {
@@ -44,11 +45,7 @@ class RuntimeEngine final : public Engine {
 
   const std::vector<PlanLine>& plan() const override { return packs_.plan().empty() ? source_packs_.plan() : packs_.plan(); }
   int64_t packed_bytes() const override { return packs_.packed_bytes() + source_packs_.packed_bytes(); }
-  int64_t arena_bytes() const override {
-    int64_t bytes = arena_bytes_;
-    for (auto& [bindings, apart] : aparts_) bytes = std::max(bytes, apart ? apart->arena_bytes() : 0);
-    return bytes;
-  }
+  int64_t arena_bytes() const override { return arenas_.bytes(); }
 
  private:
   static Graph planned(const Graph& graph) {
@@ -62,56 +59,75 @@ class RuntimeEngine final : public Engine {
     bool fuse = !(call.observer && *call.observer);
     Program& program = program_for(call.inputs.bindings, fuse);
     call.cache.reserve(program.cache_needs());
-    if (program.arena_bytes() > arena_bytes_) arena_ = allocate_arena(arena_bytes_ = program.arena_bytes());
+    arenas_.get(0, program.arena_bytes());
     return program;
   }
 
-  // How a batch of these bindings runs: nullptr means as one.
+  std::vector<Tensor> together(Program& program, const RunCall& call) { return program.run(call, arenas_.get(0, program.arena_bytes())); }
+
+  // How a batch of these bindings runs on so many threads: nullptr means as one.
+  struct Split {
+    Bindings bindings;
+    int threads;
+    std::unique_ptr<Apart> apart;
+  };
+
   Apart* apart_for(const RunCall& call) {
     if (!items_ || (call.observer && *call.observer)) return nullptr;
     const Bindings& bindings = call.inputs.bindings;
-    int64_t count = bindings.at(items_->symbol);
-    if (count < 2) return nullptr;
-    if (auto it = aparts_.find(bindings); it != aparts_.end()) return it->second.get();
-    if (aparts_.size() >= kMaxAparts) aparts_.clear();
+    auto count = bindings.find(items_->symbol);
+    if (count == bindings.end() || count->second < 2) return nullptr;
+    for (auto it = splits_.begin(); it != splits_.end(); ++it)
+      if (it->bindings == bindings && it->threads == thread_count()) {
+        splits_.splice(splits_.begin(), splits_, it);
+        return it->apart.get();
+      }
+    if (splits_.size() >= kMaxSplits) splits_.pop_back();
+    splits_.push_front({bindings, thread_count(), split(call, count->second)});
+    return splits_.front().apart.get();
+  }
+
+  std::unique_ptr<Apart> in_pieces_of(int64_t most, const Bindings& bindings, int64_t count) {
     auto constant = [this](ValueId v) -> const Tensor& { return constant_of(planned_, v); };
-    std::map<int64_t, std::unique_ptr<Apart>> pieces;
-    auto in_pieces_of = [&](int64_t most) -> std::unique_ptr<Apart>& {
-      if (auto& apart = pieces[most]; !apart)
-        apart = std::make_unique<Apart>(*items_, count, most, [&](int64_t items) {
-          Bindings piece = bindings;
-          piece[items_->symbol] = items;
-          packs_.choose_for_pieces(count / items);
-          auto program = std::make_unique<Program>(planned_, piece, packs_, constant, true);
-          packs_.choose_for_pieces(1);
-          return program;
-        });
-      return pieces[most];
+    return std::make_unique<Apart>(*items_, count, most, [&](int64_t items) {
+      Bindings piece = bindings;
+      piece[items_->symbol] = items;
+      PackStore::ForPieces choosing(packs_, count / items);
+      std::optional<SerialLoops> serial;  // kernels are measured as they will run
+      if (measures_) serial.emplace();
+      return std::make_unique<Program>(planned_, piece, packs_, constant, true);
+    });
+  }
+
+  std::unique_ptr<Apart> split(const RunCall& call, int64_t count) {
+    const Bindings& bindings = call.inputs.bindings;
+    if (!measures_) return fixed_way(bindings, count) == kTogether ? nullptr : in_pieces_of(1, bindings, count);
+    std::map<int64_t, std::unique_ptr<Apart>> tried;
+    auto in_pieces = [&](int64_t most) -> std::unique_ptr<Apart>& {
+      auto& apart = tried[most];
+      if (!apart) apart = in_pieces_of(most, bindings, count);
+      return apart;
     };
     // Sizes of one class go the same way.
     Bindings size_class = bindings;
     for (auto& [symbol, size] : size_class) size = int64_t(std::bit_ceil(uint64_t(size)));
-    std::string& way = ways_[measures_ ? size_class : bindings];
-    if (!measures_) {
-      way = fixed_way(bindings, count);
-    } else if (way.empty()) {
-      std::string key = cat("batch of ", size_class.at(items_->symbol));
+    std::string& way = ways_[{size_class, thread_count()}];
+    if (way.empty()) {
       Hasher products;
-      for (int64_t line : in_pieces_of(1)->program().plan_lines()) products.update(packs_.plan()[size_t(line)].problem);
-      auto apart = [&](int64_t most) { return [&, most] { in_pieces_of(most)->run({call.inputs, call.cache}); }; };
-      auto together = [&] { prepared(call).run({call.inputs, call.cache}, arena_); };
-      std::vector<Way> ways = {{kTogether, together}, {kOneByOne, apart(1)}};
+      for (int64_t line : in_pieces(1)->program().plan_lines()) products.update(packs_.plan()[size_t(line)].problem + "\n");
+      auto apart = [&](int64_t most) { return [&, most] { in_pieces(most)->run({call.inputs, call.cache}, arenas_); }; };
+      std::vector<Way> ways = {{kTogether, [&] { together(prepared(call), {call.inputs, call.cache}); }}, {kOneByOne, apart(1)}};
       if (count > kPiece) ways.push_back({kInFours, apart(kPiece)});
-      way = fastest_way(cat(key, ": ", products.hex()), ways);
+      way = fastest_way(cat("batch of ", size_class.at(items_->symbol), ": ", products.hex()), ways);
     }
-    auto& chosen = aparts_[bindings];
-    if (way != kTogether) chosen = std::move(in_pieces_of(way == kInFours ? kPiece : 1));
+    std::unique_ptr<Apart> chosen;
+    if (way != kTogether) chosen = std::move(in_pieces(way == kInFours ? kPiece : 1));
     // What the other ways would take is not kept.
-    pieces.clear();
+    tried.clear();
     if (chosen) std::erase_if(programs_, [&](const Entry& entry) { return entry.fuse && entry.bindings == bindings; });
-    if (programs_.empty()) arena_.reset(), arena_bytes_ = 0;
+    arenas_.clear();
     packs_.drop_unused();
-    return chosen.get();
+    return chosen;
   }
 
   // By rule: one by one where every thread has items all the time, and weights are not read for a few rows.
@@ -121,7 +137,12 @@ class RuntimeEngine final : public Engine {
     int64_t threads = thread_count();
     if (count % threads > 0 && count < 4 * threads) return kTogether;
     bindings[items_->symbol] = 1;
-    Products products = products_of(planned_, bindings, kFewRows);
+    Products products;
+    try {
+      products = products_of(planned_, bindings, kFewRows);
+    } catch (const Error&) {
+      return kTogether;  // there is no item alone of these sizes
+    }
     return products.all >= kMuch && products.of_few_rows < kMostOfFewRows * products.all ? kOneByOne : kTogether;
   }
 
@@ -159,10 +180,9 @@ class RuntimeEngine final : public Engine {
   std::list<Entry> programs_;  // most recently used first
   bool measures_;
   std::optional<Items> items_;
-  std::map<Bindings, std::unique_ptr<Apart>> aparts_;
-  std::map<Bindings, std::string> ways_;  // by sizes rounded up to powers of two
-  std::shared_ptr<std::byte[]> arena_;
-  int64_t arena_bytes_ = 0;
+  std::list<Split> splits_;                               // most recently used first
+  std::map<std::pair<Bindings, int>, std::string> ways_;  // measured, by sizes rounded up to powers of two, and threads
+  Arenas arenas_;
 };
 
 }  // namespace

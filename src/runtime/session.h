@@ -21,6 +21,7 @@ struct SessionOptions {
   bool measured_plan = false;    // choose kernels by measuring (bench, advise); false: the fixed static plan (run, eval, prune, calibration)
   bool allow_sparse = true;      // false: every weight dense (the baseline of `bench`)
   bool last_token_only = false;  // decoders: outputs hold the last token of a call only (generation); false: all tokens
+  bool split_batches = true;     // items that do not depend on each other may run apart, each on one thread
   // Arithmetic of linear and conv: f32, bf16 (inputs and weights rounded; convolutions stay f32), s8 (inputs rounded per token; convolutions
   // only where the Graph gives a scale). nullopt: what the model states, its weights as they are stored.
   std::optional<DType> compute;
@@ -52,7 +53,7 @@ class Session {
   // For a Graph with states (decoders): appends to the cache and advances it by the tokens of this call.
   TensorMap run(const TensorMap& inputs);
   // Does beforehand what a run of inputs of these shapes does only the first time: chooses kernels, packs weights, plans memory.
-  // Throws as run; their values do not matter.
+  // Throws as run; their values do not matter. A measured plan may run a batch on them, to see what is faster.
   void prepare(const TensorMap& inputs);
   // Only these outputs are computed ("" = all).
   // Decoders: forgets the cache / keeps only the first `tokens`.
@@ -77,6 +78,7 @@ class Session {
     double microseconds;
     std::string problem;     // of a product with a packed weight, in the kernels' language, with the sizes of this run
     int64_t plan_line = -1;  // its line of plan()
+    int64_t pieces = 1;      // of a batch run apart, each of (about) that problem
   };
   std::vector<ProfileLine> profile() const;
 
