@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@ namespace lacuna {
 struct VerifyOptions {
   bool run = true;  // compare outputs on seeded random inputs
   uint64_t seed = 0;
+  std::map<std::string, int64_t> dimensions;  // sizes of the inputs' symbols, e.g. sequence=128
 };
 
 struct VerifiedWeight {

@@ -152,7 +152,14 @@ class Bench {
       TensorMap samples = inputs_of(*model_.graph, options_, batches_[0], options_.prompt_tokens);
       for (const Arithmetic& arithmetic : arithmetics_) {
         if (progress_) progress_->update("planning", &arithmetic - arithmetics_.data(), int64_t(arithmetics_.size()));
-        Contest contest{.arithmetic = arithmetic, .graph = graph_for(model_.graph, arithmetic, samples)};
+        Contest contest{.arithmetic = arithmetic};
+        try {
+          contest.graph = graph_for(model_.graph, arithmetic, samples);
+        } catch (const InvalidData& error) {
+          if (!options_.precisions.empty()) throw;
+          report_.needs_attention.push_back(cat(arithmetic.name, " is left out: ", error.what()));
+          continue;
+        }
         contest.model = open(contest.graph, arithmetic, true, capacity);
         if (!prepare(contest, samples)) continue;
         remark_roundings(contest);
@@ -172,7 +179,8 @@ class Bench {
   bool prepare(Contest& contest, const TensorMap& samples) {
     const Arithmetic& arithmetic = contest.arithmetic;
     Session& session = *contest.model.session;
-    auto lines = profile_of(session, 1, [&] { contest.outputs = session.run(samples); });
+    Bindings sizes = bind_symbols(*model_.graph, options_.dimensions, batches_[0], options_.prompt_tokens);
+    auto lines = profile_of(session, 1, [&] { contest.outputs = run_on_samples(session, samples, sizes); });
     double share = arithmetic.own ? 1 : share_in(lines, *arithmetic.compute);
     contest.report = {.name = arithmetic.name, .own = arithmetic.own, .share = share};
     if (share > 0.995) return true;

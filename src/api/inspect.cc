@@ -129,6 +129,9 @@ ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& op
   for (auto& o : graph.outputs()) out.outputs.push_back(port(o.name, o.value));
   for (auto& node : graph.nodes()) out.op_counts[std::string(name_of(node.op))]++;
 
+  for (auto& [name, value] : options.dimensions)
+    if (counts_items(graph, name))
+      throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items, and operations are those of one item"));
   std::vector<double> operations = operations_by_node(graph, options.dimensions);
   for (double o : operations) out.operations += o;
   std::map<WeightId, double> weight_operations;

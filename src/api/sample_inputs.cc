@@ -150,4 +150,15 @@ TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t s
   return inputs;
 }
 
+TensorMap run_on_samples(Session& session, const TensorMap& inputs, const Bindings& bindings) {
+  try {
+    return session.run(inputs);
+  } catch (const InvalidData& error) {
+    if (bindings.empty()) throw;
+    std::vector<std::string> sizes;
+    for (auto& [name, size] : bindings) sizes.push_back(cat(name, "=", size));
+    throw InvalidData(cat(error.what(), "; tried with ", join(sizes), ", --dim NAME=N takes other sizes"));
+  }
+}
+
 }  // namespace lacuna

@@ -25,4 +25,7 @@ int64_t batch_for(const Graph& graph, std::optional<int64_t> wanted);
 // Float inputs are standard normal; ids are below the vocabulary of the embedding they index; masks are ones; type ids are zeros.
 TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t seed);
 
+// session.run(inputs) of such inputs: InvalidData also says which sizes were tried, as a model may not take all that its dimensions allow.
+TensorMap run_on_samples(Session& session, const TensorMap& inputs, const Bindings& bindings);
+
 }  // namespace lacuna

@@ -137,18 +137,18 @@ std::shared_ptr<Graph> with_weights_of(const Graph& original, const Graph& model
   return graph;
 }
 
-void compare_outputs(const Model& original, const Model& model, uint64_t seed, VerifyReport& report) {
+void compare_outputs(const Model& original, const Model& model, const VerifyOptions& options, VerifyReport& report) {
   if (auto wanted = input_names(*original.graph), found = input_names(*model.graph); wanted != found) {
     report.problems.push_back(cat(report.model, " takes ", join(found), "; ", report.original, " takes ", join(wanted)));
     return;
   }
   bool decoder = !model.graph->states().empty();
   constexpr int64_t kTokens = 16;
-  Bindings bindings = bind_symbols(*original.graph, {}, 1, kTokens);
-  TensorMap inputs = sample_inputs(*original.graph, bindings, seed);
+  Bindings bindings = bind_symbols(*original.graph, options.dimensions, 1, kTokens);
+  TensorMap inputs = sample_inputs(*original.graph, bindings, options.seed);
   auto outputs_of = [&](const std::shared_ptr<Graph>& graph) {
     Session session(graph, {.max_tokens = decoder ? kTokens : 0});
-    return session.run(inputs);
+    return run_on_samples(session, inputs, bindings);
   };
   TensorMap got = outputs_of(model.graph);
   for (auto& [name, tensor] : got)
@@ -230,7 +230,7 @@ VerifyReport verify(const std::filesystem::path& original_path, const std::files
     for (auto& weight : original.graph->weights)
       if (graph.weights.find(weight.name) < 0 && !is_shape_constant(weight))
         report.problems.push_back(cat("'", weight.name, "' of the original is missing"));
-  if (with_original && options.run) compare_outputs(original, model, options.seed, report);
+  if (with_original && options.run) compare_outputs(original, model, options, report);
   return report;
 }
 

@@ -63,7 +63,8 @@ void print(const BenchReport& r) {
     table.add(std::move(cells));
   }
   table.print();
-  std::printf("\nspeedup: against the same precision%s; medians of ratios of neighbouring runs\n",
+  bool other = !r.versus.starts_with(r.model + " (");
+  std::printf("\nspeedup: against %s%s; medians of ratios of neighbouring runs\n", other ? (r.versus + ", as it is").c_str() : "the same precision",
               f32 ? "; over f32: against its \"against ms\"" : "");
   if (same) std::printf("same plan: both sides run the same kernels, so their times differ by chance alone\n");
   if (tokens) std::printf("tokens: %s\n", tokens_text(r).c_str());
@@ -73,6 +74,7 @@ void print(const BenchReport& r) {
     precisions.add({p.name, p.own ? "as the model states" : "", percent(p.share, 1), bytes_text(p.packed_bytes), bytes_text(p.versus_packed_bytes),
                     p.output_difference ? percent(*p.output_difference, 3) : ""});
   precisions.print();
+  std::printf("packed: weights in memory as their kernels take them, for all batches timed\n");
   if (std::any_of(r.precisions.begin(), r.precisions.end(), [](auto& p) { return p.output_difference.has_value(); }))
     std::printf("largest difference of an output, of the largest output, on random inputs; what it costs in quality: lacuna quantize, lacuna eval\n");
   for (auto& line : r.needs_attention) std::printf("needs attention: %s\n", line.c_str());

@@ -10,14 +10,19 @@ void add_verify(CLI::App& app) {
   struct Options {
     std::vector<std::string> models;
     VerifyOptions verify;
+    std::vector<std::string> dimensions;
     bool no_run = false;
   };
   auto o = std::make_shared<Options>();
   verb.command->add_option("models", o->models, "[ORIGINAL] SPARSE: the model it was made from, and the sparse one")->required()->expected(1, 2);
   verb.command->add_flag("--no-run", o->no_run, "Do not compare outputs");
+  verb.command->add_option("--dim", o->dimensions, "Size of a symbolic dimension of the inputs: NAME=N")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   verb.command->add_option("--seed", o->verify.seed, "Seed of the inputs")->capture_default_str();
   verb.command->callback([o, json = verb.json] {
     o->verify.run = !o->no_run;
+    o->verify.dimensions = parse_dimensions(o->dimensions);
     auto bar = progress_bar();
     VerifyReport r = verify(o->models.size() == 2 ? o->models[0] : "", o->models.back(), o->verify, bar.get());
     bar.reset();
@@ -43,8 +48,9 @@ void add_verify(CLI::App& app) {
       if (r.masks)
         std::printf("masks of the original unchanged: %lld of %lld\n", static_cast<long long>(r.masks_unchanged), static_cast<long long>(r.masks));
       if (r.max_output_difference)
-        std::printf("largest difference of an output, of the largest output: %.4g %% (%.4g) on random inputs\n", *r.relative_output_difference * 100,
-                    *r.max_output_difference);
+        std::printf(
+            "largest difference of an output, of the largest output: %.4g %% (%.4g) on random inputs; what pruning and rounding change, no failure\n",
+            *r.relative_output_difference * 100, *r.max_output_difference);
       constexpr size_t kShown = 20;
       for (size_t i = 0; i < std::min(r.problems.size(), kShown); i++) std::printf("problem: %s\n", r.problems[i].c_str());
       if (r.problems.size() > kShown) std::printf("and %zu more problems; --json lists them all\n", r.problems.size() - kShown);

@@ -22,6 +22,7 @@
 #include "kernels/floor.h"
 #include "kernels/smtx.h"
 #include "lacuna/error.h"
+#include "sparse/pattern.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -248,10 +249,21 @@ const Entrant& reported(const std::vector<Entrant>& entrants, const KernelBenchO
   throw InvalidArgument(cat("no kernel '", options.candidate, "' for '", field.problem, "'; there are: ", join(names, ", ")));
 }
 
+// N:M patterns say themselves how many zeros there are; weights that happen to have more are problems of their own, so that a little more is no
+// mistake.
+void check_sparsity(std::string_view text, const std::string& pattern, double sparsity) {
+  constexpr double kMore = 0.05;
+  std::optional<double> fixed =
+      pattern == "dense" || text.find("sparsity=") == std::string_view::npos ? std::nullopt : parse_pattern(pattern)->fixed_sparsity();
+  if (fixed && !(sparsity >= *fixed - 0.001 && sparsity <= *fixed + kMore))
+    throw InvalidArgument(cat("problem '", text, "': pattern ", pattern, " has ", *fixed, " zeros, found sparsity=", sparsity));
+}
+
 }  // namespace
 
 KernelReport bench_kernel(std::string_view text, const KernelBenchOptions& options) {
   auto parsed = parse_problem(text);
+  std::visit([&](const auto& c) { check_sparsity(text, c.problem.pattern, c.problem.sparsity); }, parsed);
   if (options.runs < 1 || options.threads < 0)
     throw InvalidArgument(
         cat("found runs=", options.runs, " threads=", options.threads, ", wanted at least one run and no negative number of threads"));

@@ -112,6 +112,9 @@ TEST(Bench, ChecksAndTimesAConvolution) {
 TEST(Bench, RefusesAKernelThatDoesNotApply) {
   EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .candidate = "avx512::spmm_csr_f32_n64"}), InvalidArgument);
   EXPECT_THROW(bench_kernel("spmm f32 dense m=8 k=8 n=1", {.runs = 1, .candidate = "nonsense"}), InvalidArgument);
+  EXPECT_THROW(bench_kernel("spmm f32 2:4 m=8 k=8 n=1 sparsity=0.9", {.runs = 1}), InvalidArgument);
+  EXPECT_EQ(bench_kernel("spmm f32 2:4 m=8 k=8 n=1 sparsity=0.5", {.runs = 1}).problem,
+            bench_kernel("spmm f32 2:4 m=8 k=8 n=1", {.runs = 1}).problem);
 }
 
 TEST(Kernels, SayByNameHowAWeightIsPacked) {

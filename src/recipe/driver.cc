@@ -129,9 +129,11 @@ class Driver {
     }
     list_floats([&](WeightId id) { return writer.stored(id).bytes; });
     if (!grown_.empty())
-      report_.needs_attention.push_back(cat(
-          "stored in more bytes than they came in, because their sparsity is below the break-even of their encoding (`lacuna inspect` shows it): ",
-          join(grown_, ", ", 4)));
+      report_.needs_attention.push_back(
+          cat("stored in more bytes than they came in, because their new codes have more bits or their sparsity is below the break-even of their "
+              "encoding "
+              "(`lacuna inspect` shows it): ",
+              join(grown_, ", ", 4)));
     for (auto& [miss, found] : missed_) {
       auto& [line, asked, why] = miss;
       report_.needs_attention.push_back(

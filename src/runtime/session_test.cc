@@ -5,6 +5,7 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <limits>
 
 #include "base/cat.h"
 #include "base/cpu.h"
@@ -65,6 +66,22 @@ TEST(Session, AVolumeKeepsTheActivationAndTheSumBehindItsConvolution) {
   TensorMap inputs = {{"x", random_tensor(b.rng, {2, 4, 3, 5, 5}, 1)}};
   Tensor wanted = testing::run(b.graph, inputs, Executor::kReference).at("y");
   EXPECT_LE(relative_error(testing::run(b.graph, inputs, Executor::kRuntime).at("y"), wanted), 1e-6);
+}
+
+TEST(Session, ANaNReachesTheOutputThroughEveryActivation) {
+  for (std::string activation : {"none", "relu", "clip"}) {
+    Builder b;
+    ValueId x = b.graph.add_input("x", DType::kF32, {Dim::symbol("batch"), 16, 8, 8});
+    ValueId y = b.conv(x, 16, 32, 3);
+    if (activation == "relu") y = b.graph.add(Op::relu, {y});
+    if (activation == "clip") y = b.graph.add(Op::clip, {y}, attributes({{"min", 0.0}, {"max", 6.0}}));
+    b.graph.add_output("y", y);
+    infer_shapes(b.graph);
+    Tensor input = random_tensor(b.rng, {1, 16, 8, 8});
+    input.mutable_data<float>()[0] = std::numeric_limits<float>::quiet_NaN();
+    Tensor found = testing::run(b.graph, {{"x", input}}, Executor::kRuntime).at("y");
+    EXPECT_TRUE(std::isnan(found.data<float>()[0])) << activation;
+  }
 }
 
 // Residual blocks, batch norm, depthwise convolution, pools, a concatenation, a classifier.

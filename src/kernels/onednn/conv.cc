@@ -91,7 +91,8 @@ class OneDnnConv final : public PackedConv {
       if (epilogue.residual) tile_epilogue.residual = epilogue.residual + (image * out_padded + first) * out_size;
       OneDnnThreads one(1);
       execute(*tile_for(count, in_h, in_w, tile_epilogue), chunk, source, result, tile_epilogue);
-      if (!fused(epilogue.activation))
+      // Not by oneDNN, whose ReLU makes 0 of a NaN.
+      if (epilogue.activation != Activation::kNone)
         activate_array(result, rounded(count, block_) * out_size, epilogue.activation, epilogue.alpha, epilogue.beta, result);
     });
   }
@@ -103,9 +104,6 @@ class OneDnnConv final : public PackedConv {
     dnnl::convolution_forward primitive;
     Desc source, weights, result, scratchpad;
   };
-
-  // What oneDNN applies as it stores; others run over the tile afterwards.
-  static bool fused(Activation a) { return a == Activation::kNone || a == Activation::kRelu || a == Activation::kRelu6 || a == Activation::kClip; }
 
   Tile make_tile(int64_t out_channels, int64_t in_h, int64_t in_w, const Epilogue& e) const {
     const ConvProblem& p = problem_;
@@ -124,9 +122,6 @@ class OneDnnConv final : public PackedConv {
                                                          result, strides, dilation, before, after);
     dnnl::post_ops post;
     if (e.residual) post.append_binary(dnnl::algorithm::binary_add, result);
-    if (e.activation == Activation::kRelu) post.append_eltwise(1, dnnl::algorithm::eltwise_relu, 0, 0);
-    if (e.activation == Activation::kRelu6) post.append_eltwise(1, dnnl::algorithm::eltwise_clip, 0, 6);
-    if (e.activation == Activation::kClip) post.append_eltwise(1, dnnl::algorithm::eltwise_clip, e.alpha, e.beta);
     dnnl::primitive_attr attributes;
     attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
     attributes.set_post_ops(post);
@@ -136,7 +131,7 @@ class OneDnnConv final : public PackedConv {
 
   std::shared_ptr<const Tile> tile_for(int64_t out_channels, int64_t in_h, int64_t in_w, const Epilogue& e) const {
     std::lock_guard lock(mutex_);
-    auto& tile = tiles_[{out_channels, in_h, in_w, e.bias != nullptr, e.residual != nullptr, e.activation, e.alpha, e.beta}];
+    auto& tile = tiles_[{out_channels, in_h, in_w, e.bias != nullptr, e.residual != nullptr}];
     if (!tile) tile = std::make_shared<Tile>(make_tile(out_channels, in_h, in_w, e));
     return tile;
   }
@@ -176,7 +171,7 @@ class OneDnnConv final : public PackedConv {
   bool plain_input_;
   std::vector<dnnl::memory> chunks_;
   mutable std::mutex mutex_;
-  mutable std::map<std::tuple<int64_t, int64_t, int64_t, bool, bool, Activation, float, float>, std::shared_ptr<const Tile>> tiles_;
+  mutable std::map<std::tuple<int64_t, int64_t, int64_t, bool, bool>, std::shared_ptr<const Tile>> tiles_;
   mutable std::vector<std::pair<int64_t, dnnl::memory>> others_;
 };
 
