@@ -121,7 +121,7 @@ class Analysis {
     for (const Dim& dim : shape) dim.collect_symbols(symbols);
     return std::none_of(symbols.begin(), symbols.end(), [](const std::string& symbol) { return symbol.starts_with('?'); });
   }
-  static bool takes_a_shape(Op op) { return op == Op::reshape || op == Op::expand || op == Op::resize || op == Op::slice; }
+  static bool takes_a_shape(Op op) { return op == Op::reshape || op == Op::expand || op == Op::resize; }
   // Makes the same for every item of what is shared.
   static bool repeats(Op op) { return op == Op::expand || op == Op::constant_of_shape; }
 

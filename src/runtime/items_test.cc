@@ -152,6 +152,10 @@ TEST(Items, SizesThatOnlyTheRunCanTellMayCountThem) {
     ValueId some = g.add(Op::slice, {x, start, testing::vector_of(g, "end", {1000}), testing::vector_of(g, "axes", {1})});
     return g.add(Op::reduce_sum, {some}, attributes({{"axes", integers({1})}}));
   }));
+  EXPECT_FALSE(separate([&](Graph& g, ValueId x) {  // x[:, batch - 2:batch], always two
+    ValueId count = count_of(g, x), start = g.add(Op::sub, {count, testing::vector_of(g, "two", {2})});
+    return g.add(Op::slice, {x, start, count, testing::vector_of(g, "axes", {1})});
+  }));
 }
 
 TEST(Items, ALeadingMultipleOfASymbolRunsTogether) {
