@@ -266,6 +266,7 @@ class Analysis {
         bool of_each = rank == 2 || rank == 4;
         return kind(mask) == Kind::kItems ? of_each && same_count(mask, y) : kind(mask) == Kind::kShared && (!of_each || shape(mask)[0] == Dim(1));
       }
+      case Op::positions: return counts_as(x, y) && (node.inputs.size() < 2 || node.inputs[1] == kNoValue || counts_as(node.inputs[1], y));
       case Op::rope: return counts_as(x, y) && (counts_as(node.inputs[1], y) || same_for_all(node.inputs[1], node.inputs[1]));
       case Op::token_pool: return counts_as(x, y) && (node.inputs.size() < 2 || node.inputs[1] == kNoValue || counts_as(node.inputs[1], y));
       case Op::reduce_sum:
