@@ -37,8 +37,8 @@ Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& prob
                                               int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
                                             int64_t in_w, int64_t model_weights, bool codes = false);
-// The fastest of several ways to do the same, which differ by name: as the table says under `key`, or as timed now, in turns. An entry of ten minutes is
-// timed once more, and then stays.
+// The fastest of several ways to do the same, which differ by name: as the table says under `key`, or as timed now, in turns. An entry of ten
+// minutes is timed once more, and then stays.
 struct Way {
   std::string name;
   std::function<void()> run;
