@@ -101,7 +101,10 @@ class RuntimeEngine final : public Engine {
 
   std::unique_ptr<Apart> split(const RunCall& call, int64_t count) {
     const Bindings& bindings = call.inputs.bindings;
-    if (!measures_) return fixed_way(bindings, count) == kTogether ? nullptr : in_pieces_of(1, bindings, count);
+    if (!measures_) {
+      if (fixed_way(bindings, count) == kTogether) return nullptr;
+      return in_pieces_of(1, bindings, count);
+    }
     std::map<int64_t, std::unique_ptr<Apart>> tried;
     auto in_pieces = [&](int64_t most) -> std::unique_ptr<Apart>& {
       auto& apart = tried[most];
