@@ -82,9 +82,11 @@ class RuntimeEngine final : public Engine {
         splits_.splice(splits_.begin(), splits_, it);
         return it->apart.get();
       }
+    std::unique_ptr<Apart> apart = split(call, count->second);
     if (splits_.size() >= kMaxSplits) splits_.pop_back();
-    splits_.push_front({bindings, thread_count(), split(call, count->second)});
-    return splits_.front().apart.get();
+    Split& fresh = splits_.emplace_front(Split{bindings, thread_count(), nullptr});
+    fresh.apart = std::move(apart);
+    return fresh.apart.get();
   }
 
   std::unique_ptr<Apart> in_pieces_of(int64_t most, const Bindings& bindings, int64_t count) {
