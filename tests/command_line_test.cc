@@ -175,6 +175,26 @@ TEST_F(Program, SimilarityOfADecoderSaysWhatTheProtocolNeeds) {
       << r.err;
 }
 
+TEST_F(Program, QuantizeRefusesWhatWouldChangeNothing) {
+  auto message = [&](const std::string& options) { return lacuna("quantize " + kLlama + " -o " + at("q") + " " + options).err; };
+  EXPECT_NE(message("--group-size 64").find("--group-size has no effect without --weights int4"), std::string::npos);
+  EXPECT_NE(message("--dataset " + at(".")).find("--dataset has no effect without --activations int8"), std::string::npos);
+  EXPECT_NE(message("--activations int8 --crop 20").find("--crop has no effect without --dataset"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(at("q")));
+  Result r = lacuna("quantize " + kLlama + " -o " + at("q") + " --weights int4 --group-size 32");
+  EXPECT_EQ(r.status, 0) << r.err;
+}
+
+TEST_F(Program, SizesOfInputsAreTakenByVerifyAndNamedInErrors) {
+  const std::string bert = (kFixtures / "families/bert-pooler").string();
+  ASSERT_EQ(lacuna("prune " + bert + " -o " + at("small") + " --sparsity 0.5").status, 0);
+  Result r = lacuna("verify " + bert + " " + at("small") + " --dim tokens=5");
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_NE(r.out.find("verified"), std::string::npos) << r.out;
+  EXPECT_NE(lacuna("verify " + bert + " " + at("small") + " --dim nonsense=5").err.find("nonsense"), std::string::npos);
+  EXPECT_NE(lacuna("inspect " + bert + " --dim batch=4").err.find("--dim batch=4: this dimension counts items"), std::string::npos);
+}
+
 TEST_F(Program, EmptyFilesAreNamedAndSaidToBeEmpty) {
   for (const char* name : {"none.onnx", "none.gguf"}) {
     std::ofstream{at(name)};
