@@ -45,6 +45,13 @@ struct CodesConv {
 };
 constexpr int64_t kCodesSpare = 1 << 17;
 
+// One of several convolutions run as a chain: each next one reads, pixel by pixel, what the one before gives.
+struct ConvLink {
+  const PackedConv* conv;
+  float* y;  // as in PackedConv::run; nullptr: only the next link reads the result
+  Epilogue epilogue;
+};
+
 class PackedConv {
  public:
   virtual ~PackedConv() = default;
@@ -54,6 +61,13 @@ class PackedConv {
   // Epilogue: bias [out_channels]; residual in the layout of y, which y may equal if residual_in_place().
   virtual bool residual_in_place() const { return false; }
   virtual void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const = 0;
+
+  // Whether it may come after `before` in a chain, and gains by it, where that gives so many pixels, of all images together.
+  virtual bool follows(const PackedConv& /*before*/, int64_t /*pixels*/) const { return false; }
+  // What run() of one link after the other gives; the first is this one, and each other one follows the one before it. `seconds`, if not empty, gets
+  // for each link the time that all threads together took.
+  virtual void run_chain(const float* /*x*/, int64_t /*batch*/, int64_t /*in_h*/, int64_t /*in_w*/, std::span<const ConvLink> /*links*/,
+                         std::span<double> /*seconds*/) const {}
 
   // Kernels that prefer activations in blocks of channels, [batch, ceil(channels / block), h, w, block], say so for each side; 0: plain.
   // Lanes beyond the channels are zero in y and not read as anything else in x.

@@ -26,18 +26,18 @@ struct GroupCall {
   const float* channels;      // channel 0 of the group
   int64_t first_out_channel;  // of the group
   int64_t out_channels;       // of the whole convolution
-  float* y;
+  float* y;                   // may be nullptr in a chain
   const Epilogue& epilogue;
 };
 
-class GroupSource final : public PanelSource {
+class GroupSource final : public ChainSource {
  public:
   explicit GroupSource(const GroupCall& call) : call_(call) {}
 
   void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const override {
     int64_t taps = call_.table.taps(), pixels = call_.table.pixels();
     const float* channel = call_.channels + first_col / taps * call_.table.channel_pitch();
-    if (streams() && first_token / pixels == (first_token + tokens - 1) / pixels) {
+    if (streams() && one_image(first_token, tokens)) {
       const float* columns[kMostTileCols];
       int64_t at = first_token / pixels * call_.table.image_pitch() + first_token % pixels;
       for (int64_t i = 0; i < cols; i++) columns[i] = channel + at + i * call_.table.channel_pitch();
@@ -57,42 +57,68 @@ class GroupSource final : public PanelSource {
   }
 
   void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const override {
-    int64_t pixels = call_.table.pixels();
-    bool one_image = first_token / pixels == (first_token + tokens - 1) / pixels;
-    // Panels are contiguous only for pieces that begin at their first lane.
-    for (int64_t t = 0; t < tokens;) {
-      int64_t image = (first_token + t) / pixels, pixel = (first_token + t) % pixels;
-      int64_t count = one_image ? tokens : std::min({pixels - pixel, tokens - t, kPanelLanes - t % kPanelLanes});
-      Epilogue image_epilogue = call_.epilogue;
-      image_epilogue.residual_stride = pixels;
-      if (call_.epilogue.residual) image_epilogue.residual = call_.epilogue.residual + image * call_.out_channels * pixels;
-      store_channel_major({.sums = sums + t / kPanelLanes * panel_pitch + t % kPanelLanes,
-                           .sums_stride = kPanelLanes,
-                           .first_row = call_.first_out_channel + first_row,
-                           .rows = rows,
-                           .first_token = pixel,
-                           .tokens = count,
-                           .panel_pitch = panel_pitch},
-                          call_.y + image * call_.out_channels * pixels, pixels, image_epilogue);
-      t += count;
-    }
+    store(first_token, tokens, first_row, rows, panel_pitch, sums, nullptr);
   }
 
-  void ahead(int64_t first_token, int64_t tokens, int64_t first_row, SpmmTile::Ahead (&out)[2]) const override {
-    int64_t pixels = call_.table.pixels(), image = first_token / pixels;
-    // Smaller outputs are likely there still, but for lines that two threads write to.
-    bool shares_lines = pixels * int64_t(sizeof(float)) % 64 > 0;
-    if (!shares_lines && call_.out_channels * pixels * int64_t(sizeof(float)) < int64_t(cache_sizes().l2) / 2) return;
-    int64_t at = (image * call_.out_channels + call_.first_out_channel + first_row) * pixels + first_token % pixels;
-    int64_t bytes = std::min(tokens, pixels - first_token % pixels) * int64_t(sizeof(float));
-    out[0] = {reinterpret_cast<const char*>(call_.y + at), pixels * int64_t(sizeof(float)), bytes};
-    const float* residual = call_.epilogue.residual;
-    if (residual && residual != call_.y) out[1] = {reinterpret_cast<const char*>(residual + at), pixels * int64_t(sizeof(float)), bytes};
+  void store_and_keep(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, float* sums) const override {
+    store(first_token, tokens, first_row, rows, panel_pitch, sums, sums);
+  }
+
+  bool finishes(int64_t first_token, int64_t tokens) const override {
+    const Epilogue& e = call_.epilogue;
+    bool plain = (e.activation == Activation::kNone || e.activation == Activation::kRelu) && e.sum_rounding.scale == 0 && e.rounding.scale == 0;
+    return plain && one_image(first_token, tokens);
+  }
+
+  SpmmTile::Finish finish(int64_t first_token, int64_t tokens, int64_t first_row) const override {
+    const Epilogue& e = call_.epilogue;
+    int64_t pixels = call_.table.pixels(), at = position(first_token, first_row);
+    return {.bias = e.bias ? e.bias + call_.first_out_channel + first_row : nullptr,
+            .residual = e.residual ? e.residual + at : nullptr,
+            .residual_stride = pixels,
+            .y = call_.y ? call_.y + at : nullptr,
+            .y_stride = pixels,
+            .lanes = tokens,
+            .relu = e.activation == Activation::kRelu};
   }
 
   bool streams() const override { return call_.table.plain(); }
 
  private:
+  bool one_image(int64_t first_token, int64_t tokens) const {
+    return first_token / call_.table.pixels() == (first_token + tokens - 1) / call_.table.pixels();
+  }
+
+  // In y and the residual.
+  int64_t position(int64_t first_token, int64_t first_row) const {
+    int64_t pixels = call_.table.pixels();
+    return (first_token / pixels * call_.out_channels + call_.first_out_channel + first_row) * pixels + first_token % pixels;
+  }
+
+  void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums, float* kept) const {
+    int64_t pixels = call_.table.pixels();
+    bool whole = one_image(first_token, tokens);
+    // Panels are contiguous only for pieces that begin at their first lane.
+    for (int64_t t = 0; t < tokens;) {
+      int64_t image = (first_token + t) / pixels, pixel = (first_token + t) % pixels;
+      int64_t count = whole ? tokens : std::min({pixels - pixel, tokens - t, kPanelLanes - t % kPanelLanes});
+      int64_t lane = t / kPanelLanes * panel_pitch + t % kPanelLanes, first = image * call_.out_channels * pixels;
+      Epilogue image_epilogue = call_.epilogue;
+      image_epilogue.residual_stride = pixels;
+      if (call_.epilogue.residual) image_epilogue.residual = call_.epilogue.residual + first;
+      store_channel_major({.sums = sums + lane,
+                           .sums_stride = kPanelLanes,
+                           .first_row = call_.first_out_channel + first_row,
+                           .rows = rows,
+                           .first_token = pixel,
+                           .tokens = count,
+                           .panel_pitch = panel_pitch,
+                           .kept = kept ? kept + lane : nullptr},
+                          call_.y ? call_.y + first : nullptr, pixels, image_epilogue);
+      t += count;
+    }
+  }
+
   GroupCall call_;
 };
 
@@ -119,26 +145,53 @@ class SpmmConv final : public PackedConv {
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
     if (batch == 0) return;
     std::shared_ptr<const TapTable> table = table_for(batch, in_h, in_w);
-    const float* source = x;
-    if (table->splits()) {
-      float* split = thread_scratch_of<float>(ScratchSlot::kShared, table->size());
-      table->split(x, split);
-      source = split;
-    }
-    for (size_t g = 0; g < groups_.size(); g++)
-      multiply(groups_[g],
-               GroupSource({.isa = isa_,
-                            .pack_taps = pack_taps_,
-                            .table = *table,
-                            .channels = source + int64_t(g) * (problem_.in_channels / problem_.groups) * table->channel_pitch(),
-                            .first_out_channel = int64_t(g) * groups_[g].rows(),
-                            .out_channels = problem_.out_channels,
-                            .y = y,
-                            .epilogue = epilogue}),
-               batch * table->pixels());
+    const float* source = source_of(x, *table);
+    for (size_t g = 0; g < groups_.size(); g++) multiply(groups_[g], group_source(g, source, *table, y, epilogue), batch * table->pixels());
+  }
+
+  bool follows(const PackedConv& before, int64_t pixels) const override {
+    auto* other = dynamic_cast<const SpmmConv*>(&before);
+    const ConvProblem& p = problem_;
+    bool plain = p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1 && p.pad_top + p.pad_left + p.pad_bottom + p.pad_right == 0;
+    return other && plain && &isa_ == &other->isa_ && p.groups == 1 && other->problem_.groups == 1 && p.in_channels == other->problem_.out_channels &&
+           chain_fits(pixels, std::max(p.in_channels, p.out_channels));
+  }
+
+  void run_chain(const float* x, int64_t batch, int64_t in_h, int64_t in_w, std::span<const ConvLink> links,
+                 std::span<double> seconds) const override {
+    if (batch == 0) return;
+    std::shared_ptr<const TapTable> table = table_for(batch, in_h, in_w);
+    const float* source = source_of(x, *table);
+    std::vector<GroupSource> sources;
+    for (const ConvLink& link : links)
+      sources.push_back(static_cast<const SpmmConv*>(link.conv)->group_source(0, source, *table, link.y, link.epilogue));
+    std::vector<ChainLink> chain;
+    for (size_t i = 0; i < links.size(); i++) chain.push_back({&static_cast<const SpmmConv*>(links[i].conv)->groups_[0], &sources[i]});
+    std::vector<std::atomic<double>> taken(seconds.size());
+    multiply_chain(chain, batch * table->pixels(), taken);
+    std::copy(taken.begin(), taken.end(), seconds.begin());
   }
 
  private:
+  const float* source_of(const float* x, const TapTable& table) const {
+    if (!table.splits()) return x;
+    float* split = thread_scratch_of<float>(ScratchSlot::kShared, table.size());
+    table.split(x, split);
+    return split;
+  }
+
+  // Later links of a chain read neither the source nor the table's taps.
+  GroupSource group_source(size_t g, const float* source, const TapTable& table, float* y, const Epilogue& epilogue) const {
+    return GroupSource({.isa = isa_,
+                        .pack_taps = pack_taps_,
+                        .table = table,
+                        .channels = source + int64_t(g) * (problem_.in_channels / problem_.groups) * table.channel_pitch(),
+                        .first_out_channel = int64_t(g) * groups_[g].rows(),
+                        .out_channels = problem_.out_channels,
+                        .y = y,
+                        .epilogue = epilogue});
+  }
+
   // The table of the size seen last is kept.
   std::shared_ptr<const TapTable> table_for(int64_t batch, int64_t in_h, int64_t in_w) const {
     std::lock_guard lock(mutex_);

@@ -16,6 +16,8 @@ struct OutputTile {
   int64_t first_row, rows, first_token, tokens;
   // store_channel_major: token t of a row is at sums[t / 64 * panel_pitch + t % 64]; 64 if the tokens simply follow each other.
   int64_t panel_pitch = 64;
+  // store_channel_major: &sums[0] if results are to take the place of the sums too; then y may be nullptr.
+  float* kept = nullptr;
 };
 
 // sums [rows][tokens] -> y [tokens, rows].

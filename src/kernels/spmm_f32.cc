@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <bit>
+#include <chrono>
 #include <numeric>
 
+#include "base/assert.h"
 #include "base/parallel.h"
 #include "kernels/inner/conv_f32.h"
 #include "kernels/inner/store.h"
@@ -83,7 +85,7 @@ SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const 
     TileStart last = starts_.back();
     starts_.push_back({last.run + int64_t(part.runs.size()), last.meta + int64_t(part.meta.size()), last.value + int64_t(part.values.size())});
   }
-  runs_.resize(size_t(starts_.back().run)), meta_.resize(size_t(starts_.back().meta)), values_.resize(size_t(starts_.back().value));
+  runs_.resize(size_t(starts_.back().run)), meta_.resize(size_t(starts_.back().meta) + 2), values_.resize(size_t(starts_.back().value));
   parallel_for(int64_t(packed.size()), [&](int64_t i) {
     Part part = std::move(packed[size_t(i)]);
     const TileStart& start = starts_[size_t(i)];
@@ -106,7 +108,7 @@ SpmmMatrix::Part SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col,
       for (int64_t i = 0; i < rows; i++) any |= nonzero_bits(values + (group.first_row + row + i) * cols_ + first_col + c, width);
       for (; any; any &= any - 1) unit.cols.push_back(c + std::countr_zero(any));
     }
-    if (!unit.cols.empty() || first_col == 0) units.push_back(std::move(unit));
+    if (!unit.cols.empty() || first_col == 0 || first_col + cols == cols_) units.push_back(std::move(unit));
   };
   bool bf16 = isa_.convert != nullptr;
   int64_t column_bytes = kPanelLanes * (bf16 ? 2 : 4), per_entry = bf16 ? 2 : 1;
@@ -165,14 +167,6 @@ int64_t SpmmMatrix::size_bytes() const {
 
 namespace {
 
-// Tokens cut into panels of whole vectors, as even as can be.
-std::vector<int64_t> panel_bounds(int64_t tokens, int64_t vector_lanes) {
-  int64_t vectors = (tokens + vector_lanes - 1) / vector_lanes, panels = (tokens + kPanelLanes - 1) / kPanelLanes;
-  std::vector<int64_t> bounds = {0};
-  for (int64_t p = 1; p <= panels; p++) bounds.push_back(std::min(vectors * p / panels * vector_lanes, tokens));
-  return bounds;
-}
-
 // Groups [first, last) of one task. Splitting rows repeats the packing of the panel, so rows are split only as far as the threads need.
 std::vector<int64_t> range_bounds(const SpmmMatrix& matrix, int64_t panels) {
   const auto& groups = matrix.groups();
@@ -189,59 +183,147 @@ std::vector<int64_t> range_bounds(const SpmmMatrix& matrix, int64_t panels) {
   return balanced_cut(work, best);
 }
 
-// Tokens [first_token, first_token + tokens), one panel or several of 64.
-void multiply_range(const SpmmMatrix& matrix, const PanelSource& source, int64_t first_token, int64_t tokens, int64_t first_group,
-                    int64_t last_group) {
-  const auto& groups = matrix.groups();
-  int64_t first_row = groups[size_t(first_group)].first_row, end_row = groups[size_t(last_group - 1)].first_row + groups[size_t(last_group - 1)].rows;
-  int64_t panels = (tokens + kPanelLanes - 1) / kPanelLanes, panel_pitch = matrix.tile_cols() * kPanelLanes,
-          sums_pitch = (end_row - first_row) * kPanelLanes;
-  float* packed = thread_scratch_of<float>(ScratchSlot::kTile, panels * panel_pitch);
-  float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, panels * sums_pitch);
+// Some panels: tokens [first_token, first_token + tokens), one panel or several of 64.
+struct Turn {
+  int64_t first_token, tokens;
+  int64_t panels() const { return (tokens + kPanelLanes - 1) / kPanelLanes; }
+};
+
+// Tokens cut into panels of whole vectors, as even as can be, one a turn.
+std::vector<Turn> single_panels(int64_t tokens, int64_t vector_lanes) {
+  int64_t vectors = (tokens + vector_lanes - 1) / vector_lanes, panels = (tokens + kPanelLanes - 1) / kPanelLanes;
+  std::vector<Turn> turns;
+  for (int64_t p = 1, first = 0; p <= panels; p++) {
+    int64_t end = std::min(vectors * p / panels * vector_lanes, tokens);
+    turns.push_back({first, end - first});
+    first = end;
+  }
+  return turns;
+}
+
+// The sums of some row groups for the panels of a turn.
+struct Sums {
+  int64_t first_group, last_group, first_row, rows;
+  float* sums;  // [rows][64] per panel
+  int64_t pitch() const { return rows * kPanelLanes; }
+};
+
+Sums sums_of(const SpmmMatrix& matrix, int64_t first_group, int64_t last_group, int64_t panels, ScratchSlot slot) {
+  const auto &first = matrix.groups()[size_t(first_group)], &last = matrix.groups()[size_t(last_group - 1)];
+  int64_t rows = last.first_row + last.rows - first.first_row;
+  return {first_group, last_group, first.first_row, rows, thread_scratch_of<float>(slot, panels * rows * kPanelLanes)};
+}
+
+// One column tile times the panels, `panel_pitch` floats apart. With `finish` the last tile makes results of the sums, and keeps them if so wanted.
+enum class Finishing { kNot, kStores, kKeeps };
+void add_tile(const SpmmMatrix& matrix, const PanelSource& source, int64_t tile_index, const Turn& turn, const float* panel, int64_t panel_pitch,
+              const Sums& to, Finishing finishing) {
+  bool finish_now = finishing != Finishing::kNot && tile_index + 1 == matrix.tiles();
+  for (int64_t p = 0; p < turn.panels(); p++)
+    for (int64_t g = to.first_group; g < to.last_group; g++) {
+      const SpmmMatrix::RowGroup& group = matrix.groups()[size_t(g)];
+      int64_t first_token = turn.first_token + p * kPanelLanes, count = std::min(turn.tokens - p * kPanelLanes, kPanelLanes);
+      SpmmTile tile = matrix.tile(g, tile_index);
+      SpmmTile::Finish finish;
+      if (finish_now) {
+        finish = source.finish(first_token, count, group.first_row);
+        finish.keep = finishing == Finishing::kKeeps;
+        tile.finish = &finish;
+      }
+      matrix.isa().tile(tile, panel + p * panel_pitch, to.sums + p * to.pitch() + (group.first_row - to.first_row) * kPanelLanes, count);
+    }
+}
+
+// All column tiles, whose panels are packed.
+void add_packed(const SpmmMatrix& matrix, const PanelSource& source, const Turn& turn, const Sums& to, Finishing finishing) {
+  int64_t panel_pitch = matrix.tile_cols() * kPanelLanes;
+  float* packed = thread_scratch_of<float>(ScratchSlot::kTile, turn.panels() * panel_pitch);
   for (int64_t t = 0; t < matrix.tiles(); t++) {
     bool any = t == 0;
-    for (int64_t g = first_group; g < last_group && !any; g++) any = matrix.tile(g, t).run_count > 0;
+    for (int64_t g = to.first_group; g < to.last_group && !any; g++) any = matrix.tile(g, t).run_count > 0;
     if (!any) continue;
     int64_t cols = std::min(matrix.tile_cols(), matrix.cols() - t * matrix.tile_cols());
-    source.pack(first_token, tokens, t * matrix.tile_cols(), cols, panel_pitch, packed);
+    source.pack(turn.first_token, turn.tokens, t * matrix.tile_cols(), cols, panel_pitch, packed);
     if (auto convert = matrix.isa().convert)
-      for (int64_t p = 0; p < panels; p++) convert(packed + p * panel_pitch, cols, packed + p * panel_pitch);
-    for (int64_t p = 0; p < panels; p++)
-      for (int64_t g = first_group; g < last_group; g++) {
-        int64_t row = groups[size_t(g)].first_row, count = std::min(tokens - p * kPanelLanes, kPanelLanes);
-        SpmmTile tile = matrix.tile(g, t);
-        if (t + 1 == matrix.tiles()) source.ahead(first_token + p * kPanelLanes, count, row, tile.ahead);
-        matrix.isa().tile(tile, packed + p * panel_pitch, sums + p * sums_pitch + (row - first_row) * kPanelLanes, count);
-      }
+      for (int64_t p = 0; p < turn.panels(); p++) convert(packed + p * panel_pitch, cols, packed + p * panel_pitch);
+    add_tile(matrix, source, t, turn, packed, panel_pitch, to, finishing);
   }
-  source.store(first_token, tokens, first_row, end_row - first_row, sums_pitch, sums);
+}
+
+void multiply_range(const SpmmMatrix& matrix, const PanelSource& source, const Turn& turn, int64_t first_group, int64_t last_group) {
+  Sums sums = sums_of(matrix, first_group, last_group, turn.panels(), ScratchSlot::kTileSecond);
+  bool finishes = source.finishes(turn.first_token, turn.tokens);
+  add_packed(matrix, source, turn, sums, finishes ? Finishing::kStores : Finishing::kNot);
+  if (!finishes) source.store(turn.first_token, turn.tokens, sums.first_row, sums.rows, sums.pitch(), sums.sums);
+}
+
+void multiply_links(std::span<const ChainLink> links, const Turn& turn, std::span<std::atomic<double>> seconds) {
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point begin = seconds.empty() ? Clock::time_point() : Clock::now();
+  LACUNA_ASSERT(turn.panels() == 1);
+  Sums before = {};
+  for (size_t i = 0; i < links.size(); i++) {
+    const SpmmMatrix& matrix = *links[i].matrix;
+    const ChainSource& source = *links[i].source;
+    bool last = i + 1 == links.size(), finishes = source.finishes(turn.first_token, turn.tokens);
+    Finishing finishing = !finishes ? Finishing::kNot : last ? Finishing::kStores : Finishing::kKeeps;
+    Sums sums = sums_of(matrix, 0, int64_t(matrix.groups().size()), 1, i % 2 ? ScratchSlot::kTileThird : ScratchSlot::kTileSecond);
+    if (i == 0)
+      add_packed(matrix, source, turn, sums, finishing);
+    else
+      for (int64_t t = 0; t < matrix.tiles(); t++)
+        add_tile(matrix, source, t, turn, before.sums + t * matrix.tile_cols() * kPanelLanes, before.pitch(), sums, finishing);
+    if (!finishes && last)
+      source.store(turn.first_token, turn.tokens, 0, sums.rows, sums.pitch(), sums.sums);
+    else if (!finishes)
+      source.store_and_keep(turn.first_token, turn.tokens, 0, sums.rows, sums.pitch(), sums.sums);
+    before = sums;
+    if (seconds.empty()) continue;
+    Clock::time_point end = Clock::now();
+    seconds[i] += std::chrono::duration<double>(end - begin).count();
+    begin = end;
+  }
 }
 
 // Panels of 64 handled at a time: as many as leave every thread a few turns and keep the sums in L2.
-int64_t panels_per_turn(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens) {
+int64_t panels_per_turn(const PanelSource& source, int64_t rows, int64_t tokens) {
   constexpr int64_t kMostPanels = 8, kMostSums = 512 << 10;
   if (!source.streams()) return 1;
-  int64_t rows = std::min(matrix.rows(), kMostRangeRows);
   return std::clamp<int64_t>(std::min(tokens / kPanelLanes / (4 * thread_count()), kMostSums / (rows * kPanelLanes * 4)), 1, kMostPanels);
+}
+
+std::vector<Turn> turns_of(const SpmmMatrix& matrix, const PanelSource& source, int64_t rows, int64_t tokens) {
+  std::vector<Turn> turns;
+  if (int64_t panels = panels_per_turn(source, rows, tokens); panels > 1) {
+    for (int64_t first = 0; first < tokens; first += panels * kPanelLanes) turns.push_back({first, std::min(panels * kPanelLanes, tokens - first)});
+    return turns;
+  }
+  return single_panels(tokens, matrix.isa().vector_lanes);
 }
 
 }  // namespace
 
 void multiply(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens) {
   if (tokens == 0 || matrix.rows() == 0) return;
-  std::vector<int64_t> turns = {0};
-  if (int64_t panels = panels_per_turn(matrix, source, tokens); panels == 1)
-    turns = panel_bounds(tokens, matrix.isa().vector_lanes);
-  else
-    while (turns.back() < tokens) turns.push_back(std::min(turns.back() + panels * kPanelLanes, tokens));
-  int64_t turn_count = int64_t(turns.size()) - 1;
-  std::vector<int64_t> ranges = range_bounds(matrix, turn_count);
-  int64_t range_count = int64_t(ranges.size()) - 1;
+  std::vector<Turn> turns = turns_of(matrix, source, std::min(matrix.rows(), kMostRangeRows), tokens);
+  std::vector<int64_t> ranges = range_bounds(matrix, int64_t(turns.size()));
+  int64_t range_count = int64_t(ranges.size()) - 1, turn_count = int64_t(turns.size());
   // Ranges outermost: threads that work at the same time share the weights of one range.
   parallel_for(range_count * turn_count, [&](int64_t task) {
-    size_t turn = size_t(task % turn_count), range = size_t(task / turn_count);
-    multiply_range(matrix, source, turns[turn], turns[turn + 1] - turns[turn], ranges[range], ranges[range + 1]);
+    size_t range = size_t(task / turn_count);
+    multiply_range(matrix, source, turns[size_t(task % turn_count)], ranges[range], ranges[range + 1]);
   });
+}
+
+void multiply_chain(std::span<const ChainLink> links, int64_t tokens, std::span<std::atomic<double>> seconds) {
+  if (tokens == 0) return;
+  std::vector<Turn> turns = single_panels(tokens, links[0].matrix->isa().vector_lanes);
+  parallel_for(int64_t(turns.size()), [&](int64_t task) { multiply_links(links, turns[size_t(task)], seconds); });
+}
+
+bool chain_fits(int64_t tokens, int64_t most_rows) {
+  int64_t panels = (tokens + kPanelLanes - 1) / kPanelLanes, threads = thread_count(), rounds = (panels + threads - 1) / threads;
+  return most_rows <= kMostRangeRows && double(panels) >= 0.85 * double(rounds * threads);
 }
 
 }  // namespace lacuna::kernels

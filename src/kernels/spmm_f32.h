@@ -1,7 +1,9 @@
 // A sparse f32 matrix packed for inner/spmm_f32.h, and its product with panels of tokens or pixels.
 #pragma once
 
+#include <atomic>
 #include <memory>
+#include <span>
 #include <vector>
 
 #include "kernels/inner/spmm_f32.h"
@@ -62,7 +64,7 @@ class SpmmMatrix {
   std::vector<RowGroup> groups_;
   std::vector<TileStart> starts_;  // [group][tile], and the end
   std::vector<SpmmRun> runs_;
-  std::vector<uint16_t> meta_;
+  std::vector<uint16_t> meta_;  // and two spare ones
   std::vector<float> values_;
 };
 
@@ -75,8 +77,9 @@ class PanelSource {
   virtual void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const = 0;
   // sums [rows][64] per panel.
   virtual void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const = 0;
-  // Memory that store() will read or write: for row i of those at `first_row`, `bytes` at first + i * pitch; none where that says nothing.
-  virtual void ahead(int64_t /*first_token*/, int64_t /*tokens*/, int64_t /*first_row*/, SpmmTile::Ahead (&/*out*/)[2]) const {}
+  // Whether results of these tokens can be made with the last tile, in place of store(); then, for row group `first_row`, how.
+  virtual bool finishes(int64_t /*first_token*/, int64_t /*tokens*/) const { return false; }
+  virtual SpmmTile::Finish finish(int64_t /*first_token*/, int64_t /*tokens*/, int64_t /*first_row*/) const { return {}; }
   // Whether neighbouring tokens lie side by side in memory, in far more memory than L2 holds: then several panels are handled at a time,
   // so that each column is read, and each row written, in pieces that the hardware prefetcher notices.
   virtual bool streams() const { return false; }
@@ -84,5 +87,22 @@ class PanelSource {
 
 // All rows times all tokens, in parallel over panels and row groups.
 void multiply(const SpmmMatrix& matrix, const PanelSource& source, int64_t tokens);
+
+class ChainSource : public PanelSource {
+ public:
+  // As store(), and the results take the place of the sums too.
+  virtual void store_and_keep(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, float* sums) const = 0;
+};
+
+// Products one after the other: the first packs its panels, each next one's panels are the finished sums of the one before, so its columns are the
+// other's rows. In parallel over panels, whose results stay in L2 between the links. All matrices are of one ISA, without `convert`.
+struct ChainLink {
+  const SpmmMatrix* matrix;
+  const ChainSource* source;
+};
+// `seconds`, if not empty, gains the time of all threads that each link took.
+void multiply_chain(std::span<const ChainLink> links, int64_t tokens, std::span<std::atomic<double>> seconds);
+// Whether a chain over so many tokens, with at most so many rows, keeps all threads busy and its sums in L2.
+bool chain_fits(int64_t tokens, int64_t most_rows);
 
 }  // namespace lacuna::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <numeric>
 #include <utility>
 
 #include "base/cat.h"
@@ -84,7 +85,12 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
   // Steps point to tensors, so their places must not move: at most each input of a step is held plain and in another layout as well, each output in
   // another.
   size_t room = slots_.size();
-  for (const PlanNode& node : nodes) room += 2 * node.node.inputs.size() + node.node.outputs.size();
+  readers_.resize(slots_.size());
+  for (const PlanNode& node : nodes) {
+    room += 2 * node.node.inputs.size() + node.node.outputs.size();
+    for (ValueId v : node.node.inputs)
+      if (v != kNoValue) readers_[size_t(v)]++;
+  }
   tensors_.reserve(room);
   for (const PlanNode& node : nodes) compile(node, packs, constant);
   if (fuse_) share_in_place();
@@ -217,18 +223,19 @@ void Program::convert(ValueId from, ValueId to) {
   Shape shape = shape_in_blocks(from, 0);
   Step step;
   step.in = {from}, step.out = {to};
-  step.plan.node.op = Op::identity;
-  step.plan.node.name = cat("layout of ", graph_.value(origin_[size_t(from)]).name);
+  Part& part = step.parts.emplace_back();
+  part.plan.node.op = Op::identity;
+  part.plan.node.name = cat("layout of ", graph_.value(origin_[size_t(from)]).name);
   if (slot(from).block == kChannelsLast || slot(to).block == kChannelsLast) {
     auto turn = slot(to).block == kChannelsLast ? codes_to_pixels : codes_from_pixels;
-    step.kernel = "layout of codes";
+    part.kernel = "layout of codes";
     step.run = [=, type = slot(from).type](const StepCall& call) { turn(shape, type, call.in(0).raw(), call.out(0).mutable_raw()); };
     return add_step(std::move(step), {});
   }
   int64_t block = std::max(slot(from).block, slot(to).block), batch = shape[0], channels = shape[1],
           pixels = element_count(std::span(shape).subspan(2));
   auto run = slot(to).block ? kernels::to_channel_blocks : kernels::from_channel_blocks;
-  step.kernel = slot(to).block ? "to channel blocks" : "from channel blocks";
+  part.kernel = slot(to).block ? "to channel blocks" : "from channel blocks";
   step.run = [=](const StepCall& call) { run(call.floats(0), batch, channels, pixels, block, call.out_floats()); };
   add_step(std::move(step), {});
 }
@@ -247,12 +254,14 @@ void Program::code_tokens_of(ValueId from, ValueId to) {
     return;
   }
   // Products divide their columns among the threads, other steps their tokens.
-  bool by_columns = maker && (maker->plan.node.op == Op::linear || maker->plan.node.op == Op::attention);
+  Op made_by = maker ? maker->parts[0].plan.node.op : Op::identity;
+  bool by_columns = made_by == Op::linear || made_by == Op::attention;
   Step step;
   step.in = {from}, step.out = {to};
-  step.plan.node.op = Op::quantize;
-  step.plan.node.name = cat("codes of ", graph_.value(origin_[size_t(from)]).name);
-  step.kernel = "codes of tokens";
+  Part& part = step.parts.emplace_back();
+  part.plan.node.op = Op::quantize;
+  part.plan.node.name = cat("codes of ", graph_.value(origin_[size_t(from)]).name);
+  part.kernel = "codes of tokens";
   step.run = [=](const StepCall& call) {
     kernels::code_tokens(call.floats(0), cols, rounding, by_columns, kernels::coded_tokens(call.out(0).mutable_raw(), tokens, cols));
   };
@@ -312,13 +321,16 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   std::function<int64_t(ValueId)> block_of;
   if (fuse_) block_of = [this](ValueId v) { return slot(v).block; };
   if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of));
+  if (join_chain(plan, compiled, constant)) return;
   Step step;
-  step.plan = plan, step.kernel = compiled.kernel, step.run = std::move(compiled.run);
-  step.problem = compiled.problem, step.plan_line = compiled.plan_line;
-  step.in = node.inputs, step.out = node.outputs, step.in_place = compiled.in_place;
+  step.parts.push_back({plan, compiled.kernel, compiled.problem, compiled.plan_line});
+  step.run = std::move(compiled.run);
+  step.in = node.inputs, step.out = node.outputs;
+  for (size_t i : compiled.in_place) step.in_place.push_back({0, i});
   step.run_with_codes = std::move(compiled.run_with_codes);
+  if (compiled.conv && fuse_) step.links.push_back({*compiled.conv, plan.has(2) ? 2 : kNone, plan.has(3) ? 3 : kNone, 0});
   if (!step.run) {
-    step.kernel = "reference";
+    step.parts[0].kernel = "reference";
     step.run = reference_step(plan);
     compiled.unread.clear();
     kernels::trace_dispatch(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference"));
@@ -340,6 +352,57 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   ValueId made = step.out.empty() ? kNoValue : step.out[0];
   add_step(std::move(step), compiled.unread);
   if (made != result) convert(made, result);
+}
+
+// A convolution that reads what the step before gives, pixel by pixel, becomes the next link of its chain.
+bool Program::join_chain(const PlanNode& plan, const CompiledStep& compiled, const std::function<const Tensor&(ValueId)>& constant) {
+  if (!compiled.conv || steps_.empty() || steps_.back().links.empty()) return false;
+  Step& step = steps_.back();
+  const Node& node = plan.node;
+  Link& before = step.links.back();
+  ValueId x = node.inputs[0], y = node.outputs[0];
+  if (step.out.back() != x || !compiled.conv->packed->follows(*before.call.packed, before.call.out_pixels)) return false;
+  for (size_t i : {2, 3}) {
+    if (!plan.has(i)) continue;
+    ValueId v = node.inputs[i];
+    bool made_here = std::any_of(step.out.begin(), step.out.end(), [&](ValueId out) { return root_of(out) == root_of(v); });
+    if (made_here || slot(v).block) return false;
+  }
+  kernels::trace_dispatch(cat("dispatch: ", node.name, ": runs in a chain after ", step.parts.back().plan.node.name));
+
+  if (readers_[size_t(x)] == 1 && !kept_[size_t(x)]) {  // lives between the links only
+    std::erase_if(step.in_place, [&](const InPlace& place) { return place.out == before.output; });
+    before.output = kNone;
+    slot(x).first = slot(x).last = -1;
+    step.out.pop_back(), step.outputs.pop_back();
+  }
+  int64_t position = int64_t(steps_.size()) - 1;
+  auto add_input = [&](size_t i) {
+    if (!plan.has(i)) return kNone;
+    ValueId v = node.inputs[i];
+    if (graph_.value(v).kind == ValueKind::kWeight) tensors_[size_t(v)] = constant(v);
+    slot(root_of(v)).last = std::max(slot(root_of(v)).last, position);
+    step.in.push_back(v), step.inputs.push_back(&tensors_[size_t(v)]);
+    return step.in.size() - 1;
+  };
+  Link link{*compiled.conv, add_input(2), add_input(3), step.out.size()};
+  if (link.residual != kNone && !compiled.in_place.empty()) step.in_place.push_back({link.output, link.residual});
+  step.out.push_back(y), step.outputs.push_back(&tensors_[size_t(y)]);
+  slot(y).first = slot(y).last = position;
+  step.links.push_back(link);
+  step.parts.push_back({plan, compiled.kernel, compiled.problem, compiled.plan_line});
+  step.run = [links = step.links](const StepCall& call) {
+    std::vector<kernels::ConvLink> chain;
+    for (const Link& each : links) {
+      kernels::Epilogue e = each.call.epilogue;
+      e.bias = call.floats(each.bias), e.residual = call.floats(each.residual);
+      float* out = each.output == kNone ? nullptr : reinterpret_cast<float*>(call.out(each.output).mutable_raw());
+      chain.push_back({each.call.packed.get(), out, e});
+    }
+    const ConvCall& first = links[0].call;
+    first.packed->run_chain(call.floats(0), first.batch, first.in_h, first.in_w, chain, call.seconds);
+  };
+  return true;
 }
 
 // The reference function of the op over the Program's tensors: results of known shape go straight into their memory.
@@ -370,18 +433,19 @@ void Program::share_in_place() {
   for (auto& output : graph_.outputs()) slot(root_of(output.value)).last = end;
   for (size_t n = 0; n < steps_.size(); n++) {
     const Step& step = steps_[n];
-    if (step.in_place.empty() || slot(step.out[0]).place != Place::kArena) continue;
-    Slot& out = slot(step.out[0]);
-    for (size_t i : step.in_place) {
+    for (auto [o, i] : step.in_place) {
       if (i >= step.in.size() || step.in[i] == kNoValue) continue;
+      Slot& out = slot(step.out[o]);
       ValueId root = root_of(step.in[i]);
       Slot& in = slot(root);
       bool read_twice = std::count_if(step.in.begin(), step.in.end(), [&](ValueId v) { return v != kNoValue && root_of(v) == root; }) > 1;
       bool same_size = in.type == out.type && element_count(in.shape) == element_count(out.shape);
-      if (in.place != Place::kArena || in.last != int64_t(n) || !same_size || read_twice) continue;
+      if (out.place != Place::kArena || out.root != step.out[o] || in.place != Place::kArena || in.last != int64_t(n) || !same_size || read_twice)
+        continue;
+      bool taken = std::any_of(step.out.begin(), step.out.end(), [&](ValueId v) { return v != kNoValue && slot(v).root == root; });
+      if (taken) continue;
       out.root = root;
       in.last = out.last;
-      break;
     }
   }
 }
@@ -442,7 +506,8 @@ void Program::renew_results() {
 std::vector<int64_t> Program::plan_lines() const {
   std::vector<int64_t> lines;
   for (const Step& step : steps_)
-    if (step.plan_line >= 0) lines.push_back(step.plan_line);
+    for (const Part& part : step.parts)
+      if (part.plan_line >= 0) lines.push_back(part.plan_line);
   return lines;
 }
 
@@ -456,11 +521,18 @@ std::vector<Tensor> Program::run(const RunCall& call, const std::shared_ptr<std:
   int64_t run = runs_++;
   for (Step& step : steps_) {
     auto begin = std::chrono::steady_clock::now();
-    step.run(StepCall{step.inputs, step.outputs, call.cache.past(), run});
-    const Node& node = step.plan.node;
+    std::vector<double> seconds(call.profile && step.parts.size() > 1 ? step.parts.size() : 0);
+    step.run(StepCall{step.inputs, step.outputs, call.cache.past(), run, seconds});
+    const Node& node = step.parts[0].plan.node;
     if (call.profile) {
       std::chrono::duration<double, std::micro> elapsed = std::chrono::steady_clock::now() - begin;
-      call.profile->push_back({node.name, std::string(name_of(node.op)), step.kernel, elapsed.count(), step.problem, step.plan_line});
+      double all = std::accumulate(seconds.begin(), seconds.end(), 0.0);
+      for (size_t i = 0; i < step.parts.size(); i++) {
+        const Part& part = step.parts[i];
+        double share = all > 0 ? seconds[i] / all : 1 / double(step.parts.size());
+        call.profile->push_back(
+            {part.plan.node.name, std::string(name_of(part.plan.node.op)), part.kernel, elapsed.count() * share, part.problem, part.plan_line});
+      }
     }
     if (call.observer && *call.observer) {
       std::vector<Tensor> inputs, outputs;

@@ -39,15 +39,28 @@ class Program {
     int64_t offset = 0;             // of an arena root
     int64_t block = 0;              // channels per block in which it is held; its shape is then that of the blocks
   };
-  struct Step {
+  struct Part {  // a node's
     PlanNode plan;
     std::string kernel, problem;  // problem and plan_line as in CompiledStep
     int64_t plan_line = -1;
+  };
+  struct Link {
+    ConvCall call;
+    size_t bias, residual, output;  // of the step's inputs and outputs; kNone
+  };
+  static constexpr size_t kNone = size_t(-1);
+  struct InPlace {
+    size_t out, in;
+  };
+  struct Step {
+    std::vector<Part> parts;  // several in a chain of convolutions
     StepFn run;
-    std::vector<ValueId> in, out;  // as the node's, with values in other layouts in their place
+    std::vector<ValueId> in, out;  // as the node's, with values in other layouts in their place; of a chain, what it reads and what others read of it
     std::vector<Tensor*> inputs, outputs;
-    std::vector<size_t> in_place;                                    // while planning
-    std::function<StepFn(const kernels::Rounding&)> run_with_codes;  // likewise, of CompiledStep
+    // While planning:
+    std::vector<InPlace> in_place;
+    std::function<StepFn(const kernels::Rounding&)> run_with_codes;  // of CompiledStep
+    std::vector<Link> links;                                         // of a convolution that may begin a chain, and those that joined it
   };
 
   void mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole);
@@ -58,6 +71,7 @@ class Program {
   bool compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant);
   bool compile_view(const PlanNode& plan);
   void add_step(Step step, const std::vector<size_t>& unread);
+  bool join_chain(const PlanNode& plan, const CompiledStep& compiled, const std::function<const Tensor&(ValueId)>& constant);
   ValueId add_value(ValueId like, int64_t block);
   ValueId in_blocks(ValueId value, int64_t block);
   void convert(ValueId from, ValueId to);
@@ -81,6 +95,7 @@ class Program {
   std::vector<ValueId> origin_;                               // the value of the graph that each slot holds
   std::map<std::pair<ValueId, int64_t>, ValueId> converted_;  // by value and channels per block
   std::vector<bool> kept_;                                    // results of the graph
+  std::vector<int64_t> readers_;                              // of each value: how often nodes name it as an input
   std::vector<Step> steps_;
   std::vector<ValueId> own_;  // roots with memory of their own
   SharedTables tables_;

@@ -24,11 +24,11 @@ void tile_of_vectors(const SpmmTile& tile, const float* panel, float* sums) {
     const float* run_values = values;
     for (int v = 0; v + 2 <= V; v += 2) {
       meta = run_meta, values = run_values;
-      block_rows<2>(tile, run, meta, values, panel + v * Vec::kLanes, sums + v * Vec::kLanes);
+      block_rows<2>(tile, run, meta, values, panel, sums, v * Vec::kLanes, v + 2 == V);
     }
     if constexpr (V % 2 != 0) {
       meta = run_meta, values = run_values;
-      block_rows<1>(tile, run, meta, values, panel + (V - 1) * Vec::kLanes, sums + (V - 1) * Vec::kLanes);
+      block_rows<1>(tile, run, meta, values, panel, sums, (V - 1) * Vec::kLanes);
     }
   }
 }

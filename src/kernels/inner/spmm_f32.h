@@ -37,12 +37,16 @@ struct SpmmTile {
   const uint16_t* meta;
   const float* values;
   bool fresh;  // sums hold nothing yet: every row has a step, and starts at zero
-  // Memory that the sums go to afterwards, fetched into L2 meanwhile, to be written: for each row that has a step `bytes` at ahead[i] + row * pitch.
-  struct Ahead {
-    const char* first;
-    int64_t pitch, bytes;
+  // With the last tile, in which every row has a step: what becomes of the sums of `lanes` tokens. Positions are those of row 0 of the group.
+  struct Finish {
+    const float* bias = nullptr;      // or nullptr
+    const float* residual = nullptr;  // or nullptr
+    int64_t residual_stride = 0;
+    float* y = nullptr;  // or nullptr
+    int64_t y_stride = 0, lanes = 0;
+    bool relu = false, keep = false;  // keep: results take the place of the sums too
   };
-  Ahead ahead[2] = {};
+  const Finish* finish = nullptr;
 };
 
 // sums[row of the group][64] += (or =, if fresh) the tile times panel, for the first `lanes` tokens rounded up to a vector. The panel points at the

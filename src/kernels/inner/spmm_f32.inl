@@ -11,9 +11,28 @@ static inline const float* at_offset(const float* panel, uint16_t offset) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(panel) + offset);
 }
 
-static inline void fetch_ahead(const SpmmTile& tile, int64_t row) {
-  for (const SpmmTile::Ahead& ahead : tile.ahead)
-    for (int64_t i = 0; i < ahead.bytes; i += 64) __builtin_prefetch(ahead.first + row * ahead.pitch + i, 1, 2);
+// What the results of a row, of the step after this one, will touch: its number is the first after this step's.
+static inline void fetch_for_results(const SpmmTile::Finish& f, int64_t row) {
+  if (f.y)
+    for (int64_t i = 0; i < f.lanes; i += 16) __builtin_prefetch(f.y + row * f.y_stride + i, 1, 3);
+}
+
+// Makes results of the sums of a row, as store_channel_major does. On its own, so that the loops over the non-zeros keep their registers.
+__attribute__((noinline)) static void finish_row(const SpmmTile::Finish& f, int64_t row, float* sums) {
+  const Vec bias = f.bias ? Vec::set1(f.bias[row]) : Vec::zero();
+  const float* residual = f.residual ? f.residual + row * f.residual_stride : nullptr;
+  float* y = f.y ? f.y + row * f.y_stride : sums;
+  for (int64_t t = 0; t < f.lanes; t += Vec::kLanes) {
+    const int64_t n = f.lanes - t;
+    Vec v = Vec::add(Vec::load(sums + t), bias);
+    if (residual) v = Vec::add(v, n >= Vec::kLanes ? Vec::load(residual + t) : Vec::load_first(residual + t, n));
+    if (f.relu) v = Vec::max(Vec::zero(), v);
+    if (n >= Vec::kLanes)
+      Vec::store(y + t, v);
+    else
+      Vec::store_first(y + t, v, n);
+    if (f.keep) Vec::store(sums + t, v);
+  }
 }
 
 // V vectors of one row.
@@ -21,12 +40,12 @@ template <int V>
 static void single_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel,
                         float* sums) {
   const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);  // lanes of sums that hold something yet
-  const bool fetches = tile.ahead[0].bytes > 0;
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
-    if (fetches) fetch_ahead(tile, *meta);
-    float* out = sums + int64_t(*meta++) * kPanelLanes;
+    if (tile.finish) fetch_for_results(*tile.finish, meta[1 + run.count]);
+    const int64_t row = *meta++;
+    float* out = sums + row * kPanelLanes;
 #define LACUNA_LOAD(i) [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out + i * Vec::kLanes, old) : Vec::zero();
     LACUNA_EACH_VECTOR(LACUNA_LOAD)
 #undef LACUNA_LOAD
@@ -43,6 +62,7 @@ static void single_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t
   if constexpr (V > i) Vec::store(out + i * Vec::kLanes, a##i);
     LACUNA_EACH_VECTOR(LACUNA_STORE)
 #undef LACUNA_STORE
+    if (tile.finish) finish_row(*tile.finish, row, out);
   }
   meta_cursor = meta, values_cursor = values;
 }
@@ -52,13 +72,16 @@ template <int V>
 static void paired_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel,
                         float* sums) {
   const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);  // lanes of sums that hold something yet
-  const bool fetches = tile.ahead[0].bytes > 0;
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
-    if (fetches) fetch_ahead(tile, meta[0]), fetch_ahead(tile, meta[1]);
-    float* out_a = sums + int64_t(meta[0]) * kPanelLanes;
-    float* out_b = sums + int64_t(meta[1]) * kPanelLanes;
+    if (tile.finish) {
+      fetch_for_results(*tile.finish, meta[2 + 2 * run.count]);
+      fetch_for_results(*tile.finish, meta[3 + 2 * run.count]);
+    }
+    const int64_t row_a = meta[0], row_b = meta[1];
+    float* out_a = sums + row_a * kPanelLanes;
+    float* out_b = sums + row_b * kPanelLanes;
     meta += 2;
 #define LACUNA_LOAD(i)                                                                             \
   [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out_a + i * Vec::kLanes, old) : Vec::zero(); \
@@ -88,21 +111,24 @@ static void paired_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t
   }
     LACUNA_STORE(0) LACUNA_STORE(1) LACUNA_STORE(2) LACUNA_STORE(3)
 #undef LACUNA_STORE
+    if (tile.finish) finish_row(*tile.finish, row_a, out_a), finish_row(*tile.finish, row_b, out_b);
   }
   meta_cursor = meta, values_cursor = values;
 }
 
-// V vectors of a block of four rows that share their columns: each panel vector is loaded once and used four times.
+// V vectors, from `lane` on, of a block of four rows that share their columns: each panel vector is loaded once and used four times. `last`: the
+// others of these rows are done.
 template <int V>
 static void block_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*& meta_cursor, const float*& values_cursor, const float* panel,
-                       float* sums) {
+                       float* sums, int64_t lane = 0, bool last = true) {
+  panel += lane, sums += lane;
   const Vec::Lanes old = Vec::lanes(tile.fresh ? 0 : ~0u);  // lanes of sums that hold something yet
-  const bool fetches = tile.ahead[0].bytes > 0;
   const uint16_t* meta = meta_cursor;
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
-    for (int64_t i = 0; fetches && i < kBlockRows; i++) fetch_ahead(tile, *meta + i);
-    float* out = sums + int64_t(*meta++) * kPanelLanes;
+    for (int64_t i = 0; tile.finish && i < kBlockRows; i++) fetch_for_results(*tile.finish, meta[1 + run.count] + i);
+    const int64_t row = *meta++;
+    float* out = sums + row * kPanelLanes;
 #define LACUNA_LOAD(i)                                                                                             \
   [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out + i * Vec::kLanes, old) : Vec::zero();                   \
   [[maybe_unused]] Vec b##i = V > i ? Vec::load_lanes(out + kPanelLanes + i * Vec::kLanes, old) : Vec::zero();     \
@@ -137,6 +163,7 @@ static void block_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*
   }
     LACUNA_STORE(0) LACUNA_STORE(1) LACUNA_STORE(2) LACUNA_STORE(3)
 #undef LACUNA_STORE
+    for (int64_t i = 0; tile.finish && last && i < kBlockRows; i++) finish_row(*tile.finish, row + i, out - lane + i * kPanelLanes);
   }
   meta_cursor = meta, values_cursor = values;
 }

@@ -23,6 +23,7 @@ struct StoreTask {
   int64_t residual_stride;
   float* y;  // at the tile's corner
   int64_t y_stride;
+  float* kept;         // channel-major only, see OutputTile
   uint8_t activation;  // Activation
   float alpha, beta;
   StoreRounding sum_rounding, rounding;

@@ -21,19 +21,23 @@ void store_channel_major(const StoreTask& task) noexcept {
   for (int64_t r = 0; r < task.rows; r++) {
     const float* row = task.sums + r * task.sums_stride;
     const float* residual = task.residual ? task.residual + r * task.residual_stride : nullptr;
-    float* y = task.y + r * task.y_stride;
+    float* y = task.y ? task.y + r * task.y_stride : nullptr;
     Vec bias = task.bias ? Vec::set1(task.bias[r]) : Vec::zero();
     for (int64_t t = 0; t < task.tokens; t += Vec::kLanes) {
-      const float* sums = row + t / 64 * task.panel_pitch + t % 64;
-      int64_t n = task.tokens - t;
+      int64_t at = t / 64 * task.panel_pitch + t % 64, n = task.tokens - t;
+      float* kept = task.kept ? task.kept + r * task.sums_stride + at : nullptr;
       if (n >= Vec::kLanes) {
-        Vec v = Vec::add(sum_of(task, Vec::load(sums)), bias);
+        Vec v = Vec::add(sum_of(task, Vec::load(row + at)), bias);
         if (residual) v = Vec::add(v, Vec::load(residual + t));
-        Vec::store(y + t, finished(task, v));
+        v = finished(task, v);
+        if (y) Vec::store(y + t, v);
+        if (kept) Vec::store(kept, v);
       } else {
-        Vec v = Vec::add(sum_of(task, Vec::load_first(sums, n)), bias);
+        Vec v = Vec::add(sum_of(task, Vec::load_first(row + at, n)), bias);
         if (residual) v = Vec::add(v, Vec::load_first(residual + t, n));
-        Vec::store_first(y + t, finished(task, v), n);
+        v = finished(task, v);
+        if (y) Vec::store_first(y + t, v, n);
+        if (kept) Vec::store_first(kept, v, n);
       }
     }
   }

@@ -53,8 +53,10 @@ void store_channel_major(const OutputTile& tile, float* y, int64_t y_stride, con
   for (int64_t r = 0; r < tile.rows; r++)
     for (int64_t t = 0; t < tile.tokens; t++) {
       int64_t token = tile.first_token + t, row = tile.first_row + r;
-      y[row * y_stride + token] =
-          finished(tile.sums[r * tile.sums_stride + t / 64 * tile.panel_pitch + t % 64], row, row * epilogue.residual_stride + token, epilogue);
+      int64_t at = r * tile.sums_stride + t / 64 * tile.panel_pitch + t % 64;
+      float v = finished(tile.sums[at], row, row * epilogue.residual_stride + token, epilogue);
+      if (y) y[row * y_stride + token] = v;
+      if (tile.kept) tile.kept[at] = v;
     }
 }
 

@@ -14,8 +14,9 @@ namespace lacuna {
 // One execution of a step. An absent optional input is nullptr.
 struct StepCall {
   std::span<Tensor*const> inputs, outputs;
-  int64_t past;  // tokens already in the caches
-  int64_t run;   // counts the runs of the Program
+  int64_t past;                    // tokens already in the caches
+  int64_t run;                     // counts the runs of the Program
+  std::span<double> seconds = {};  // of a chain, if asked for: the time of each link on all threads together
 
   const Tensor& in(size_t i) const { return *inputs[i]; }
   Tensor& out(size_t i) const { return *outputs[i]; }
@@ -23,6 +24,14 @@ struct StepCall {
   float* out_floats() const { return reinterpret_cast<float*>(outputs[0]->mutable_raw()); }
 };
 using StepFn = std::function<void(const StepCall&)>;
+
+// A convolution of plain floats, which may become a link of a chain.
+struct ConvCall {
+  std::shared_ptr<const kernels::PackedConv> packed;
+  int64_t batch, in_h, in_w;
+  int64_t out_pixels;          // of all images
+  kernels::Epilogue epilogue;  // without bias (input 2) and residual (input 3)
+};
 
 struct CompiledStep {
   std::string kernel;
@@ -37,6 +46,7 @@ struct CompiledStep {
   // Of a product with a packed weight: as in PackStore::Pack.
   std::string problem = {};
   int64_t plan_line = -1;
+  std::optional<ConvCall> conv = {};
 };
 
 // Filled when the convolution is compiled; stays empty after the last one.

@@ -114,8 +114,10 @@ CompiledStep compile_conv(const OpContext& context) {
   if (packed->residual_in_place()) step.in_place = {3};
   bool blocked = context.may_block() && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
+  bool rounded = rounding && !pack.rounds;
+  if (!blocked && !rounded) step.conv = {packed, batch, in_h, in_w, batch * problem.out_h(in_h) * problem.out_w(in_w), epilogue};
   int64_t count = blocked_count(x, blocked ? packed->input_block() : 0);
-  step.run = [=, packed = packed, batch = batch, in_h = in_h, in_w = in_w, rounded = rounding && !pack.rounds](const StepCall& call) {
+  step.run = [=, packed = packed, batch = batch, in_h = in_h, in_w = in_w](const StepCall& call) {
     kernels::Epilogue e = epilogue;
     e.bias = call.floats(2), e.residual = call.floats(3);
     std::vector<float> values(rounded ? size_t(count) : 0);
