@@ -135,7 +135,7 @@ std::string PackStore::of_threads() const { return options_.measured_plan ? cat(
 PackStore::Pack<PackedLinear> PackStore::linear(const Node& node, int64_t tokens, const InputRounding& rounding) {
   WeightId id = graph_.value(node.inputs[1]).weight;
   // Decode and batched calls may want different kernels; what batched calls want does not depend on their size in the fixed plan.
-  int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens * pieces_ <= 8 ? 1 : 64;
+  int64_t size_class = options_.measured_plan ? tokens_class(tokens) : tokens <= 8 * items_ ? 1 : 64;
   auto [choice, fresh] = linear_choices_.try_emplace(
       {id, cat("n=", size_class, " x=", int(rounding.kind), "/", rounding.scale, "/", rounding.signed_zero(), of_threads())});
   auto pack_of = [&](const Chosen<LinearProblem>& c) {

@@ -34,14 +34,14 @@ class PackStore {
 
   const std::vector<PlanLine>& plan() const { return plan_; }
   int64_t packed_bytes() const;
-  // While it lives a fixed plan chooses as if a call had `pieces` times its tokens: a batch in pieces then meets the kernels that it meets as a
-  // whole.
-  class ForPieces {
+  // While it lives a fixed plan takes calls for those of so many items, and multiplies few rows of an item as few, however many items there are: the
+  // items of a batch meet the same kernels whether they run together or apart.
+  class ForItems {
    public:
-    ForPieces(PackStore& packs, int64_t pieces) : packs_(packs) { packs_.pieces_ = pieces; }
-    ~ForPieces() { packs_.pieces_ = 1; }
-    ForPieces(const ForPieces&) = delete;
-    ForPieces& operator=(const ForPieces&) = delete;
+    ForItems(PackStore& packs, int64_t items) : packs_(packs) { packs_.items_ = items; }
+    ~ForItems() { packs_.items_ = 1; }
+    ForItems(const ForItems&) = delete;
+    ForItems& operator=(const ForItems&) = delete;
 
    private:
     PackStore& packs_;
@@ -63,7 +63,7 @@ class PackStore {
   const Graph& graph_;
   SessionOptions options_;
   int64_t model_weights_;
-  int64_t pieces_ = 1;
+  int64_t items_ = 1;
   std::shared_ptr<const Matrix> last_;  // of the weight packed last: several kernels may pack it in a row
   // By weight, and kernel or geometry.
   std::map<std::pair<WeightId, std::string>, std::shared_ptr<const kernels::PackedLinear>> linears_;

@@ -94,7 +94,7 @@ class RuntimeEngine final : public Engine {
     return std::make_unique<Apart>(*items_, count, most, [&](int64_t items) {
       Bindings piece = bindings;
       piece[items_->symbol] = items;
-      PackStore::ForPieces choosing(packs_, count / items);
+      PackStore::ForItems choosing(packs_, items);
       std::optional<SerialLoops> serial;  // kernels are measured as they will run
       if (measures_) serial.emplace();
       return std::make_unique<Program>(planned_, piece, packs_, constant, true);
@@ -135,20 +135,24 @@ class RuntimeEngine final : public Engine {
     return chosen;
   }
 
-  // By rule: one by one where every thread has items all the time, and weights are not read for a few rows.
-  std::string fixed_way(Bindings bindings, int64_t count) const {
-    constexpr int64_t kFewRows = 32;
-    constexpr double kMuch = 1e6, kMostOfFewRows = 0.25;
+  // By rule: one by one where every thread has items all the time, and an item is worth it.
+  std::string fixed_way(const Bindings& bindings, int64_t count) const {
     int64_t threads = thread_count();
     if (count % threads > 0 && count < 4 * threads) return kTogether;
+    return worth_running_alone(bindings) ? kOneByOne : kTogether;
+  }
+
+  // Whether an item multiplies much, and weights are not read for a few rows.
+  bool worth_running_alone(Bindings bindings) const {
+    constexpr int64_t kFewRows = 32;
+    constexpr double kMuch = 1e6, kMostOfFewRows = 0.25;
     bindings[items_->symbol] = 1;
-    Products products;
     try {
-      products = products_of(planned_, bindings, kFewRows);
+      Products products = products_of(planned_, bindings, kFewRows);
+      return products.all >= kMuch && products.of_few_rows < kMostOfFewRows * products.all;
     } catch (const Error&) {
-      return kTogether;  // there is no item alone of these sizes
+      return false;  // there is no item alone of these sizes
     }
-    return products.all >= kMuch && products.of_few_rows < kMostOfFewRows * products.all ? kOneByOne : kTogether;
   }
 
   struct Entry {
@@ -166,6 +170,10 @@ class RuntimeEngine final : public Engine {
       }
     const Graph& graph = fuse ? planned_ : *source_;
     auto constant = [this, &graph](ValueId v) -> const Tensor& { return constant_of(graph, v); };
+    // Other numbers of threads may run these items apart, and are to give the same bits.
+    auto count = items_ && fuse ? bindings.find(items_->symbol) : bindings.end();
+    bool in_items = count != bindings.end() && count->second > 1 && worth_running_alone(bindings);
+    PackStore::ForItems choosing(packs_, in_items ? count->second : 1);
     auto program = std::make_unique<Program>(graph, bindings, fuse ? packs_ : source_packs_, constant, fuse);
     programs_.push_front({bindings, fuse, std::move(program)});
     if (programs_.size() > kMaxPrograms) programs_.pop_back();
