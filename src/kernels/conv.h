@@ -1,6 +1,7 @@
 // The convolution problem in 1, 2 or 3 spatial dimensions reduced to 2-D NCHW f32, its candidates and how one is chosen.
 #pragma once
 
+#include "base/assert.h"
 #include "kernels/linear.h"
 
 namespace lacuna::kernels {
@@ -62,12 +63,14 @@ class PackedConv {
   virtual bool residual_in_place() const { return false; }
   virtual void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const = 0;
 
-  // Whether it may come after `before` in a chain, and gains by it, where that gives so many pixels, of all images together.
-  virtual bool follows(const PackedConv& /*before*/, int64_t /*pixels*/) const { return false; }
+  // Whether it may come after `before` in a chain, and gains by it on so many threads, where that gives so many pixels, of all images together.
+  virtual bool follows(const PackedConv& /*before*/, int64_t /*pixels*/, int /*threads*/) const { return false; }
   // What run() of one link after the other gives; the first is this one, and each other one follows the one before it. `seconds`, if not empty, gets
   // for each link the time that all threads together took.
   virtual void run_chain(const float* /*x*/, int64_t /*batch*/, int64_t /*in_h*/, int64_t /*in_w*/, std::span<const ConvLink> /*links*/,
-                         std::span<double> /*seconds*/) const {}
+                         std::span<double> /*seconds*/) const {
+    LACUNA_ASSERT(false);  // of those that follow none
+  }
 
   // Kernels that prefer activations in blocks of channels, [batch, ceil(channels / block), h, w, block], say so for each side; 0: plain.
   // Lanes beyond the channels are zero in y and not read as anything else in x.

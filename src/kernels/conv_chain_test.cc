@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 
 #include "base/cat.h"
-#include "base/parallel.h"
 #include "kernels/cases.h"
 #include "kernels/conv.h"
 
@@ -42,8 +41,7 @@ bool follows_itself(const ConvKernel& kernel) {
   WeightCase weight;
   fill_weight(weight, problem, 1);
   auto packed = kernel.pack(problem, weight.matrix());
-  SerialLoops serial;
-  return packed->follows(*packed, 1);
+  return packed->follows(*packed, 1, 1);
 }
 
 // Three links. The middle one has a residual, whose place it takes, and is read by others too if `shared`.
@@ -77,9 +75,8 @@ void expect_chain_equals_steps(const ConvKernel& kernel, const std::string& patt
   }
   std::vector<float> middle = layers[1].y, last = layers[2].y;
 
-  SerialLoops serial;  // so that few pixels suffice
-  ASSERT_TRUE(layers[1].packed->follows(*layers[0].packed, pixels));
-  ASSERT_TRUE(layers[2].packed->follows(*layers[1].packed, pixels));
+  ASSERT_TRUE(layers[1].packed->follows(*layers[0].packed, pixels, 1));
+  ASSERT_TRUE(layers[2].packed->follows(*layers[1].packed, pixels, 1));
   layers[1].y = residual;
   std::fill(layers[2].y.begin(), layers[2].y.end(), -1.0f);
   std::vector<ConvLink> links;
@@ -119,17 +116,16 @@ TEST(ConvChain, IsRefusedWhereTheNextOneIsNotPixelwise) {
     auto of = [&](int64_t in, int64_t k, int64_t stride, int64_t pad) {
       return packed(problem_of(in, 16, k, stride, pad, pattern, kernel.sparse ? 0.8 : 0));
     };
-    SerialLoops serial;
     auto before = of(16, 3, 1, 1);
-    EXPECT_TRUE(of(16, 1, 1, 0)->follows(*before, 64)) << kernel.name;
-    EXPECT_FALSE(of(16, 3, 1, 1)->follows(*before, 64)) << kernel.name;
-    EXPECT_FALSE(of(16, 1, 2, 0)->follows(*before, 64)) << kernel.name;
-    EXPECT_FALSE(of(16, 1, 1, 1)->follows(*before, 64)) << kernel.name;
-    EXPECT_FALSE(of(8, 1, 1, 0)->follows(*before, 64)) << kernel.name;
+    EXPECT_TRUE(of(16, 1, 1, 0)->follows(*before, 64, 1)) << kernel.name;
+    EXPECT_FALSE(of(16, 3, 1, 1)->follows(*before, 64, 1)) << kernel.name;
+    EXPECT_FALSE(of(16, 1, 2, 0)->follows(*before, 64, 1)) << kernel.name;
+    EXPECT_FALSE(of(16, 1, 1, 1)->follows(*before, 64, 1)) << kernel.name;
+    EXPECT_FALSE(of(8, 1, 1, 0)->follows(*before, 64, 1)) << kernel.name;
     ConvProblem other = problem_of(16, 16, 3, 1, 1, "dense", 0);
     WeightCase weight;
     fill_weight(weight, other, 1);
-    EXPECT_FALSE(of(16, 1, 1, 0)->follows(*conv_kernel_named("reference::conv").pack(other, weight.matrix()), 64)) << kernel.name;
+    EXPECT_FALSE(of(16, 1, 1, 0)->follows(*conv_kernel_named("reference::conv").pack(other, weight.matrix()), 64, 1)) << kernel.name;
   }
 }
 

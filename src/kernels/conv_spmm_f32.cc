@@ -149,12 +149,13 @@ class SpmmConv final : public PackedConv {
     for (size_t g = 0; g < groups_.size(); g++) multiply(groups_[g], group_source(g, source, *table, y, epilogue), batch * table->pixels());
   }
 
-  bool follows(const PackedConv& before, int64_t pixels) const override {
+  bool follows(const PackedConv& before, int64_t pixels, int threads) const override {
     auto* other = dynamic_cast<const SpmmConv*>(&before);
     const ConvProblem& p = problem_;
-    bool plain = p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1 && p.pad_top + p.pad_left + p.pad_bottom + p.pad_right == 0;
+    bool no_pads = p.pad_top == 0 && p.pad_left == 0 && p.pad_bottom == 0 && p.pad_right == 0;
+    bool plain = p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1 && no_pads;
     return other && plain && &isa_ == &other->isa_ && p.groups == 1 && other->problem_.groups == 1 && p.in_channels == other->problem_.out_channels &&
-           chain_fits(pixels, std::max(p.in_channels, p.out_channels));
+           p.in_channels > 0 && p.out_channels > 0 && chain_fits(pixels, std::max(p.in_channels, p.out_channels), threads);
   }
 
   void run_chain(const float* x, int64_t batch, int64_t in_h, int64_t in_w, std::span<const ConvLink> links,

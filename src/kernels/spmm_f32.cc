@@ -214,10 +214,12 @@ Sums sums_of(const SpmmMatrix& matrix, int64_t first_group, int64_t last_group, 
   return {first_group, last_group, first.first_row, rows, thread_scratch_of<float>(slot, panels * rows * kPanelLanes)};
 }
 
-// One column tile times the panels, `panel_pitch` floats apart. With `finish` the last tile makes results of the sums, and keeps them if so wanted.
+// Whether the last tile makes results of the sums, and keeps them in their place.
 enum class Finishing { kNot, kStores, kKeeps };
+// One column tile times the panels, `panel_pitch` floats apart.
 void add_tile(const SpmmMatrix& matrix, const PanelSource& source, int64_t tile_index, const Turn& turn, const float* panel, int64_t panel_pitch,
               const Sums& to, Finishing finishing) {
+  LACUNA_ASSERT(finishing == Finishing::kNot || !matrix.isa().convert);
   bool finish_now = finishing != Finishing::kNot && tile_index + 1 == matrix.tiles();
   for (int64_t p = 0; p < turn.panels(); p++)
     for (int64_t g = to.first_group; g < to.last_group; g++) {
@@ -321,8 +323,8 @@ void multiply_chain(std::span<const ChainLink> links, int64_t tokens, std::span<
   parallel_for(int64_t(turns.size()), [&](int64_t task) { multiply_links(links, turns[size_t(task)], seconds); });
 }
 
-bool chain_fits(int64_t tokens, int64_t most_rows) {
-  int64_t panels = (tokens + kPanelLanes - 1) / kPanelLanes, threads = thread_count(), rounds = (panels + threads - 1) / threads;
+bool chain_fits(int64_t tokens, int64_t most_rows, int threads) {
+  int64_t panels = (tokens + kPanelLanes - 1) / kPanelLanes, rounds = (panels + threads - 1) / threads;
   return most_rows <= kMostRangeRows && double(panels) >= 0.85 * double(rounds * threads);
 }
 

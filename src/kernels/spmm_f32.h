@@ -102,7 +102,7 @@ struct ChainLink {
 };
 // `seconds`, if not empty, gains the time of all threads that each link took.
 void multiply_chain(std::span<const ChainLink> links, int64_t tokens, std::span<std::atomic<double>> seconds);
-// Whether a chain over so many tokens, with at most so many rows, keeps all threads busy and its sums in L2.
-bool chain_fits(int64_t tokens, int64_t most_rows);
+// Whether a chain over so many tokens, with at most so many rows, keeps so many threads busy and its sums in L2.
+bool chain_fits(int64_t tokens, int64_t most_rows, int threads);
 
 }  // namespace lacuna::kernels

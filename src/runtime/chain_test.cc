@@ -22,15 +22,15 @@ struct Net {
   ValueId x = graph.add_input("x", DType::kF32, {Dim::symbol("batch"), 8, kSize, kSize});
 
   // Four of five weights are zero.
-  ValueId conv(ValueId from, int64_t in, int64_t out, int64_t k) {
+  ValueId conv(ValueId from, int64_t in, int64_t out, int64_t k, bool with_bias = true) {
     Tensor w = random_tensor(rng, {out, in, k, k}, 2 / std::sqrt(float(in * k * k)));
     for (float& v : w.mutable_data<float>())
       if (rng.uniform() < 0.8) v = 0;
-    ValueId weight = add_weight(graph, cat("w", count++), w, MatrixLayout::kConv),
-            bias = add_weight(graph, cat("b", count++), random_tensor(rng, {out}));
+    std::vector<ValueId> inputs = {from, add_weight(graph, cat("w", count++), w, MatrixLayout::kConv)};
+    if (with_bias) inputs.push_back(add_weight(graph, cat("b", count++), random_tensor(rng, {out})));
     Attributes attributes;
     attributes.set("pads", std::vector<int64_t>(4, k / 2));
-    return graph.add(Op::conv, {from, weight, bias}, attributes);
+    return graph.add(Op::conv, inputs, attributes);
   }
   ValueId relu(ValueId v) { return graph.add(Op::relu, {v}); }
   ValueId add(ValueId a, ValueId b) { return graph.add(Op::add, {a, b}); }
@@ -91,6 +91,27 @@ TEST(Chain, AResidualMadeWithinTheChainIsRead) {
   ValueId c = net.relu(net.add(net.conv(b, 24, 24, 1), a));
   net.graph.add_output("y", net.add(net.conv(c, 24, 8, 1), net.x));
   net.check(1);
+}
+
+TEST(Chain, AnEarlierConvolutionDoesNotTakeTheMemoryOfALaterOnesResidual) {
+  for (bool first_bias : {false, true})
+    for (bool second_bias : {false, true}) {
+      SCOPED_TRACE(cat("biases ", first_bias, " ", second_bias));
+      Net net;
+      ValueId residual = net.graph.add(Op::sigmoid, {net.x});
+      ValueId a = net.relu(net.conv(net.x, 8, 8, 3, first_bias));
+      ValueId b = net.relu(net.add(net.conv(a, 8, 8, 1, second_bias), residual));
+      net.graph.add_output("y", net.add(net.conv(b, 8, 8, 3), a));
+      net.check(1);
+    }
+}
+
+TEST(Chain, ConvolutionsWithoutChannelsGiveTheirBiases) {
+  for (auto [between, last] : {std::pair<int64_t, int64_t>{0, 8}, {8, 0}}) {
+    Net net;
+    net.graph.add_output("y", net.conv(net.conv(net.x, 8, between, 3), between, last, 1));
+    net.check(1);
+  }
 }
 
 TEST(Chain, ActivationsAndEpiloguesOfAllKindsAreKept) {

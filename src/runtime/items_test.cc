@@ -237,7 +237,7 @@ class Pieces : public ::testing::Test {
     Apart apart(*items, count, most, [&](int64_t n) {
       Bindings bindings = inputs.bindings;
       bindings[items->symbol] = n;
-      return std::make_unique<Program>(model.graph, bindings, packs, constant, true);
+      return std::make_unique<Program>(model.graph, bindings, packs, constant, true, 1);
     });
     Arenas arenas;
     return apart.run({inputs, cache, nullptr, profile}, arenas);

@@ -48,8 +48,14 @@ std::optional<Tensor> known_value(const Fact& fact) {
 
 }  // namespace
 
-Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant, bool fuse)
-    : graph_(graph), facts_(infer_facts(graph, bindings)), slots_(graph.values().size()), tensors_(graph.values().size()), fuse_(fuse) {
+Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant, bool fuse,
+                 int threads)
+    : graph_(graph),
+      facts_(infer_facts(graph, bindings)),
+      slots_(graph.values().size()),
+      tensors_(graph.values().size()),
+      fuse_(fuse),
+      threads_(threads) {
   needs_ = lacuna::cache_needs(graph, facts_);
   kept_.resize(graph.values().size());
   for (auto& output : graph.outputs()) kept_[size_t(output.value)] = true;
@@ -326,7 +332,8 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   step.parts.push_back({plan, compiled.kernel, compiled.problem, compiled.plan_line});
   step.run = std::move(compiled.run);
   step.in = node.inputs, step.out = node.outputs;
-  for (size_t i : compiled.in_place) step.in_place.push_back({0, i});
+  for (size_t i : compiled.in_place)
+    if (plan.has(i)) step.in_place.push_back({0, i});  // what joins a chain later brings inputs of its own
   step.run_with_codes = std::move(compiled.run_with_codes);
   if (compiled.conv && fuse_) step.links.push_back({*compiled.conv, plan.has(2) ? 2 : kNone, plan.has(3) ? 3 : kNone, 0});
   if (!step.run) {
@@ -361,7 +368,7 @@ bool Program::join_chain(const PlanNode& plan, const CompiledStep& compiled, con
   const Node& node = plan.node;
   Link& before = step.links.back();
   ValueId x = node.inputs[0], y = node.outputs[0];
-  if (step.out.back() != x || !compiled.conv->packed->follows(*before.call.packed, before.call.out_pixels)) return false;
+  if (step.out.back() != x || !compiled.conv->packed->follows(*before.call.packed, before.call.out_pixels, threads_)) return false;
   for (size_t i : {2, 3}) {
     if (!plan.has(i)) continue;
     ValueId v = node.inputs[i];
@@ -434,7 +441,6 @@ void Program::share_in_place() {
   for (size_t n = 0; n < steps_.size(); n++) {
     const Step& step = steps_[n];
     for (auto [o, i] : step.in_place) {
-      if (i >= step.in.size() || step.in[i] == kNoValue) continue;
       Slot& out = slot(step.out[o]);
       ValueId root = root_of(step.in[i]);
       Slot& in = slot(root);
@@ -442,8 +448,6 @@ void Program::share_in_place() {
       bool same_size = in.type == out.type && element_count(in.shape) == element_count(out.shape);
       if (out.place != Place::kArena || out.root != step.out[o] || in.place != Place::kArena || in.last != int64_t(n) || !same_size || read_twice)
         continue;
-      bool taken = std::any_of(step.out.begin(), step.out.end(), [&](ValueId v) { return v != kNoValue && slot(v).root == root; });
-      if (taken) continue;
       out.root = root;
       in.last = out.last;
     }

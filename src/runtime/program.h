@@ -18,7 +18,9 @@ class Program {
  public:
   // `graph` is the plan's own copy and outlives the Program, like `packs`. `constant` gives the decoded value of a weight.
   // Without `fuse` every node of the graph is a step, and its inputs and outputs are whole (for observers).
-  Program(const Graph& graph, const Bindings& bindings, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant, bool fuse);
+  // It will mostly run on so many threads.
+  Program(const Graph& graph, const Bindings& bindings, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant, bool fuse,
+          int threads);
 
   int64_t arena_bytes() const { return arena_bytes_; }
   const CacheNeeds& cache_needs() const { return needs_; }
@@ -102,6 +104,7 @@ class Program {
   const std::byte* attached_ = nullptr;  // the arena that the tensors point into
   int64_t arena_bytes_ = 0, runs_ = 0;
   bool fuse_;
+  int threads_;
 };
 
 }  // namespace lacuna

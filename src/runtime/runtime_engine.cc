@@ -97,7 +97,7 @@ class RuntimeEngine final : public Engine {
       PackStore::ForItems choosing(packs_, items);
       std::optional<SerialLoops> serial;  // kernels are measured as they will run
       if (measures_) serial.emplace();
-      return std::make_unique<Program>(planned_, piece, packs_, constant, true);
+      return std::make_unique<Program>(planned_, piece, packs_, constant, true, 1);
     });
   }
 
@@ -174,7 +174,7 @@ class RuntimeEngine final : public Engine {
     auto count = items_ && fuse ? bindings.find(items_->symbol) : bindings.end();
     bool in_items = count != bindings.end() && count->second > 1 && worth_running_alone(bindings);
     PackStore::ForItems choosing(packs_, in_items ? count->second : 1);
-    auto program = std::make_unique<Program>(graph, bindings, fuse ? packs_ : source_packs_, constant, fuse);
+    auto program = std::make_unique<Program>(graph, bindings, fuse ? packs_ : source_packs_, constant, fuse, thread_count());
     programs_.push_front({bindings, fuse, std::move(program)});
     if (programs_.size() > kMaxPrograms) programs_.pop_back();
     return *programs_.front().program;

@@ -11,7 +11,8 @@ static inline const float* at_offset(const float* panel, uint16_t offset) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(panel) + offset);
 }
 
-// What the results of a row, of the step after this one, will touch: its number is the first after this step's.
+// What the results of a row, of the step after this one, will touch. Its number is what follows this step in `meta`: after the last step of a run it may
+// be something else, and memory that does not matter is fetched.
 static inline void fetch_for_results(const SpmmTile::Finish& f, int64_t row) {
   if (f.y)
     for (int64_t i = 0; i < f.lanes; i += 16) __builtin_prefetch(f.y + row * f.y_stride + i, 1, 3);

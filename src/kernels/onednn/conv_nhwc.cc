@@ -162,6 +162,7 @@ std::optional<std::string> accepts(DType type, const ConvProblem& problem, const
   if (problem.weights != type || problem.activations != type) return cat("multiplies ", name_of(type), " only");
   if (problem.groups != 1) return "wants a single group";
   if (problem.input_zero) return "takes no zero point of the input";
+  if (problem.in_channels == 0 || problem.out_channels == 0) return "there are no channels";
   return std::nullopt;
 }
 
