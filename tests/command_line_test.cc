@@ -53,6 +53,14 @@ TEST_F(Program, AWordThatIsNoVerbOrOptionIsAnsweredWithTheNearestAndAll) {
   EXPECT_NE(message("--jsn").find("The verbs: inspect, prune"), std::string::npos);
 }
 
+TEST_F(Program, ATraceThatIsUnknownIsToldSo) {
+  ASSERT_EQ(setenv("LACUNA_TRACE", "kernels", 1), 0);
+  Result r = lacuna("bench " + kLlama + " --precision own --prompt-tokens 2 --new-tokens 2 --runs 1");
+  unsetenv("LACUNA_TRACE");
+  EXPECT_EQ(r.status, 0) << r.err;
+  EXPECT_NE(r.err.find("LACUNA_TRACE=kernels is unknown; known: dispatch"), std::string::npos) << r.err;
+}
+
 TEST_F(Program, ADryRunSaysWhatIsKnownAndNothingElse) {
   Result r = lacuna("prune " + kLlama + " --sparsity 0.5 --dry-run --json");
   ASSERT_EQ(r.status, 0) << r.err;

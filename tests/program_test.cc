@@ -53,6 +53,25 @@ TEST_F(Program, BenchNamesTheWordOfAProblemThatItCannotRead) {
   EXPECT_NE(lacuna("bench model.onnx --machine").status, 0);
 }
 
+TEST_F(Program, OptionsOfAnotherUseOfTheVerbAreRefused) {
+  const std::string kernel = "bench --kernel 'spmm f32 dense m=8 k=8 n=8'";
+  for (auto [command, option] :
+       std::vector<std::pair<std::string, std::string>>{{kernel + " --layers", "--layers"},
+                                                        {kernel + " --batch 2", "--batch"},
+                                                        {kernel + " --precision int8", "--precision"},
+                                                        {kernel + " --dim n=3", "--dim"},
+                                                        {"bench --machine --threads 1", "--threads"},
+                                                        {"bench --machine --new-tokens 3", "--new-tokens"},
+                                                        {"run m.onnx --inputs x=x.npy --outputs o --temperature 1", "--temperature"},
+                                                        {"run m.onnx --prompt a --outputs o", "--outputs"},
+                                                        {"run m.onnx --prompt a --force", "--force"}}) {
+    Result r = lacuna(command);
+    EXPECT_EQ(r.status, 2) << command;
+    EXPECT_NE(r.err.find(option), std::string::npos) << command << ": " << r.err;
+    EXPECT_NE(r.err.find("excludes"), std::string::npos) << command << ": " << r.err;
+  }
+}
+
 TEST_F(Program, BenchMeasuresTheMachine) {
   Result r = lacuna("bench --machine --json");
   ASSERT_EQ(r.status, 0) << r.err;

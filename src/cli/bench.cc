@@ -102,17 +102,22 @@ void add_bench(CLI::App& app) {
   auto o = std::make_shared<Options>();
   CLI::App* c = verb.command;
   auto* model = c->add_option("model", o->model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory");
-  c->add_option("--vs", o->versus, "Model to compare with (default: this one with every weight run dense)");
-  at_least(1, c->add_option("--batch,--batch-size", o->bench.batches, "Batch sizes (default: 1, or the one that the model is fixed to)"));
-  at_least(1, c->add_option("--threads", o->bench.threads, "Thread counts (default: all cores)"));
-  c->add_option("--precision", o->bench.precisions,
-                "own (the arithmetic that the model states), f32, bf16, int8 (default: all that most of the model can run in; with --vs: own)");
-  at_least(1, c->add_option("--runs", o->bench.runs, "Timed runs of each side")->capture_default_str());
-  at_least(1, c->add_option("--prompt-tokens", o->bench.prompt_tokens, "Tokens that encoders read and that decoders take in before the first new one")
-                  ->capture_default_str());
-  at_least(1, c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run")->capture_default_str());
-  c->add_option("--dim", o->dimensions, "Value of another symbolic dimension: NAME=N");
-  c->add_flag("--layers", o->bench.layers, "Of every node the kernel, how its weight is packed, time, share of the hardware floor");
+  std::vector<CLI::Option*> of_models = {c->add_option("--vs", o->versus, "Model to compare with (default: this one with every weight run dense)")};
+  auto* batch = c->add_option("--batch,--batch-size", o->bench.batches, "Batch sizes (default: 1, or the one that the model is fixed to)");
+  of_models.push_back(at_least(1, batch));
+  auto* threads = at_least(1, c->add_option("--threads", o->bench.threads, "Thread counts (default: all cores)"));
+  of_models.push_back(
+      c->add_option("--precision", o->bench.precisions,
+                    "own (the arithmetic that the model states), f32, bf16, int8 (default: all that most of the model can run in; with --vs: own)"));
+  auto* runs = at_least(1, c->add_option("--runs", o->bench.runs, "Timed runs of each side")->capture_default_str());
+  auto* prompt =
+      c->add_option("--prompt-tokens", o->bench.prompt_tokens, "Tokens that encoders read and that decoders take in before the first new one");
+  of_models.push_back(at_least(1, prompt->capture_default_str()));
+  auto* fresh = c->add_option("--new-tokens", o->bench.new_tokens, "Decoders: tokens decoded per run");
+  of_models.push_back(at_least(1, fresh->capture_default_str()));
+  of_models.push_back(c->add_option("--dim", o->dimensions, "Value of another symbolic dimension: NAME=N"));
+  of_models.push_back(
+      c->add_flag("--layers", o->bench.layers, "Of every node the kernel, how its weight is packed, time, share of the hardware floor"));
   auto* kernel =
       c->add_option("--kernel", o->kernel.problems,
                     "Time single problems instead: 'spmm TYPE PATTERN m= k= n= sparsity=' or 'conv TYPE PATTERN ic= oc= k= h= w= n= sparsity='\n"
@@ -120,8 +125,9 @@ void add_bench(CLI::App& app) {
   c->add_option("--candidate", o->kernel.candidate, "With --kernel: report this kernel, not the fastest")->needs(kernel);
   c->add_flag("--all", o->kernel.all, "With --kernel: every contender of every problem")->needs(kernel);
   auto* machine = c->add_flag("--machine", o->machine, "This CPU instead: instruction sets, caches, measured bandwidth and peaks");
-  model->excludes(kernel)->excludes(machine);
-  kernel->excludes(machine);
+  of_models.push_back(model);
+  for (auto* option : of_models) option->excludes(kernel)->excludes(machine);
+  for (auto* option : {kernel, threads, runs}) option->excludes(machine);
   c->callback([o, json = verb.json] {
     if (o->machine) return bench_machine(*json);
     if (!o->kernel.problems.empty()) {

@@ -95,7 +95,7 @@ void add_recipe_run(CLI::App& command, RecipeRun& run) {
 
 // What is finished stays in OUT.partial.
 extern "C" void say_interrupted(int) {
-  static const char text[] = "\ninterrupted; the same command goes on where this one stopped\n";
+  static const char text[] = "\ninterrupted; the same command goes on after the last weight that is stored\n";
   [[maybe_unused]] ssize_t n = ::write(STDERR_FILENO, text, sizeof text - 1);
   ::_exit(130);
 }

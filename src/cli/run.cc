@@ -18,18 +18,20 @@ void add_run(CLI::App& app) {
   CLI::App* c = verb.command;
   c->add_option("model", o->model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory")->required();
   auto* prompt = c->add_option("--prompt,-p", o->text.prompt, "Text to continue");
-  at_least(1, c->add_option("--max-tokens,-n", o->text.max_tokens, "New tokens at most")->capture_default_str());
-  c->add_option("--temperature", o->text.temperature, "0: greedy")->capture_default_str();
-  at_least(0, c->add_option("--top-k", o->text.top_k, "Sample among the k likeliest (0: all)")->capture_default_str());
-  c->add_option("--top-p", o->text.top_p, "Sample among the likeliest that together reach p")->capture_default_str();
-  c->add_option("--repetition-penalty", o->text.repetition_penalty, "Above 1: repeat less")->capture_default_str();
-  c->add_option("--seed", o->text.seed, "Seed of the sampler; with a temperature above 0")->capture_default_str();
-  c->add_flag("--ignore-eos", o->text.ignore_eos, "Go on after the end-of-sequence token");
+  std::vector<CLI::Option*> of_text = {
+      prompt,
+      at_least(1, c->add_option("--max-tokens,-n", o->text.max_tokens, "New tokens at most")->capture_default_str()),
+      c->add_option("--temperature", o->text.temperature, "0: greedy")->capture_default_str(),
+      at_least(0, c->add_option("--top-k", o->text.top_k, "Sample among the k likeliest (0: all)")->capture_default_str()),
+      c->add_option("--top-p", o->text.top_p, "Sample among the likeliest that together reach p")->capture_default_str(),
+      c->add_option("--repetition-penalty", o->text.repetition_penalty, "Above 1: repeat less")->capture_default_str(),
+      c->add_option("--seed", o->text.seed, "Seed of the sampler; with a temperature above 0")->capture_default_str(),
+      c->add_flag("--ignore-eos", o->text.ignore_eos, "Go on after the end-of-sequence token")};
   auto* inputs = c->add_option("--inputs", o->inputs, "NAME=FILE.npy, one or more");
-  c->add_option("--outputs", o->outputs, "Directory for NAME.npy of every output");
-  c->add_flag("--force", o->arrays.force, "Overwrite files in the output directory");
+  auto* outputs = c->add_option("--outputs", o->outputs, "Directory for NAME.npy of every output");
+  auto* force = c->add_flag("--force", o->arrays.force, "Overwrite files in the output directory");
   c->add_option("--executor", o->text.executor, "runtime or reference")->capture_default_str();
-  prompt->excludes(inputs);
+  for (auto* option : of_text) option->excludes(inputs)->excludes(outputs)->excludes(force);
   c->callback([o, json = verb.json, prompt, inputs] {
     if (!prompt->count() && !inputs->count())
       throw InvalidArgument("nothing to run: give --prompt TEXT, or --inputs NAME=FILE.npy and --outputs DIRECTORY");

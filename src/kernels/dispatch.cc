@@ -26,10 +26,18 @@ std::atomic<TraceSink> trace_sink{nullptr};
 
 void write_to_stderr(std::string_view line) { std::fprintf(stderr, "%.*s\n", int(line.size()), line.data()); }
 
+// Of the value of LACUNA_TRACE; one that means nothing is told so, once.
+TraceSink trace_wanted(const char* value) {
+  if (!value || !*value) return nullptr;
+  if (std::strstr(value, "dispatch")) return write_to_stderr;
+  write_to_stderr(cat("LACUNA_TRACE=", value, " is unknown; known: dispatch"));
+  return nullptr;
+}
+
 TraceSink active_sink() {
   if (TraceSink sink = trace_sink.load()) return sink;
-  static const char* trace = std::getenv("LACUNA_TRACE");
-  return trace && std::strstr(trace, "dispatch") ? write_to_stderr : nullptr;
+  static const TraceSink wanted = trace_wanted(std::getenv("LACUNA_TRACE"));
+  return wanted;
 }
 
 // The first kernel that `refusal` has nothing against and whose break-even is reached.
