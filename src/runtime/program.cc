@@ -10,7 +10,6 @@
 #include "kernels/conv.h"
 #include "kernels/dispatch.h"
 #include "lacuna/error.h"
-#include "runtime/memory_plan.h"
 #include "runtime/ops/codes.h"
 #include "runtime/passes/fuse_epilogues.h"
 #include "runtime/passes/fuse_rounding.h"
@@ -19,9 +18,6 @@
 
 namespace lacuna {
 namespace {
-
-// Reading past the end of a buffer by less than a vector must stay inside the arena; those that read codes may read further.
-constexpr int64_t kSpareBytes = 64;
 
 bool is_view_op(const Node& node) {
   switch (node.op) {
@@ -361,57 +357,6 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   if (made != result) convert(made, result);
 }
 
-// A convolution that reads what the step before gives, pixel by pixel, becomes the next link of its chain.
-bool Program::join_chain(const PlanNode& plan, const CompiledStep& compiled, const std::function<const Tensor&(ValueId)>& constant) {
-  if (!compiled.conv || steps_.empty() || steps_.back().links.empty()) return false;
-  Step& step = steps_.back();
-  const Node& node = plan.node;
-  Link& before = step.links.back();
-  ValueId x = node.inputs[0], y = node.outputs[0];
-  if (step.out.back() != x || !compiled.conv->packed->follows(*before.call.packed, before.call.out_pixels, threads_)) return false;
-  for (size_t i : {2, 3}) {
-    if (!plan.has(i)) continue;
-    ValueId v = node.inputs[i];
-    bool made_here = std::any_of(step.out.begin(), step.out.end(), [&](ValueId out) { return root_of(out) == root_of(v); });
-    if (made_here || slot(v).block) return false;
-  }
-  kernels::trace_dispatch(cat("dispatch: ", node.name, ": runs in a chain after ", step.parts.back().plan.node.name));
-
-  if (readers_[size_t(x)] == 1 && !kept_[size_t(x)]) {  // lives between the links only
-    std::erase_if(step.in_place, [&](const InPlace& place) { return place.out == before.output; });
-    before.output = kNone;
-    slot(x).first = slot(x).last = -1;
-    step.out.pop_back(), step.outputs.pop_back();
-  }
-  int64_t position = int64_t(steps_.size()) - 1;
-  auto add_input = [&](size_t i) {
-    if (!plan.has(i)) return kNone;
-    ValueId v = node.inputs[i];
-    if (graph_.value(v).kind == ValueKind::kWeight) tensors_[size_t(v)] = constant(v);
-    slot(root_of(v)).last = std::max(slot(root_of(v)).last, position);
-    step.in.push_back(v), step.inputs.push_back(&tensors_[size_t(v)]);
-    return step.in.size() - 1;
-  };
-  Link link{*compiled.conv, add_input(2), add_input(3), step.out.size()};
-  if (link.residual != kNone && !compiled.in_place.empty()) step.in_place.push_back({link.output, link.residual});
-  step.out.push_back(y), step.outputs.push_back(&tensors_[size_t(y)]);
-  slot(y).first = slot(y).last = position;
-  step.links.push_back(link);
-  step.parts.push_back({plan, compiled.kernel, compiled.problem, compiled.plan_line});
-  step.run = [links = step.links](const StepCall& call) {
-    std::vector<kernels::ConvLink> chain;
-    for (const Link& each : links) {
-      kernels::Epilogue e = each.call.epilogue;
-      e.bias = call.floats(each.bias), e.residual = call.floats(each.residual);
-      float* out = each.output == kNone ? nullptr : reinterpret_cast<float*>(call.out(each.output).mutable_raw());
-      chain.push_back({each.call.packed.get(), out, e});
-    }
-    const ConvCall& first = links[0].call;
-    first.packed->run_chain(call.floats(0), first.batch, first.in_h, first.in_w, chain, call.seconds);
-  };
-  return true;
-}
-
 // The reference function of the op over the Program's tensors: results of known shape go straight into their memory.
 StepFn Program::reference_step(const PlanNode& plan) const {
   auto node = std::make_shared<Node>(plan.node);
@@ -432,79 +377,6 @@ StepFn Program::reference_step(const PlanNode& plan) const {
       planned = outputs[i];
     }
   };
-}
-
-// An output takes the memory of an input that nothing reads later, where the step can work in place.
-void Program::share_in_place() {
-  int64_t end = int64_t(steps_.size());
-  for (auto& output : graph_.outputs()) slot(root_of(output.value)).last = end;
-  for (size_t n = 0; n < steps_.size(); n++) {
-    const Step& step = steps_[n];
-    for (auto [o, i] : step.in_place) {
-      Slot& out = slot(step.out[o]);
-      ValueId root = root_of(step.in[i]);
-      Slot& in = slot(root);
-      bool read_twice = std::count_if(step.in.begin(), step.in.end(), [&](ValueId v) { return v != kNoValue && root_of(v) == root; }) > 1;
-      bool same_size = in.type == out.type && element_count(in.shape) == element_count(out.shape);
-      if (out.place != Place::kArena || out.root != step.out[o] || in.place != Place::kArena || in.last != int64_t(n) || !same_size || read_twice)
-        continue;
-      out.root = root;
-      in.last = out.last;
-    }
-  }
-}
-
-void Program::plan_arena() {
-  int64_t end = int64_t(steps_.size());
-  for (auto& output : graph_.outputs()) {
-    Slot& root = slot(root_of(output.value));
-    root.last = end;
-    if (root.place != Place::kArena) continue;
-    if (root.first < 0) {
-      add_constant(root_of(output.value));
-      continue;
-    }
-    root.place = Place::kOwn;
-    own_.push_back(root_of(output.value));
-  }
-  std::vector<BufferLife> lives;
-  std::vector<ValueId> values;
-  for (size_t i = 0; i < slots_.size(); i++) {
-    Slot& s = slots_[i];
-    if (s.place != Place::kArena || s.root != ValueId(i) || s.first < 0) continue;
-    lives.push_back({element_count(s.shape) * bits_of(s.type) / 8, s.first, fuse_ ? s.last : std::max(s.last, s.first)});
-    values.push_back(ValueId(i));
-  }
-  MemoryPlan plan = plan_memory(lives);
-  for (size_t i = 0; i < values.size(); i++) slot(values[i]).offset = plan.offsets[i];
-  bool codes = std::any_of(slots_.begin(), slots_.end(), [](const Slot& s) { return s.block == kChannelsLast; });
-  arena_bytes_ = plan.size_bytes + (codes ? kernels::kCodesSpare : kSpareBytes);
-}
-
-void Program::attach(const std::shared_ptr<std::byte[]>& arena) {
-  if (attached_ == arena.get()) return;
-  attached_ = arena.get();
-  for (size_t i = 0; i < slots_.size(); i++) {
-    const Slot &s = slots_[i], &root = slot(root_of(ValueId(i)));
-    if (s.place != Place::kArena || root.place != Place::kArena || root.first < 0) continue;
-    size_t size = size_t(element_count(s.shape) * bits_of(s.type) / 8);
-    std::shared_ptr<const void> nobody(std::shared_ptr<const void>(), arena.get());  // the arena is the caller's: a Program keeps none alive
-    tensors_[i] = Tensor::writable_view(s.type, s.shape, Bytes{nobody, arena.get() + root.offset, size});
-  }
-}
-
-// Results are handed out, so their memory is used again only if the caller has let go of it.
-void Program::renew_results() {
-  for (size_t i = 0; i < slots_.size(); i++)
-    if (slots_[i].root != ValueId(i) && slot(root_of(ValueId(i))).place == Place::kOwn) tensors_[i] = Tensor();
-  for (ValueId v : own_) {
-    Tensor& t = tensors_[size_t(v)];
-    if (!t.bytes().data || t.bytes().owner.use_count() > 1) t = Tensor(slot(v).type, slot(v).shape, false);
-  }
-  for (size_t i = 0; i < slots_.size(); i++) {
-    ValueId root = root_of(ValueId(i));
-    if (slots_[i].root != ValueId(i) && slot(root).place == Place::kOwn) tensors_[i] = tensors_[size_t(root)].reshaped(slots_[i].shape);
-  }
 }
 
 std::vector<int64_t> Program::plan_lines() const {
