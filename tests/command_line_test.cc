@@ -205,12 +205,12 @@ TEST_F(Program, SizesOfInputsAreTakenByVerifyAndNamedInErrors) {
 
 TEST_F(Program, EmptyFilesAreNamedAndSaidToBeEmpty) {
   for (const char* name : {"none.onnx", "none.gguf"}) {
-    std::ofstream{at(name)};
+    std::ofstream(at(name)).close();
     EXPECT_NE(lacuna("inspect " + at(name)).err.find(std::string(name) + ": is empty (0 bytes)"), std::string::npos) << name;
   }
   std::filesystem::copy(kLlama, folder_ / "llama");
   for (const char* name : {"model.safetensors", "config.json"}) {
-    std::ofstream{at(std::string("llama/") + name)};
+    std::ofstream(at(std::string("llama/") + name)).close();
     std::string message = lacuna("inspect " + at("llama")).err;
     EXPECT_NE(message.find(std::string(name) + ": is empty"), std::string::npos) << message;
   }
