@@ -479,6 +479,7 @@ TEST(Session, MeasuredPlansAreKeptInTheCacheDirectory) {
   ValueId x = b.graph.add_input("x", DType::kF32, {Dim::symbol("n"), 64});
   b.graph.add_output("y", b.linear(x, 64, 48));
   infer_shapes(b.graph);
+  // Whole: the ways to run a batch would be measured, and kept, even where there is one kernel only.
   Session measured(std::make_shared<const Graph>(b.graph), {.measured_plan = true, .split_batches = false});
   TensorMap inputs{{"x", random_tensor(rng, {32, 64})}};
   EXPECT_LE(relative_error(measured.run(inputs).at("y"), testing::run(b.graph, inputs, Executor::kReference).at("y")), 1e-5);
