@@ -5,6 +5,8 @@
 #include <array>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <optional>
 
 #include "base/cat.h"
 #include "lacuna/error.h"
@@ -106,18 +108,48 @@ std::string cpu_name() {
     name = name.c_str();
     while (!name.empty() && name.front() == ' ') name.erase(0, 1);
     while (!name.empty() && name.back() == ' ') name.pop_back();
-    if (!name.empty()) return name;
+    unsigned a = 0, b, c, d;
+    __get_cpuid(1, &a, &b, &c, &d);
+    unsigned family = (a >> 8) & 15, model = (a >> 4) & 15;
+    if (family == 6 || family == 15) model += (a >> 12) & 0xf0;
+    if (family == 15) family += (a >> 20) & 0xff;
+    if (!name.empty()) return cat(name, " (family ", family, ", model ", model, ")");
   }
 #endif
   return "unknown CPU";
 }
 
-CacheSizes cache_sizes() noexcept {
+namespace {
+
+// Of cpu0, as the system sees it; nullopt where it does not say.
+std::optional<CacheSizes> listed_cache_sizes() {
+  CacheSizes sizes;
+  for (int i = 0; i < 8; i++) {
+    const std::string folder = cat("/sys/devices/system/cpu/cpu0/cache/index", i, "/");
+    std::string type;
+    int level = 0;
+    size_t kib = 0;
+    if (!(std::ifstream(folder + "level") >> level) || !(std::ifstream(folder + "type") >> type) || !(std::ifstream(folder + "size") >> kib)) break;
+    if (type != "Instruction" && level >= 1 && level <= 3) (level == 1 ? sizes.l1 : level == 2 ? sizes.l2 : sizes.l3) = kib << 10;
+  }
+  return sizes.l1 ? std::optional(sizes) : std::nullopt;
+}
+
+CacheSizes detect_cache_sizes() {
+  if (auto listed = listed_cache_sizes()) return *listed;
+  // Less exact: on AMD this L3 is that of the whole package, of which a core sees one part.
   auto size = [](int what) {
     long bytes = ::sysconf(what);
     return bytes > 0 ? size_t(bytes) : size_t(0);
   };
   return {size(_SC_LEVEL1_DCACHE_SIZE), size(_SC_LEVEL2_CACHE_SIZE), size(_SC_LEVEL3_CACHE_SIZE)};
+}
+
+}  // namespace
+
+CacheSizes cache_sizes() noexcept {
+  static const CacheSizes sizes = detect_cache_sizes();
+  return sizes;
 }
 
 std::string isa_summary(const CpuFeatures& features) {

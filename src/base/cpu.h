@@ -27,8 +27,9 @@ const CpuFeatures& cpu_features();
 // As detected, ignoring LACUNA_ISA.
 const CpuFeatures& detected_cpu_features() noexcept;
 
+// What the CPU calls itself, and its family and model: hosts of virtual machines often hide the name behind one for all.
 std::string cpu_name();
-// Data cache sizes in bytes, per core for L1 and L2; 0 if unknown.
+// Data cache sizes in bytes, of the first core: its own L1 and L2, the L3 that it reaches; 0 if unknown.
 struct CacheSizes {
   size_t l1 = 0, l2 = 0, l3 = 0;
 };
