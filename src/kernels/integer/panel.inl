@@ -22,7 +22,9 @@ template <class S, bool kAligned, int kPass>
   if constexpr (kAligned) {
     LACUNA_UNROLL for (int i = 0; i < 4; i++) x[i] = S::load(panel + offsets[0] + i * 4 * kPer);
   } else {
-    interleave<S>(panel + offsets[0], panel + offsets[1], panel + offsets[2], panel + offsets[3], x);
+    uint64_t all;
+    __builtin_memcpy(&all, p, sizeof all);
+    interleave<S>(panel + uint16_t(all), panel + uint16_t(all >> 16), panel + uint16_t(all >> 32), panel + (all >> 48), x);
   }
   LACUNA_UNROLL for (int r = 0; r < kPass; r++) {
     typename S::Broadcast w(p + 2 * kIndices + 4 * (first + r));
@@ -46,7 +48,7 @@ void panel(const PanelCall& c) {
   constexpr int kPer = 16 / S::kVectors;
   constexpr int kPass = kRows * 4 * S::kVectors > 16 ? 4 / S::kVectors : kRows;  // rows whose sums fit the registers
   // A single row with nothing to shuffle would wait for its four sums: every other quad has its own.
-  constexpr bool kTwoChains = kAligned && kPass == 1;
+  constexpr bool kTwoChains = kPass == 1 && S::kVectors == 1;
   constexpr int64_t kQuadBytes = 2 * (kAligned ? 1 : 4) + 4 * kRows;
   const uint8_t* stream = c.stream;
   for (int64_t g = 0; g < c.row_groups; g++) {
@@ -87,18 +89,19 @@ template <class S>
 void output_token_major(const PanelOutput& o) {
   using Floats = typename S::Floats;
   constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
-  for (int block = 0; block < kTokens / kPer; block++)
+  for (int block = 0; block < kTokens / kPer; block++) {
+    // Interleaved sums are taken as they stand: a register holds four tokens of each sixteen.
+    Floats x_scale = o.interleaved ? S::load_float_lanes(o.x_scales, block) : S::load_floats(o.x_scales + block * kPer);
     for (int64_t first = 0; first < o.rows; first += kPer) {
       Floats tile[kPer];
-      Floats x_scale = S::load_floats(o.x_scales + block * kPer);
       LACUNA_UNROLL for (int r = 0; r < kPer; r++) {
-        typename S::Vec sum = token_block<S>(o.sums + (first + r) * kTokens, block, o.interleaved);
+        typename S::Vec sum = S::load(o.sums + (first + r) * kTokens + block * kPer);
         if (o.excess) sum = S::sub(sum, S::set1(o.excess[first + r]));
         tile[r] = S::mul(S::mul(S::to_float(sum), S::set1_float(o.scales[first + r])), x_scale);
       }
       S::transpose(tile);
       LACUNA_UNROLL for (int t = 0; t < kPer; t++) {
-        int64_t token = block * kPer + t;
+        int64_t token = o.interleaved ? t / 4 * 16 + 4 * block + t % 4 : block * kPer + t;
         Floats v = tile[t];
         if (o.bias) v = S::add_float(v, S::load_floats(o.bias + first));
         if (o.residual) v = S::add_float(v, S::load_floats(o.residual + token * o.residual_stride + first));
@@ -106,6 +109,7 @@ void output_token_major(const PanelOutput& o) {
         S::store_floats(o.y + token * o.y_stride + first, v);
       }
     }
+  }
 }
 
 template <class S>

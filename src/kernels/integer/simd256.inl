@@ -96,6 +96,10 @@ struct Simd {
     auto lane = [](const int32_t* q) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(q)); };
     return _mm256_inserti128_si256(_mm256_castsi128_si256(lane(p)), lane(p + 8), 1);
   }
+  static Floats load_float_lanes(const float* p, int block) {
+    p += 4 * block;
+    return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 16), 1);
+  }
   static void store_lanes(uint8_t* p, int64_t stride, Vec v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p + stride), _mm256_extracti128_si256(v, 1));

@@ -131,6 +131,7 @@ struct Simd {
     v = _mm512_mask_broadcast_i32x4(v, 0x0f00, lane(2));
     return _mm512_mask_broadcast_i32x4(v, 0xf000, lane(3));
   }
+  static Floats load_float_lanes(const float* p, int block) { return _mm512_castsi512_ps(load_lanes(reinterpret_cast<const int32_t*>(p), block)); }
   static void store_lanes(uint8_t* p, int64_t stride, Vec v) {
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_castsi512_si128(v));
     _mm_storeu_si128(reinterpret_cast<__m128i*>(p + stride), _mm512_extracti32x4_epi32(v, 1));
