@@ -8,8 +8,9 @@ namespace lacuna::kernels::amx_int8 {
 namespace {
 
 #include "kernels/inner/tile_config.inl"
+#define LACUNA_UNROLL _Pragma("GCC unroll 4")
 // After the tiles.
-#include "kernels/amx_int8/codes.inl"
+#include "kernels/integer/codes512.inl"
 
 struct NoCodes {
   void step(int64_t) {}
@@ -58,7 +59,7 @@ template <class Before>
     _tile_dpbssd(2, 5, 6);
     _tile_dpbssd(3, 5, 7);
   }
-  int32_t *sums0 = c.sums + g * kAmxGroupSums, *sums1 = sums0 + kAmxGroupSums;
+  int32_t *sums0 = c.sums + g * kGroupSums, *sums1 = sums0 + kGroupSums;
   _tile_stored(0, sums0, 64);
   _tile_stored(1, sums1, 64);
   _tile_stored(2, sums0 + 256, 64);
@@ -88,9 +89,9 @@ template <class Before>
     ahead.step();
   }
   _tile_stored(0, c.sums, 64);
-  _tile_stored(1, c.sums + kAmxGroupSums, 64);
-  _tile_stored(2, c.sums + 2 * kAmxGroupSums, 64);
-  _tile_stored(3, c.sums + 3 * kAmxGroupSums, 64);
+  _tile_stored(1, c.sums + kGroupSums, 64);
+  _tile_stored(2, c.sums + 2 * kGroupSums, 64);
+  _tile_stored(3, c.sums + 3 * kGroupSums, 64);
 }
 
 }  // namespace
@@ -100,7 +101,7 @@ void end_conv() noexcept { _tile_release(); }
 
 void multiply_conv(const AmxConvCall& call, const CodeStore* before) noexcept {
   int64_t passes = call.pixel_tiles == 2 && call.row_groups > 2 ? 2 : 1;
-  int64_t pixels = (kAmxBlockPixels + passes * call.chunks - 1) / (passes * call.chunks);
+  int64_t pixels = (kBlockPixels + passes * call.chunks - 1) / (passes * call.chunks);
   auto multiply = [&](auto codes) {
     Ahead ahead(call, 2 * call.chunks);
     if (call.pixel_tiles == 1) {
@@ -108,7 +109,7 @@ void multiply_conv(const AmxConvCall& call, const CodeStore* before) noexcept {
     } else {
       for (int64_t g = 0; g < 2 * passes; g += 2) two_tiles(call, g, ahead, codes, pixels);
     }
-    codes.step(kAmxBlockPixels);
+    codes.step(kBlockPixels);
   };
   if (!before) return multiply(NoCodes());
   with_codes(*before, multiply);

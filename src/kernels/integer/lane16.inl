@@ -81,12 +81,26 @@ template <class S, class Unit, int kBits, int kTokens, int kChains>
       prefetch_ahead<kTokens, Unit::kLines>(stream);
     else
       prefetch_page_ahead<kTokens, Unit::kLines>(stream);
-    LACUNA_UNROLL for (int i = 0; i < 8; i++) {
+    auto step = [&]<int kStep>() __attribute__((always_inline)) {
       Vec w[S::kVectors];
-      unit.step(i, w);
-      LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
-          S::template dot_broadcast<kBits>(acc[i % kChains][t][v], w[v], x + t * x_stride + 4 * i);
-    }
+      unit.step(kStep, w);
+      if constexpr (S::kDotsFour && kTokens % 4 == 0) {
+        const uint8_t* group = x;
+        LACUNA_UNROLL for (int t = 0; t < kTokens; t += 4, group += 4 * x_stride)
+            S::template dot_broadcast_four<4 * kStep>(acc[kStep % kChains][t], w[0], group, x_stride, 3 * x_stride);
+      } else {
+        LACUNA_UNROLL for (int t = 0; t < kTokens; t++) LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++)
+            S::template dot_broadcast<kBits>(acc[kStep % kChains][t][v], w[v], x + t * x_stride + 4 * kStep);
+      }
+    };
+    step.template operator()<0>();
+    step.template operator()<1>();
+    step.template operator()<2>();
+    step.template operator()<3>();
+    step.template operator()<4>();
+    step.template operator()<5>();
+    step.template operator()<6>();
+    step.template operator()<7>();
   }
 }
 
@@ -230,6 +244,10 @@ template <class S, int kWindow, int kTokens>
   LACUNA_UNROLL for (int v = 0; v < S::kVectors; v++) {
     typename S::Vec index = S::load(p + kBytes * v);
     typename S::Gathered w(p + 64 + kBytes * v);
+    if constexpr (S::kGathersFour && kWindow == 64 && kTokens % 4 == 0) {
+      LACUNA_UNROLL for (int t = 0; t < kTokens; t += 4, x += 4 * x_stride) S::gather_four(acc[t], index, w.codes, x, x_stride, 3 * x_stride);
+      continue;
+    }
     typename S::Vec gathered[kTokens];
     S::template lookup_window<kWindow, kTokens>(x, x_xor, x_stride, index, gathered);
     LACUNA_UNROLL for (int t = 0; t < kTokens; t++) w.dot(acc[t][v], gathered[t]);

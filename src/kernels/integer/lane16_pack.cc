@@ -184,6 +184,7 @@ void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t word, int slots)
 struct WindowBases {
   int64_t alignment = 64;
   int64_t plane_stride = 0;  // 0: one plane, bases as they are
+  int64_t run = 0;           // columns that a window does not pass the end of; 0: all
   int32_t offset_of(int64_t base) const { return int32_t(plane_stride == 0 ? base : base % 64 / alignment * plane_stride + base - base % 64); }
 };
 
@@ -198,7 +199,8 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGr
     for (int64_t lane = 0; lane < kLanes; lane++)
       if (next[lane] < columns[lane].size()) base = std::min<int64_t>(base, columns[lane][next[lane]]);
     if (base == INT64_MAX) return;
-    base -= base % bases.alignment;
+    int64_t last = bases.run ? base - base % bases.run + bases.run - window : base;
+    base = std::min(base - base % bases.alignment, last);
     uint8_t index[64] = {}, code[64] = {};
     for (int64_t lane = 0; lane < kLanes; lane++)
       for (int64_t slot = 0; slot < 4 && next[lane] < columns[lane].size() && columns[lane][next[lane]] < base + window; slot++) {
@@ -270,10 +272,12 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   out.half_scales = exact_in_f16(weight.scales, weight.rows, groups) && exact_in_f16(weight.minima, weight.rows, groups);
   bool window = options.format == Lane16Format::kWindow, gathers = window || options.format == Lane16Format::kN16;
 
-  if (window) out.row_of = rows_by_weight(weight, options.window);
+  if (window && !options.run) out.row_of = rows_by_weight(weight, options.window);
   Encoder encoder = {weight, isa, options, out.half_scales, {}};
   if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
-  if (window && options.window == 64 && !isa.xor_windows) {
+  if (window && options.run) {
+    encoder.window_bases = {.alignment = 32, .run = options.run};
+  } else if (window && options.window == 64 && !isa.xor_windows) {
     out.planes = 2;
     out.plane_stride = (weight.cols + 63) / 64 * 64 + 64;
     encoder.window_bases = {64 / out.planes, out.plane_stride};

@@ -4,6 +4,7 @@ struct Simd {
   using Vec = __m256i;
   using Floats = __m256;
   static constexpr int kVectors = 2;
+  static constexpr bool kDotsFour = false, kGathersFour = false;
   static constexpr int kMaxTokens = 4;
 #ifdef __AVXVNNI__
   static constexpr int kBias8 = 128;

@@ -87,6 +87,46 @@ struct Simd {
 #endif
   }
 
+  // The same for four tokens `stride` bytes apart, the first at x + kAt. Addresses are written out too: gcc 12 keeps each of them in a register of
+  // its own, or rather on the stack, and loads are what a dense product has none to spare of.
+#ifdef __AVX512VNNI__
+  static constexpr bool kDotsFour = true;
+  template <int kAt>
+  static void dot_broadcast_four(Vec* acc, Vec w, const uint8_t* x, int64_t stride, int64_t stride3) {
+    __asm__(
+        "vpdpbusd %c[at](%[x])%{1to16%}, %[w], %[a]\n\t"
+        "vpdpbusd %c[at](%[x],%[s])%{1to16%}, %[w], %[b]\n\t"
+        "vpdpbusd %c[at](%[x],%[s],2)%{1to16%}, %[w], %[c]\n\t"
+        "vpdpbusd %c[at](%[x],%[s3])%{1to16%}, %[w], %[d]"
+        : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3])
+        : [w] "v"(w), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), [at] "i"(kAt), "m"(*reinterpret_cast<const Word32*>(x)));
+  }
+#else
+  static constexpr bool kDotsFour = false;
+#endif
+  // Windows of 64 columns of four tokens times gathered codes. Written out for the order: gcc 12 gathers for all sixteen tokens first, more than the
+  // registers hold.
+#ifdef __AVX512VBMI2__
+  static constexpr bool kGathersFour = true;
+  static void gather_four(Vec* acc, Vec index, Vec codes, const uint8_t* x, int64_t stride, int64_t stride3) {
+    Vec t[4];
+    __asm__(
+        "vpermb (%[x]), %[i], %[t0]\n\t"
+        "vpermb (%[x],%[s]), %[i], %[t1]\n\t"
+        "vpermb (%[x],%[s],2), %[i], %[t2]\n\t"
+        "vpermb (%[x],%[s3]), %[i], %[t3]\n\t"
+        "vpdpbusd %[w], %[t0], %[a]\n\t"
+        "vpdpbusd %[w], %[t1], %[b]\n\t"
+        "vpdpbusd %[w], %[t2], %[c]\n\t"
+        "vpdpbusd %[w], %[t3], %[d]"
+        : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [t0] "=&v"(t[0]), [t1] "=&v"(t[1]), [t2] "=&v"(t[2]),
+          [t3] "=&v"(t[3])
+        : [w] "v"(codes), [i] "v"(index), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), "m"(*reinterpret_cast<const Word64*>(x)));
+  }
+#else
+  static constexpr bool kGathersFour = false;
+#endif
+
   // Codes that meet gathered activations.
   struct Gathered {
 #ifdef __AVX512VNNI__

@@ -1,7 +1,5 @@
 // Codes out of sums: the four row groups of a pixel are sixteen channels in a register each, narrowed and stored together. Included inside an
-// unnamed namespace.
-
-#define LACUNA_UNROLL _Pragma("GCC unroll 4")
+// unnamed namespace, where LACUNA_UNROLL is defined.
 
 // Of 32 words with the sign and the order of what was packed: codes, clipped, in the order of the channels.
 struct Narrow {
@@ -17,6 +15,7 @@ struct Narrow {
   __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
 };
 
+#ifdef __AVX512VBMI__
 struct Table {
   explicit Table(const int8_t* table) {
     LACUNA_UNROLL for (int i = 0; i < 4; i++) part[i] = table ? _mm512_loadu_si512(table + 64 * i) : _mm512_setzero_si512();
@@ -27,6 +26,22 @@ struct Table {
   }
   __m512i part[4];
 };
+#else
+struct Table {
+  explicit Table(const int8_t* t) : table(t) {}
+  __m512i operator()(__m512i codes) const {
+    // Sixteen entries at a time: an index that is not among them has its highest bit set, and gives zero.
+    __m512i out = _mm512_setzero_si512();
+    for (int i = 0; i < 16; i++) {
+      __m512i index = _mm512_adds_epu8(_mm512_xor_si512(codes, _mm512_set1_epi8(char(16 * i))), _mm512_set1_epi8(0x70));
+      __m512i entries = _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * i)));
+      out = _mm512_or_si512(out, _mm512_shuffle_epi8(entries, index));
+    }
+    return out;
+  }
+  const int8_t* table;
+};
+#endif
 
 // v rounded to nearest even, by the place of its last bit in a sum that is large.
 __m512 rounded(__m512 v) {
@@ -109,7 +124,7 @@ class Codes {
         _mm512_store_si512(piece, _mm512_maskz_loadu_epi8(present_, residual_ + at_));
     }
     LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
-      __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums_ + g * kAmxGroupSums));
+      __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums_ + g * kGroupSums));
       v = _mm512_fmadd_ps(v, lanes_.factor[g], lanes_.bias[g]);
       if constexpr (kProduct) v = rounded(_mm512_min_ps(_mm512_max_ps(v, low_), high_));
       if constexpr (kResidual) {

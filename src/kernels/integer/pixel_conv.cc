@@ -1,7 +1,8 @@
-// Int8 convolution on AMX: dense or under a bitmask, static input scale.
+// Int8 convolution with the channels of a pixel together and a static input scale: on AMX, dense or under a bitmask, and in vectors by the loops of
+// lane16.h, dense or sparse in windows of 64 columns.
 //
-// Sixteen output positions are the tokens of a tile (amx_conv_planes.h); under one row of the kernel their inputs are one run of
-// kernel_w * channels bytes (one run per tap if taps are dilated), which is cut into chunks of 64 columns, the last one filled up with zero
+// Sixteen output positions are the tokens of a tile (pixel_planes.h); under one row of the kernel their inputs are one run of
+// kernel_w * channels bytes (one run per tap if taps are dilated), which is cut into chunks of 64 or 32 columns, the last one filled up with zero
 // weights. A task is a block of tiles by some quads of row groups: 64 channels, a cache line of each pixel of codes.
 #include <algorithm>
 #include <array>
@@ -14,18 +15,47 @@
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
 #include "kernels/integer/amx_block.h"
-#include "kernels/integer/amx_conv_planes.h"
 #include "kernels/integer/amx_weight.h"
+#include "kernels/integer/pixel_planes.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
+
+namespace avx512_vbmi2 {
+extern const Lane16Isa lane16;
+}
+namespace avx512_vnni {
+extern const Lane16Isa lane16;
+}
+namespace avx512 {
+extern const Lane16Isa lane16;
+}
+
 namespace {
 
-class AmxConv : public PackedConv {
+constexpr std::string_view kAmx = "amx_int8";
+
+// How the products are made.
+struct Product {
+  const PixelIsa& pixels;
+  const Lane16Isa& layout;
+  Lane16Format format;
+  bool amx = false;
+  bool expands() const { return amx && format == Lane16Format::kBitmask; }
+  bool windows() const { return format == Lane16Format::kWindow; }
+  bool sparse() const { return format != Lane16Format::kDense; }
+  int64_t chunk() const { return amx || windows() ? 64 : kUnitCols; }
+  // Of codes that products of unsigned activations read.
+  uint8_t flip() const { return windows() && layout.unsigned_gather ? 0x80 : 0; }
+  // Unsigned weights leave this many sums of activations.
+  int32_t input_sums() const { return !amx && !windows() ? layout.bias8 : 0; }
+};
+
+class PixelConv : public PackedConv {
  public:
-  AmxConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight, bool bitmask)
-      : kernel_(kernel), bitmask_(bitmask), problem_(problem), runs_(problem) {
-    LACUNA_ASSERT(amx_granted());
+  PixelConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight, const Product& product)
+      : kernel_(kernel), product_(product), problem_(problem), runs_(problem, product.chunk()) {
+    LACUNA_ASSERT(!product.amx || amx_granted());
     int64_t rows = weight.rows / problem.groups, cols = runs_.count * runs_.padded;
     std::vector<int8_t> codes(static_cast<size_t>(rows * cols));
     for (int64_t g = 0; g < problem.groups; g++) {
@@ -37,12 +67,13 @@ class AmxConv : public PackedConv {
           int64_t at = c / runs_.length * runs_.padded + c % runs_.length;
           int8_t code = weight.codes[(g * rows + r) * weight.cols + c];
           codes[size_t(r * cols + at)] = code;
-          if (bitmask && code != 0) kept.set(r, at, true);
+          if (product.sparse() && code != 0) kept.set(r, at, true);
         }
       WeightMatrix padded = {
-          .rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows, .mask = bitmask ? &kept : nullptr};
-      Lane16Format format = bitmask ? Lane16Format::kBitmask : Lane16Format::kDense;
-      groups_.push_back(pack_lane16(padded, amx_layout(), {.format = format, .input_zero = problem.input_zero}));
+          .rows = rows, .cols = cols, .codes = codes.data(), .scales = weight.scales + g * rows, .mask = product.sparse() ? &kept : nullptr};
+      Lane16Options options = {.format = product.format, .input_zero = problem.input_zero};
+      if (product.windows()) options.window = 64, options.run = runs_.padded;
+      groups_.push_back(pack_lane16(padded, product.layout, options));
       quads_ = (groups_.back().row_groups() + 3) / 4;
     }
   }
@@ -58,7 +89,7 @@ class AmxConv : public PackedConv {
     if (batch == 0 || problem_.out_channels == 0) return;
     auto planes = planes_for(in_h, in_w, false);
     uint8_t* codes = thread_scratch_of<uint8_t>(ScratchSlot::kShared, batch * planes->image_bytes + planes->spare_bytes());
-    quantize_planes(problem_, *planes, x, batch, codes);
+    quantize_planes(problem_, *planes, plane_codes(), x, batch, codes);
     for_each_block(*planes, batch, {.planes = codes}, nullptr, nullptr,
                    [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, y, epilogue); });
   }
@@ -68,20 +99,21 @@ class AmxConv : public PackedConv {
     const ConvProblem& p = problem_;
     bool pointwise = p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1;
     bool padded = p.pad_top || p.pad_left || p.pad_bottom || p.pad_right;
-    bool in_place = pointwise && !padded && p.groups == 1 && 16 * p.in_channels + ConvPlanes::kReadAhead <= kCodesSpare;
+    bool in_place = pointwise && !padded && p.groups == 1 && !product_.flip() && 16 * p.in_channels + ConvPlanes::kReadAhead <= kCodesSpare;
     // Pixels of images follow each other.
     if (in_place && call.y) in_h *= batch, batch = 1;
     auto planes = planes_for(in_h, in_w, in_place);
     Source source = {.codes = call.x};
     if (in_place) source = {.planes = reinterpret_cast<const uint8_t*>(call.x)};
     std::optional<CodesEnd> end;
-    if (call.y) end.emplace(problem_, call);
+    if (call.y) end.emplace(problem_, product_.pixels, call);
     for_each_block(*planes, batch, source, call.next, end ? &*end : nullptr,
                    [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, call.y_floats, call.epilogue); });
   }
 
   std::span<const uint8_t> first_weights(int64_t share, int64_t shares) const override {
     constexpr int64_t kMost = 128 << 10;  // of an L2 cache that others use as well
+    if (!product_.amx) return {};         // vectors multiply slower than weights come
     int64_t quad = cached() ? 0 : quads_ * share / shares;
     const uint8_t *begin = stream_of(0, 4 * quad), *end = stream_of(0, cached() ? 4 * quads_ : 4 * quad + 4);
     return {begin, size_t(std::min<int64_t>(end - begin, kMost))};
@@ -91,8 +123,14 @@ class AmxConv : public PackedConv {
   static constexpr int64_t kBlockTiles = 16;
   static constexpr int64_t kCachedWeight = 256 << 10;
 
-  // Few blocks of tiles: each expands its weights.
-  bool cached() const { return !bitmask_ && groups_[0].size_bytes() <= kCachedWeight; }
+  // Whether weights stay in the cache, or come faster than they are used. AMX expands them with each of few blocks of tiles.
+  bool cached() const { return !product_.amx || (!product_.expands() && groups_[0].size_bytes() <= kCachedWeight); }
+
+  // With where the units of every group, or the steps of its windows, find their columns.
+  struct Planes : ConvPlanes {
+    using ConvPlanes::ConvPlanes;
+    std::vector<std::vector<int32_t>> offsets;
+  };
 
   // Either all planes, or codes of which each task makes the rows it needs.
   struct Source {
@@ -109,6 +147,7 @@ class AmxConv : public PackedConv {
   struct Input {
     const uint8_t* x;
     std::array<int64_t, kBlockTiles> offsets;
+    std::array<int32_t, kBlockTiles * 16> sums;  // of what each position reads, times what the product wants subtracted of them
   };
 
   // How a run falls into tasks: part by part of the quads, so that a thread reads its share of the weights for all tiles. Weights that stay in the
@@ -154,11 +193,11 @@ class AmxConv : public PackedConv {
     int64_t of_tile_ = 0;
   };
 
-  static constexpr int64_t kSums = 4 * kAmxGroupSums;
+  static constexpr int64_t kSums = 4 * kGroupSums;
 
   // From sums to codes: what is the same for all blocks. The last of two roundings is a table.
   struct CodesEnd {
-    CodesEnd(const ConvProblem& p, const CodesConv& c) : call(c) {
+    CodesEnd(const ConvProblem& p, const PixelIsa& isa, const CodesConv& c) : call(c) {
       task.x_scale = p.input_scale;
       task.residual_scale = c.residual_scale, task.residual_zero = c.residual_zero;
       task.y_stride = p.out_channels;
@@ -168,7 +207,7 @@ class AmxConv : public PackedConv {
       const Rounding& before = c.residual ? c.sum : c.product;
       task.code = last_code();
       if (before.scale > 0) {
-        amx_int8::fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
+        isa.fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
         task.code = {.inverse = 1.0f / before.scale, .zero = before.zero};
         task.table = table.data();
       }
@@ -194,9 +233,9 @@ class AmxConv : public PackedConv {
   // Where the sums of a block go.
   struct CodesOfBlock {
     CodeStore store = {};
-    std::array<CodeRun, kAmxBlockPixels> runs;
+    std::array<CodeRun, kBlockPixels> runs;
 
-    void set(const AmxConv& conv, const ConvPlanes& g, const Block& block, const int32_t* sums, const CodesEnd& end) {
+    void set(const PixelConv& conv, const ConvPlanes& g, const Block& block, const int32_t* sums, const CodesEnd& end) {
       store = end.task;
       int64_t channel = conv.channel_of(block), pixels = g.out_h * g.out_w, stride = store.y_stride;
       store.channels = std::min<int64_t>(64, conv.rows() - block.quad * 64);
@@ -215,7 +254,7 @@ class AmxConv : public PackedConv {
 
   // For all blocks, of one or two tiles: sums [4][32][16] become codes as `end` says, or else floats(block, sums) stores them.
   template <class F>
-  void for_each_block(const ConvPlanes& planes, int64_t batch, const Source& source, const PackedConv* next, const CodesEnd* end, F&& floats) const {
+  void for_each_block(const Planes& planes, int64_t batch, const Source& source, const PackedConv* next, const CodesEnd* end, F&& floats) const {
     static std::atomic<uint64_t> runs = 0;
     uint64_t run = ++runs;
     const Cut cut(batch * int64_t(planes.tiles.size()), problem_.groups, quads_, cached(), thread_count());
@@ -226,35 +265,43 @@ class AmxConv : public PackedConv {
                 .first_tile = cut.first_tile(block),
                 .tiles = cut.first_tile(block + 1) - cut.first_tile(block)};
       Input input = input_of(planes, source, all, run);
+      if (product_.input_sums()) sum_inputs(planes, all, input);
       // Sums become codes while the next ones are on their way.
       int32_t *sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kSums), *done = sums + kSums;
       Block before{};
       CodesOfBlock codes;
       Later later(cut, task, next);
-      amx_int8::begin_conv();
+      if (product_.amx) amx_int8::begin_conv();
       for (int64_t last = cut.first_quad(part + 1); all.quad < last; all.quad++) {
         // The weights of the next quad, if nobody has read them yet.
         bool unread = all.quad + 1 < last ? block == 0 : block + 1 == cut.blocks && part + 1 < cut.parts && cut.share(task) == cut.share(task + 1);
         int64_t ahead = cached() || !unread ? 0 : (stream_of(all.group, 4 * all.quad + 8) - stream_of(all.group, 4 * all.quad + 4)) / all.tiles;
-        const std::array<const uint8_t*, 4> weights = weights_of(all);
+        std::array<const uint8_t*, 4> weights = {};
+        if (product_.amx) weights = weights_of(all);
         for (int64_t t = 0; t < all.tiles; t += 2) {
           Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
           AmxConvCall::Ahead quad = {stream_of(all.group, 4 * all.quad + 4) + t * ahead, some.tiles * ahead};
           bool meanwhile = end && before.tiles > 0;
           if (meanwhile) codes.set(*this, planes, before, done, *end);
-          multiply(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, meanwhile ? &codes.store : nullptr, sums);
+          if (product_.amx) {
+            multiply_tiles(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, meanwhile ? &codes.store : nullptr,
+                           sums);
+          } else {
+            multiply(planes, some, input, t, sums);
+            if (meanwhile) product_.pixels.store_codes(codes.store);
+          }
           if (before.tiles > 0 && !end) floats(before, done);
           std::swap(sums, done), before = some;
         }
       }
-      if (before.tiles > 0 && end) codes.set(*this, planes, before, done, *end), amx_int8::store_codes(codes.store);
+      if (before.tiles > 0 && end) codes.set(*this, planes, before, done, *end), product_.pixels.store_codes(codes.store);
       if (before.tiles > 0 && !end) floats(before, done);
-      amx_int8::end_conv();
+      if (product_.amx) amx_int8::end_conv();
     });
   }
 
   // Tiles begin at planes of their image, or in rows that are copied here, unless this task of the run had the same ones last.
-  Input input_of(const ConvPlanes& g, const Source& source, const Block& block, uint64_t run) const {
+  Input input_of(const Planes& g, const Source& source, const Block& block, uint64_t run) const {
     Input input;
     int64_t per_image = int64_t(g.tiles.size());
     if (source.planes) {
@@ -287,7 +334,7 @@ class AmxConv : public PackedConv {
     if (made.run == run && made.group == block.group && made.first_tile == block.first_tile) return input;
     for (size_t i = 0; i < count; i++)
       for (int64_t row = pieces[i].rows.first; row < pieces[i].rows.last; row++, out += g.row_bytes)
-        copy_plane_row(problem_, g, source.codes, pieces[i].image, block.group, row, out);
+        copy_plane_row(problem_, g, plane_codes(), source.codes, pieces[i].image, block.group, row, out);
     made.run = run, made.group = block.group, made.first_tile = block.first_tile;
     return input;
   }
@@ -313,20 +360,20 @@ class AmxConv : public PackedConv {
     std::array<const uint8_t*, 4> weights;
     const Lane16Weight& weight = groups_[size_t(block.group)];
     int64_t first = 4 * block.quad, present = std::min<int64_t>(4, weight.row_groups() - first), bytes = weight.units / 2 * kAmxTile;
-    uint8_t* tiles = bitmask_ ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 4 * bytes) : nullptr;
+    uint8_t* tiles = product_.expands() ? thread_scratch_of<uint8_t>(ScratchSlot::kTile, 4 * bytes) : nullptr;
     for (int64_t i = 0; i < 4; i++) {
       int64_t from = std::min(i, present - 1);
       const uint8_t* stream = stream_of(block.group, first + from);
-      weights[size_t(i)] = bitmask_ ? tiles + from * bytes : stream;
-      if (!bitmask_ || i >= present) continue;
+      weights[size_t(i)] = product_.expands() ? tiles + from * bytes : stream;
+      if (!product_.expands() || i >= present) continue;
       AmxExpansion expansion = {.streams = {stream, stream}, .units = {weight.units, 0}, .tiles = tiles + i * bytes};
       amx_int8::expand(expansion, weight.units);
     }
     return weights;
   }
 
-  void multiply(const ConvPlanes& g, const Block& block, const std::array<const uint8_t*, 4>& weights, const uint8_t* x, const int64_t* offsets,
-                const std::array<AmxConvCall::Ahead, 2>& ahead, const CodeStore* before, int32_t* sums) const {
+  void multiply_tiles(const ConvPlanes& g, const Block& block, const std::array<const uint8_t*, 4>& weights, const uint8_t* x, const int64_t* offsets,
+                      const std::array<AmxConvCall::Ahead, 2>& ahead, const CodeStore* before, int32_t* sums) const {
     int64_t first = 4 * block.quad, present = std::min<int64_t>(4, groups_[size_t(block.group)].row_groups() - first);
     AmxConvCall call = {.tiles = {},
                         .row_groups = present,
@@ -342,6 +389,39 @@ class AmxConv : public PackedConv {
     amx_int8::multiply_conv(call, before);
   }
 
+  // What each position of a block reads, summed.
+  void sum_inputs(const Planes& g, const Block& block, Input& input) const {
+    const std::vector<int32_t>& offsets = g.offsets[size_t(block.group)];
+    for (int64_t t = 0; t < block.tiles; t++)
+      product_.pixels.sum(input.x + input.offsets[size_t(t)], g.pixel_stride, 16, offsets.data(), int64_t(offsets.size()),
+                          input.sums.data() + 16 * t);
+  }
+
+  // In vectors: a tile and a row group at a time. Tile `first` of the task's is the first of the block.
+  void multiply(const Planes& g, const Block& block, const Input& input, int64_t first, int32_t* sums) const {
+    const Lane16Weight& weight = groups_[size_t(block.group)];
+    const Lane16Run run = product_.windows() ? product_.layout.window[0] : product_.layout.dense[0][0];
+    const int32_t* offsets = g.offsets[size_t(block.group)].data();
+    for (int64_t t = 0; t < block.tiles; t++)
+      for (int64_t i = 0; i < std::min<int64_t>(4, weight.row_groups() - 4 * block.quad); i++) {
+        const int64_t row_group = 4 * block.quad + i, begin = weight.unit_begin[size_t(row_group)];
+        run({.stream = stream_of(block.group, row_group),
+             .offsets = offsets + begin,
+             .units = product_.windows() ? weight.unit_begin[size_t(row_group + 1)] - begin : weight.units,
+             .x = input.x + input.offsets[size_t(first + t)],
+             .x_xor = nullptr,
+             .x_stride = g.pixel_stride,
+             .tokens = 16,
+             .x_sums = input.sums.data() + 16 * (first + t),
+             .x_sums_stride = 1,
+             .group_units = weight.units,
+             .half_scales = false,
+             .sums = sums + i * kGroupSums + t * 256,
+             .scaled_sums = nullptr});
+      }
+  }
+
+  PlaneCodes plane_codes() const { return {product_.pixels, product_.flip()}; }
   int64_t rows() const { return groups_[0].rows; }
   int64_t channel_of(const Block& block) const { return block.group * rows() + block.quad * 64; }
   // nullptr if the code of 0 is 0.
@@ -356,8 +436,8 @@ class AmxConv : public PackedConv {
     float* scaled = thread_scratch_of<float>(ScratchSlot::kTileThird, 16 * positions);
     const int32_t* excess = excess_of(block);
     for (int64_t first = 0; first < 64 && block.quad * 64 + first < rows(); first += 16) {
-      amx_int8::scale_transposed(sums + first / 16 * kAmxGroupSums, excess ? excess + first : nullptr, positions, scales_of(block) + first,
-                                 problem_.input_scale, scaled, positions);
+      product_.pixels.scale_transposed(sums + first / 16 * kGroupSums, excess ? excess + first : nullptr, positions, scales_of(block) + first,
+                                       problem_.input_scale, scaled, positions);
       int64_t channel = channel_of(block) + first, present = std::min<int64_t>(16, rows() - block.quad * 64 - first);
       for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
         Epilogue image_epilogue = epilogue;
@@ -377,57 +457,62 @@ class AmxConv : public PackedConv {
   }
 
   // The last one is kept: a network asks for the same one again and again.
-  std::shared_ptr<const ConvPlanes> planes_for(int64_t in_h, int64_t in_w, bool in_place) const {
+  std::shared_ptr<const Planes> planes_for(int64_t in_h, int64_t in_w, bool in_place) const {
     std::lock_guard lock(planes_mutex_);
-    if (!planes_ || planes_->in_h != in_h || planes_->in_w != in_w || planes_->in_place != in_place)
-      planes_ = std::make_shared<const ConvPlanes>(problem_, runs_, in_h, in_w, in_place);
+    if (!planes_ || planes_->in_h != in_h || planes_->in_w != in_w || planes_->in_place != in_place) {
+      auto planes = std::make_shared<Planes>(problem_, runs_, in_h, in_w, in_place);
+      for (const Lane16Weight& weight : groups_) {
+        std::vector<int32_t>& offsets = planes->offsets.emplace_back();
+        for (int64_t column : weight.offsets)
+          if (!product_.amx && column < runs_.count * runs_.padded)
+            offsets.push_back(int32_t(planes->chunk_offsets[size_t(column / runs_.chunk)] + column % runs_.chunk));
+      }
+      planes_ = std::move(planes);
+    }
     return planes_;
   }
 
   std::string_view kernel_;
-  bool bitmask_;
+  Product product_;
   ConvProblem problem_;
   ConvRuns runs_;
   int64_t quads_ = 0;
   std::vector<Lane16Weight> groups_;
   mutable std::mutex planes_mutex_;
-  mutable std::shared_ptr<const ConvPlanes> planes_;
+  mutable std::shared_ptr<const Planes> planes_;
 };
 
-std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures& cpu) {
-  if (auto reason = lacks(cpu, "amx_int8")) return reason;
+std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures& cpu, std::string_view isa, bool sparse) {
+  if (auto reason = lacks(cpu, isa)) return reason;
   if (problem.weights != DType::kS8 || problem.activations != DType::kS8) return "takes s8 weights and activations";
   if (problem.in_channels == problem.groups && problem.groups > 1) return "is not for depthwise convolutions";
-  if (!amx_granted()) return "the operating system does not grant AMX tiles";
+  if (sparse && problem.pattern == "dense") return "is for sparse weights";
+  if (isa == kAmx && !amx_granted()) return "the operating system does not grant AMX tiles";
   return std::nullopt;
-}
-
-std::optional<std::string> accepts_bitmask(const ConvProblem& problem, const CpuFeatures& cpu) {
-  if (problem.pattern == "dense") return "is for sparse weights";
-  return accepts(problem, cpu);
 }
 
 }  // namespace
 
-// Where expanding pays depends on the cache and the batch: only a plan that measures takes it.
-extern const ConvKernel amx_int8_conv_bitmask_s8 = {.name = "amx_int8::conv_bitmask_s8",
-                                                    .help = "int8 under a bitmask, expanded to AMX tiles",
-                                                    .sparse = true,
-                                                    .break_even = 1,
-                                                    .accepts = accepts_bitmask,
-                                                    .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
-                                                      return std::make_unique<AmxConv>("amx_int8::conv_bitmask_s8", p, w, true);
-                                                    },
-                                                    .codes = true};
+#define LACUNA_PIXEL_CONV(isa, kernel, format, layout, pixels, text, even)                                                            \
+  extern const ConvKernel isa##_##kernel = {                                                                                          \
+      .name = #isa "::" #kernel,                                                                                                      \
+      .help = text,                                                                                                                   \
+      .sparse = format != Lane16Format::kDense,                                                                                       \
+      .break_even = even,                                                                                                             \
+      .accepts = [](const ConvProblem& p, const CpuFeatures& cpu) { return accepts(p, cpu, #isa, format != Lane16Format::kDense); },  \
+      .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {                                        \
+        return std::make_unique<PixelConv>(#isa "::" #kernel, p, w, Product{pixels, layout, format, std::string_view(#isa) == kAmx}); \
+      },                                                                                                                              \
+      .codes = true};
 
-extern const ConvKernel amx_int8_conv_dense_s8 = {.name = "amx_int8::conv_dense_s8",
-                                                  .help = "dense int8 in AMX tiles",
-                                                  .sparse = false,
-                                                  .break_even = 0,
-                                                  .accepts = accepts,
-                                                  .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
-                                                    return std::make_unique<AmxConv>("amx_int8::conv_dense_s8", p, w, false);
-                                                  },
-                                                  .codes = true};
+// Where expanding pays depends on the cache and the batch: only a plan that measures takes it.
+LACUNA_PIXEL_CONV(amx_int8, conv_bitmask_s8, Lane16Format::kBitmask, amx_layout(), avx512_vbmi2::pixels,
+                  "int8 under a bitmask, expanded to AMX tiles", 1)
+LACUNA_PIXEL_CONV(amx_int8, conv_dense_s8, Lane16Format::kDense, amx_layout(), avx512_vbmi2::pixels, "dense int8 in AMX tiles", 0)
+LACUNA_PIXEL_CONV(avx512_vbmi2, conv_window64_s8, Lane16Format::kWindow, avx512_vbmi2::lane16, avx512_vbmi2::pixels,
+                  "int8 unstructured, gathered from windows of 64 columns, output channels in the lanes", 0.6)
+LACUNA_PIXEL_CONV(avx512_vnni, conv_dense_pixels_s8, Lane16Format::kDense, avx512_vnni::lane16, avx512::pixels,
+                  "dense int8, output channels in the lanes", 0)
+LACUNA_PIXEL_CONV(avx512, conv_dense_pixels_s8, Lane16Format::kDense, avx512::lane16, avx512::pixels, "dense int8, output channels in the lanes", 0)
 
 }  // namespace lacuna::kernels

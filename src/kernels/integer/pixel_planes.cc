@@ -1,9 +1,8 @@
-#include "kernels/integer/amx_conv_planes.h"
+#include "kernels/integer/pixel_planes.h"
 
 #include <cstring>
 
 #include "base/parallel.h"
-#include "kernels/integer/amx.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
@@ -16,7 +15,7 @@ ConvPlanes::ConvPlanes(const ConvProblem& p, const ConvRuns& runs, int64_t in_h_
       image_bytes(plane_bytes * p.groups) {
   for (int64_t run = 0; run < runs.count; run++) {
     int64_t tap = tap_offset(p, run * runs.taps / p.kernel_w, run * runs.taps % p.kernel_w);
-    for (int64_t c = 0; c < runs.padded; c += 64) chunk_offsets.push_back(tap + c);
+    for (int64_t c = 0; c < runs.padded; c += runs.chunk) chunk_offsets.push_back(tap + c);
   }
 }
 
@@ -37,21 +36,23 @@ struct Columns {
 };
 
 // Whole rows [first, last) of a plane, which all come from the input: its pixels follow each other.
-void quantize_rows(const ConvProblem& p, const ConvPlanes& g, const float* channels, int64_t first, int64_t last, uint8_t* out) {
+void quantize_rows(const ConvProblem& p, const ConvPlanes& g, const PlaneCodes& codes, const float* channels, int64_t first, int64_t last,
+                   uint8_t* out) {
   std::vector<int64_t> offsets;
   for (int64_t row = first; row < last; row++)
     for (int64_t w = 0; w < g.in_w; w++) offsets.push_back((row * g.width + p.pad_left + w) * g.pixel_bytes);
-  amx_int8::quantize_pixels({.x = channels + (first - p.pad_top) * g.in_w,
-                             .channels = g.pixel_bytes,
-                             .channel_stride = g.in_h * g.in_w,
-                             .pixels = int64_t(offsets.size()),
-                             .rule = static_rule(p.input_scale, p.input_zero),
-                             .offsets = offsets.data(),
-                             .out = out});
+  codes.isa.quantize({.x = channels + (first - p.pad_top) * g.in_w,
+                      .channels = g.pixel_bytes,
+                      .channel_stride = g.in_h * g.in_w,
+                      .pixels = int64_t(offsets.size()),
+                      .rule = static_rule(p.input_scale, p.input_zero),
+                      .offsets = offsets.data(),
+                      .flip = codes.flip,
+                      .out = out});
 }
 
 // One row of a plane that leaves input columns out.
-void quantize_row(const ConvProblem& p, const ConvPlanes& g, const float* channels, int64_t row, uint8_t* out) {
+void quantize_row(const ConvProblem& p, const ConvPlanes& g, const PlaneCodes& codes, const float* channels, int64_t row, uint8_t* out) {
   int64_t in_row = row * (g.subsampled ? p.stride_h : 1) - p.pad_top, inner = g.pixel_bytes;
   if (in_row < 0 || in_row >= g.in_h) return;
   Columns columns(p, g);
@@ -62,18 +63,19 @@ void quantize_row(const ConvProblem& p, const ConvPlanes& g, const float* channe
   float* picked = thread_scratch_of<float>(ScratchSlot::kTile, inner * count);
   for (int64_t c = 0; c < inner; c++)
     for (int64_t i = 0; i < count; i++) picked[c * count + i] = x[c * g.in_h * g.in_w + i * columns.step];
-  amx_int8::quantize_pixels({.x = picked,
-                             .channels = inner,
-                             .channel_stride = count,
-                             .pixels = count,
-                             .rule = static_rule(p.input_scale, p.input_zero),
-                             .offsets = offsets.data(),
-                             .out = out});
+  codes.isa.quantize({.x = picked,
+                      .channels = inner,
+                      .channel_stride = count,
+                      .pixels = count,
+                      .rule = static_rule(p.input_scale, p.input_zero),
+                      .offsets = offsets.data(),
+                      .flip = codes.flip,
+                      .out = out});
 }
 
 }  // namespace
 
-void quantize_planes(const ConvProblem& p, const ConvPlanes& g, const float* x, int64_t batch, uint8_t* planes) {
+void quantize_planes(const ConvProblem& p, const ConvPlanes& g, const PlaneCodes& codes, const float* x, int64_t batch, uint8_t* planes) {
   std::memset(planes + batch * g.image_bytes, 0, size_t(g.spare_bytes()));
   constexpr int64_t kRowsPerTask = 8;
   int64_t parts = (g.height + kRowsPerTask - 1) / kRowsPerTask;
@@ -82,30 +84,38 @@ void quantize_planes(const ConvProblem& p, const ConvPlanes& g, const float* x, 
     uint8_t* out = planes + plane * g.group_bytes;
     const float* channels = x + plane * g.pixel_bytes * g.in_h * g.in_w;
     bool padded = g.height != g.in_h || g.width != g.in_w || p.pad_top || p.pad_left;
-    if (padded) std::memset(out + first * g.row_bytes, p.input_zero, size_t((last - first) * g.row_bytes));
+    if (padded) std::memset(out + first * g.row_bytes, uint8_t(p.input_zero) ^ codes.flip, size_t((last - first) * g.row_bytes));
     if (g.subsampled || p.pad_left + g.in_w > g.width) {
-      for (int64_t row = first; row < last; row++) quantize_row(p, g, channels, row, out);
+      for (int64_t row = first; row < last; row++) quantize_row(p, g, codes, channels, row, out);
     } else {
-      quantize_rows(p, g, channels, std::max(first, p.pad_top), std::min(last, p.pad_top + g.in_h), out);
+      quantize_rows(p, g, codes, channels, std::max(first, p.pad_top), std::min(last, p.pad_top + g.in_h), out);
     }
   });
 }
 
-void copy_plane_row(const ConvProblem& p, const ConvPlanes& g, const int8_t* x, int64_t image, int64_t group, int64_t row, uint8_t* out) {
-  int64_t in_row = row * (g.subsampled ? p.stride_h : 1) - p.pad_top, inner = g.pixel_bytes;
+void copy_plane_row(const ConvProblem& p, const ConvPlanes& g, const PlaneCodes& codes, const int8_t* x, int64_t image, int64_t group, int64_t row,
+                    uint8_t* out) {
+  const int64_t in_row = row * (g.subsampled ? p.stride_h : 1) - p.pad_top, inner = g.pixel_bytes;
+  const uint8_t padding = uint8_t(p.input_zero) ^ codes.flip;
   if (in_row < 0 || in_row >= g.in_h) {
-    std::memset(out, p.input_zero, size_t(g.row_bytes));
+    std::memset(out, padding, size_t(g.row_bytes));
     return;
   }
+  auto copy = [&](const int8_t* from, int64_t n, uint8_t* to) {
+    if (codes.flip)
+      codes.isa.copy_flipped(from, n, codes.flip, to);
+    else
+      std::memcpy(to, from, size_t(n));
+  };
   Columns columns(p, g);
   int64_t first = columns.first, last = columns.last;
   const int8_t* from = x + ((image * g.in_h + in_row) * g.in_w + first * columns.step - p.pad_left) * p.in_channels + group * inner;
-  std::memset(out, p.input_zero, size_t(first * inner));
+  std::memset(out, padding, size_t(first * inner));
   if (p.groups == 1 && columns.step == 1)
-    std::memcpy(out + first * inner, from, size_t((last - first) * inner));
+    copy(from, (last - first) * inner, out + first * inner);
   else
-    for (int64_t w = first; w < last; w++, from += columns.step * p.in_channels) std::memcpy(out + w * inner, from, size_t(inner));
-  std::memset(out + last * inner, p.input_zero, size_t((g.width - last) * inner));
+    for (int64_t w = first; w < last; w++, from += columns.step * p.in_channels) copy(from, inner, out + w * inner);
+  std::memset(out + last * inner, padding, size_t((g.width - last) * inner));
 }
 
 }  // namespace lacuna::kernels
