@@ -53,4 +53,9 @@ void store_token_major(const OutputTile& tile, float* y, int64_t y_stride, const
   reference::store_token_major(tile, y, y_stride, epilogue);
 }
 
+void activate_rows(float* y, int64_t tokens, int64_t rows, int64_t y_stride, const Epilogue& epilogue) noexcept {
+  store_token_major({.sums = y, .sums_stride = y_stride, .first_row = 0, .rows = rows, .first_token = 0, .tokens = tokens}, y, y_stride,
+                    {.activation = epilogue.activation, .alpha = epilogue.alpha, .beta = epilogue.beta});
+}
+
 }  // namespace lacuna::kernels

@@ -27,6 +27,12 @@ void store_channel_major(const OutputTile& tile, float* y, int64_t y_stride, con
 // sums [tokens][rows] -> y [tokens, rows]. sums may be the tile of y itself.
 void store_token_major(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;
 
+// Whether the activation may follow over whole rows of outputs that are in the cache, faster than piece by piece: nothing is rounded, and it is none
+// that kernels do in registers.
+inline bool activates_after(const Epilogue& e) { return !e.rounds() && e.activation != Activation::kNone && e.activation != Activation::kRelu; }
+// The activation alone, of `rows` outputs of each token.
+void activate_rows(float* y, int64_t tokens, int64_t rows, int64_t y_stride, const Epilogue& epilogue) noexcept;
+
 // The same in plain loops.
 namespace reference {
 void store_transposed(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept;

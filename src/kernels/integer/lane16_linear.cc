@@ -78,9 +78,14 @@ class Lane16Linear : public PackedLinear {
   // Row groups [begin, end): in pairs, one of each half, as long as there are any.
   void run_part(const TokenCodes& codes, int64_t begin, int64_t end, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                 const Epilogue& epilogue) const {
+    Epilogue first = epilogue;
+    bool later = activates_after(epilogue) && weight_.row_of.empty();
+    if (later) first.activation = Activation::kNone;
     int64_t pairs = run_pair_ && tokens <= kPairTokens ? (end - begin) / 2 : 0;
-    for (int64_t i = 0; i < pairs; i++) run_tiles<2>(codes, {begin + i, begin + pairs + i}, first_token, tokens, y, y_stride, epilogue);
-    for (int64_t g = begin + 2 * pairs; g < end; g++) run_tiles<1>(codes, {g}, first_token, tokens, y, y_stride, epilogue);
+    for (int64_t i = 0; i < pairs; i++) run_tiles<2>(codes, {begin + i, begin + pairs + i}, first_token, tokens, y, y_stride, first);
+    for (int64_t g = begin + 2 * pairs; g < end; g++) run_tiles<1>(codes, {g}, first_token, tokens, y, y_stride, first);
+    int64_t first_row = begin * kLanes, rows = std::min(end * kLanes, weight_.rows) - first_row;
+    if (later) activate_rows(y + first_token * y_stride + first_row, tokens, rows, y_stride, epilogue);
   }
 
   template <size_t kCalls>

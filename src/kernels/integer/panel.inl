@@ -85,30 +85,50 @@ template <class S>
   return interleaved ? S::load_lanes(sums, block) : S::load(sums + block * (16 / S::kVectors));
 }
 
-template <class S>
-void output_token_major(const PanelOutput& o) {
+// The outputs of a block of tokens for kPer rows from `first` on.
+template <class S, bool kPlain>
+[[gnu::always_inline]] inline void output_block(const PanelOutput& o, int block, int64_t first, typename S::Floats x_scale) {
   using Floats = typename S::Floats;
   constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
-  for (int block = 0; block < kTokens / kPer; block++) {
-    // Interleaved sums are taken as they stand: a register holds four tokens of each sixteen.
-    Floats x_scale = o.interleaved ? S::load_float_lanes(o.x_scales, block) : S::load_floats(o.x_scales + block * kPer);
-    for (int64_t first = 0; first < o.rows; first += kPer) {
-      Floats tile[kPer];
-      LACUNA_UNROLL for (int r = 0; r < kPer; r++) {
-        typename S::Vec sum = S::load(o.sums + (first + r) * kTokens + block * kPer);
-        if (o.excess) sum = S::sub(sum, S::set1(o.excess[first + r]));
-        tile[r] = S::mul(S::mul(S::to_float(sum), S::set1_float(o.scales[first + r])), x_scale);
+  Floats tile[kPer];
+  const int32_t *sums = o.sums + first * kTokens + block * kPer, *excess = o.excess ? o.excess + first : nullptr;
+  const float* scales = o.scales + first;
+  // Pointers that move, because gcc 12 would keep sixteen addresses of each.
+  LACUNA_UNROLL for (int r = 0; r < kPer; r++, sums += kTokens) {
+    typename S::Vec sum = S::load(sums);
+    if (excess) sum = S::sub(sum, S::set1(excess[r]));
+    tile[r] = S::mul(S::mul(S::to_float(sum), S::set1_float(scales[r])), x_scale);
+    __asm__("" : "+r"(sums));
+  }
+  S::transpose(tile);
+  const int64_t y_stride = o.y_stride, residual_stride = o.residual_stride;
+  // Interleaved sums were taken as they stand: each four tokens are four of sixteen.
+  const int64_t first_token = o.interleaved ? 4 * block : kPer * block, next = o.interleaved ? 16 : 4;
+  float* y = o.y + first_token * y_stride + first;
+  const float* residual = !kPlain && o.residual ? o.residual + first_token * residual_stride + first : nullptr;
+  const Floats bias = o.bias ? S::load_floats(o.bias + first) : S::set1_float(0);
+  const bool relu = o.relu;
+  LACUNA_UNROLL for (int t = 0; t < kPer; t += 4, y += next * y_stride) {
+    LACUNA_UNROLL for (int i = 0; i < 4; i++) {
+      Floats v = S::add_float(tile[t + i], bias);
+      if constexpr (!kPlain) {
+        if (residual) v = S::add_float(v, S::load_floats(residual + i * residual_stride));
+        if (relu) v = S::max(v, S::set1_float(0));
       }
-      S::transpose(tile);
-      LACUNA_UNROLL for (int t = 0; t < kPer; t++) {
-        int64_t token = o.interleaved ? t / 4 * 16 + 4 * block + t % 4 : block * kPer + t;
-        Floats v = tile[t];
-        if (o.bias) v = S::add_float(v, S::load_floats(o.bias + first));
-        if (o.residual) v = S::add_float(v, S::load_floats(o.residual + token * o.residual_stride + first));
-        if (o.relu) v = S::max(v, S::set1_float(0));
-        S::store_floats(o.y + token * o.y_stride + first, v);
-      }
+      S::store_floats(y + i * y_stride, v);
     }
+    if (residual) residual += next * residual_stride;
+    __asm__("" : "+r"(y));
+  }
+}
+
+template <class S>
+void output_token_major(const PanelOutput& o) {
+  constexpr int kPer = 16 / S::kVectors, kTokens = kPanelTokens<S>;
+  for (int block = 0; block < kTokens / kPer; block++) {
+    typename S::Floats x_scale = o.interleaved ? S::load_float_lanes(o.x_scales, block) : S::load_floats(o.x_scales + block * kPer);
+    for (int64_t first = 0; first < o.rows; first += kPer)
+      o.residual || o.relu ? output_block<S, false>(o, block, first, x_scale) : output_block<S, true>(o, block, first, x_scale);
   }
 }
 

@@ -166,6 +166,12 @@ void PanelWeight::scale(int64_t chunk, int64_t first_row, const int32_t* sums, c
 void PanelWeight::store(int64_t chunk, const int32_t* sums, const Finish& finish, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                         const Epilogue& epilogue) const {
   int64_t first_row = chunk * chunk_rows_, rows = std::min(chunk_rows_, rows_ - first_row);
+  if (!finish.channel_major && activates_after(epilogue)) {
+    Epilogue first = epilogue;
+    first.activation = Activation::kNone;
+    store(chunk, sums, finish, first_token, tokens, y, y_stride, first);
+    return activate_rows(y + first_token * y_stride + first_row, tokens, rows, y_stride, epilogue);
+  }
   bool simple = !epilogue.rounds() && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu);
   // Sixteen rows and all tokens of a panel at a time are finished in registers; other activations and rests in scratch memory.
   int64_t fused_rows = simple && tokens == isa_.tokens ? rows / kOutputRows * kOutputRows : 0;
