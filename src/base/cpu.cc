@@ -98,6 +98,15 @@ const CpuFeatures& cpu_features() {
   return features;
 }
 
+std::string cpu_vendor() {
+#if defined(__x86_64__)
+  std::array<unsigned, 3> words{};
+  unsigned highest;
+  if (__get_cpuid(0, &highest, &words[0], &words[2], &words[1])) return {reinterpret_cast<const char*>(words.data()), sizeof words};
+#endif
+  return {};
+}
+
 std::string cpu_name() {
 #if defined(__x86_64__)
   unsigned max = __get_cpuid_max(0x80000000u, nullptr);

@@ -29,6 +29,8 @@ const CpuFeatures& detected_cpu_features() noexcept;
 
 // What the CPU calls itself, and its family and model: hosts of virtual machines often hide the name behind one for all.
 std::string cpu_name();
+// "GenuineIntel", "AuthenticAMD" and so on; empty if unknown.
+std::string cpu_vendor();
 // Data cache sizes in bytes, of the first core: its own L1 and L2, the L3 that it reaches; 0 if unknown.
 struct CacheSizes {
   size_t l1 = 0, l2 = 0, l3 = 0;

@@ -47,6 +47,7 @@ struct Lane16Call {
   const uint8_t* stream;
   const int32_t* offsets;  // first activation of each unit (window: step), in bytes from x
   int64_t units;           // units, or steps
+  int64_t ahead;           // bytes that a bitmask stream is fetched ahead by
   const uint8_t* x;        // [tokens][x_stride] activation codes, s8 or u8
   const uint8_t* x_xor;    // x[c] ^ x[c - 16], where the window is looked up by vpshufb
   int64_t x_stride;

@@ -8,12 +8,12 @@
 #define LACUNA_UNROLL _Pragma("GCC unroll 16")
 #endif
 
-// Asks for the next lines of the stream, 2 KiB ahead, when few tokens make memory the limit. The hardware prefetcher alone leaves a third
+// Asks for lines of the stream `ahead` bytes ahead, when few tokens make memory the limit. The hardware prefetcher alone leaves a third
 // of the bandwidth unused on bitmask streams, whose pace varies (Sapphire Rapids, two threads: 1.47x at density 0.5).
 template <int kTokens, int kLines>
-[[gnu::always_inline]] inline void prefetch_ahead(const uint8_t* p) {
+[[gnu::always_inline]] inline void prefetch_ahead(const uint8_t* p, int64_t ahead) {
   if constexpr (kTokens <= 4)
-    LACUNA_UNROLL for (int i = 0; i < kLines; i++) _mm_prefetch(reinterpret_cast<const char*>(p + 2048 + 64 * i), _MM_HINT_T0);
+    LACUNA_UNROLL for (int i = 0; i < kLines; i++) _mm_prefetch(reinterpret_cast<const char*>(p + ahead + 64 * i), _MM_HINT_T0);
 }
 
 // For streams whose addresses are known in advance: 1 KiB ahead into the L1 cache, and a line in four 4 KiB ahead into the L2 cache, which
@@ -67,8 +67,8 @@ struct BitmaskUnit {
 
 // acc[i % kChains] += the steps of a unit.
 template <class S, class Unit, int kBits, int kTokens, int kChains>
-[[gnu::always_inline]] inline void multiply_unit(Unit& unit, const uint8_t* stream, const uint8_t* x, int64_t x_stride,
-                                                 typename S::Vec (&acc)[kChains][kTokens][S::kVectors]) {
+[[gnu::always_inline]] inline void multiply_unit(Unit& unit, const uint8_t* stream, [[maybe_unused]] int64_t ahead, const uint8_t* x,
+                                                 int64_t x_stride, typename S::Vec (&acc)[kChains][kTokens][S::kVectors]) {
   using Vec = typename S::Vec;
   if constexpr (Unit::kLoadsFirst && kTokens <= 4) {
     Vec w[8][S::kVectors];
@@ -78,7 +78,7 @@ template <class S, class Unit, int kBits, int kTokens, int kChains>
         S::template dot_broadcast<kBits>(acc[i % kChains][t][v], w[i][v], x + t * x_stride + 4 * i);
   } else {
     if constexpr (Unit::kMasked)
-      prefetch_ahead<kTokens, Unit::kLines>(stream);
+      prefetch_ahead<kTokens, Unit::kLines>(stream, ahead);
     else
       prefetch_page_ahead<kTokens, Unit::kLines>(stream);
     auto step = [&]<int kStep>() __attribute__((always_inline)) {
@@ -124,7 +124,7 @@ void row_scaled(const Lane16Call* calls, int64_t first_token) {
     const uint8_t* x = base + c.offsets[u];
     LACUNA_UNROLL for (int s = 0; s < kStreams; s++) {
       Unit<S, kBits> unit(p[s]);
-      multiply_unit<S, Unit<S, kBits>, kBits, kTokens, kChains>(unit, p[s], x, stride, acc[s]);
+      multiply_unit<S, Unit<S, kBits>, kBits, kTokens, kChains>(unit, p[s], c.ahead, x, stride, acc[s]);
       p[s] = unit.end();
     }
   }
@@ -157,7 +157,7 @@ template <class S, template <class, int> class Unit, int kBits, int kTokens, boo
   for (; u < last; u++) {
     const uint8_t* x = base + c.offsets[u];
     Unit<S, kBits> unit(p);
-    multiply_unit<S, Unit<S, kBits>, kBits, kTokens, 1>(unit, p, x, c.x_stride, acc);
+    multiply_unit<S, Unit<S, kBits>, kBits, kTokens, 1>(unit, p, c.ahead, x, c.x_stride, acc);
     if constexpr (kCountKept) LACUNA_UNROLL for (int i = 0; i < 8; i++) {
         Vec ones[S::kVectors];
         unit.kept(i, ones);

@@ -408,6 +408,7 @@ class PixelConv : public PackedConv {
         run({.stream = stream_of(block.group, row_group),
              .offsets = offsets + begin,
              .units = product_.windows() ? weight.unit_begin[size_t(row_group + 1)] - begin : weight.units,
+             .ahead = 0,
              .x = input.x + input.offsets[size_t(first + t)],
              .x_xor = nullptr,
              .x_stride = g.pixel_stride,
