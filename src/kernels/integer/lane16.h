@@ -87,13 +87,14 @@ struct Lane16Output {
 
 // The inner loops of one instruction set. A format that it lacks is nullptr.
 struct Lane16Isa {
-  int bias8;              // of 8-bit dense and bitmask codes: 128 or 0
-  bool raw_bitmask;       // bitmask stores code, not code + bias
-  int nibble_run;         // 4-bit bitmask: weights (64 or 16) after which the codes start on a new byte
-  int unit_multiple;      // dense and bitmask streams have a multiple of so many units
-  bool unsigned_gather;   // n16 and window take x + 128
-  bool xor_windows;       // window needs x_xor; no window of 256
-  Lane16Run dense[2][3];  // [8 bits, 4 bits][scales per row, per group, per group with minima]
+  int bias8;                 // of 8-bit dense and bitmask codes: 128 or 0
+  bool raw_bitmask;          // bitmask stores code, not code + bias
+  int nibble_run;            // 4-bit bitmask: weights (64 or 16) after which the codes start on a new byte
+  int unit_multiple;         // dense and bitmask streams have a multiple of so many units
+  bool unsigned_gather;      // n16 and window take x + 128
+  bool xor_windows;          // window needs x_xor; no window of 256
+  Lane16Run dense[2][3];     // [8 bits, 4 bits][scales per row, per group, per group with minima]
+  Lane16RunPair dense_pair;  // 8 bits, scales per row; tokens a multiple of 8. nullptr: two calls are as fast
   Lane16Run bitmask[2][3];
   Lane16RunPair bitmask_pair[2][3];
   Lane16Run n16[5];     // S = 2, 4, 8, 12, 16

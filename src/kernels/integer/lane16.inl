@@ -65,6 +65,19 @@ struct BitmaskUnit {
   const uint8_t* end() const { return p; }
 };
 
+// step.operator()<i>() for the eight steps of a unit, whose displacements are part of instructions.
+template <class Step>
+[[gnu::always_inline]] inline void for_eight(Step& step) {
+  step.template operator()<0>();
+  step.template operator()<1>();
+  step.template operator()<2>();
+  step.template operator()<3>();
+  step.template operator()<4>();
+  step.template operator()<5>();
+  step.template operator()<6>();
+  step.template operator()<7>();
+}
+
 // acc[i % kChains] += the steps of a unit.
 template <class S, class Unit, int kBits, int kTokens, int kChains>
 [[gnu::always_inline]] inline void multiply_unit(Unit& unit, const uint8_t* stream, [[maybe_unused]] int64_t ahead, const uint8_t* x,
@@ -93,14 +106,7 @@ template <class S, class Unit, int kBits, int kTokens, int kChains>
             S::template dot_broadcast<kBits>(acc[kStep % kChains][t][v], w[v], x + t * x_stride + 4 * kStep);
       }
     };
-    step.template operator()<0>();
-    step.template operator()<1>();
-    step.template operator()<2>();
-    step.template operator()<3>();
-    step.template operator()<4>();
-    step.template operator()<5>();
-    step.template operator()<6>();
-    step.template operator()<7>();
+    for_eight(step);
   }
 }
 
@@ -133,6 +139,29 @@ void row_scaled(const Lane16Call* calls, int64_t first_token) {
     Vec sum = acc[s][0][t][v];
     if constexpr (kChains == 2) sum = S::add(sum, acc[s][1][t][v]);
     S::store(calls[s].sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
+  }
+}
+
+// Two row groups of 8-bit dense codes by eight tokens at a time, which share what they load of x.
+template <class S>
+void dense_pair(const Lane16Call* pair) {
+  using Vec = typename S::Vec;
+  const Lane16Call& c = pair[0];
+  const int64_t stride = c.x_stride, stride3 = 3 * stride;
+  for (int64_t first = 0; first < c.tokens; first += 8) {
+    Vec acc[2][8];
+    LACUNA_UNROLL for (int t = 0; t < 8; t++) acc[0][t] = acc[1][t] = S::set1(-S::kBias8 * c.x_sums[(first + t) * c.x_sums_stride]);
+    const uint8_t *p = c.stream, *q = pair[1].stream, *base = c.x + first * stride;
+    for (int64_t u = 0; u < c.units; u++, p += 512, q += 512) {
+      const uint8_t* x = base + c.offsets[u];
+      auto step = [&]<int kStep>() __attribute__((always_inline)) {
+        Vec w = S::load(p + 64 * kStep), v = S::load(q + 64 * kStep);
+        S::template dot_broadcast_four_pair<4 * kStep>(acc[0], acc[1], w, v, x, stride, stride3);
+        S::template dot_broadcast_four_pair<4 * kStep>(acc[0] + 4, acc[1] + 4, w, v, x + 4 * stride, stride, stride3);
+      };
+      for_eight(step);
+    }
+    LACUNA_UNROLL for (int s = 0; s < 2; s++) LACUNA_UNROLL for (int t = 0; t < 8; t++) S::store(pair[s].sums + (first + t) * kLanes, acc[s][t]);
   }
 }
 
@@ -386,6 +415,7 @@ constexpr Lane16Isa isa_table() {
   isa.xor_windows = S::kXorWindows;
   isa.dense[0][0] = run_row_scaled<S, DenseUnit, 8>;
   isa.dense[0][1] = run_group_scaled<S, DenseUnit, 8, false>;
+  if constexpr (S::kDotsFour) isa.dense_pair = dense_pair<S>;
   isa.dense[1][0] = run_row_scaled<S, DenseUnit, 4>;
   isa.dense[1][1] = run_group_scaled<S, DenseUnit, 4, false>;
   isa.dense[1][2] = run_group_scaled<S, DenseUnit, 4, true>;

@@ -21,7 +21,10 @@ class Lane16Linear : public PackedLinear {
     bool grouped = weight.group != 0 || weight.minima;
     int scaling = weight.minima ? 2 : grouped ? 1 : 0;
     switch (options.format) {
-      case Lane16Format::kDense: run_ = isa.dense[options.bits == 4][scaling]; break;
+      case Lane16Format::kDense:
+        run_ = isa.dense[options.bits == 4][scaling];
+        if (options.bits == 8 && !grouped) run_pair_ = isa.dense_pair, pairs_many_ = true;
+        break;
       case Lane16Format::kBitmask: run_ = isa.bitmask[options.bits == 4][scaling], run_pair_ = isa.bitmask_pair[options.bits == 4][scaling]; break;
       case Lane16Format::kN16: run_ = isa.n16[options.slots / 4]; break;
       case Lane16Format::kWindow: run_ = isa.window[options.window == 64 ? 0 : options.window == 128 ? 1 : 2]; break;
@@ -63,6 +66,7 @@ class Lane16Linear : public PackedLinear {
 
  private:
   static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
+  static constexpr int64_t kFewTokens = 4;  // more are padded to a multiple of 8
 
   void multiply(const TokenCodes& codes, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     int64_t parts = int64_t(parts_.size()) - 1, blocks = (tokens + kTokenBlock - 1) / kTokenBlock;
@@ -82,7 +86,8 @@ class Lane16Linear : public PackedLinear {
     Epilogue first = epilogue;
     bool later = activates_after(epilogue) && weight_.row_of.empty();
     if (later) first.activation = Activation::kNone;
-    int64_t pairs = run_pair_ && tokens <= kPairTokens ? (end - begin) / 2 : 0;
+    bool in_pairs = run_pair_ && (pairs_many_ ? tokens > kFewTokens : tokens <= kPairTokens);
+    int64_t pairs = in_pairs ? (end - begin) / 2 : 0;
     for (int64_t i = 0; i < pairs; i++) run_tiles<2>(codes, {begin + i, begin + pairs + i}, first_token, tokens, y, y_stride, first);
     for (int64_t g = begin + 2 * pairs; g < end; g++) run_tiles<1>(codes, {g}, first_token, tokens, y, y_stride, first);
     int64_t first_row = begin * kLanes, rows = std::min(end * kLanes, weight_.rows) - first_row;
@@ -131,6 +136,7 @@ class Lane16Linear : public PackedLinear {
   Lane16Weight weight_;
   Lane16Run run_ = nullptr;
   Lane16RunPair run_pair_ = nullptr;  // or nullptr
+  bool pairs_many_ = false;           // it is for more than kFewTokens tokens, not for kPairTokens at most
   TokenCodesWanted wanted_;
   int64_t group_units_ = 1;
   // Of a stream from memory, on one core, half of the weights kept: 4 KiB gives 35 GB/s on Zen 5, where 2 KiB give 30; on Sapphire Rapids it is

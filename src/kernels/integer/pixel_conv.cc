@@ -397,29 +397,37 @@ class PixelConv : public PackedConv {
                           input.sums.data() + 16 * t);
   }
 
-  // In vectors: a tile and a row group at a time. Tile `first` of the task's is the first of the block.
+  // In vectors, a tile and one or two row groups at a time. Tile `first` of the task's is the first of the block.
   void multiply(const Planes& g, const Block& block, const Input& input, int64_t first, int32_t* sums) const {
     const Lane16Weight& weight = groups_[size_t(block.group)];
     const Lane16Run run = product_.windows() ? product_.layout.window[0] : product_.layout.dense[0][0];
-    const int32_t* offsets = g.offsets[size_t(block.group)].data();
-    for (int64_t t = 0; t < block.tiles; t++)
-      for (int64_t i = 0; i < std::min<int64_t>(4, weight.row_groups() - 4 * block.quad); i++) {
+    const Lane16RunPair run_pair = product_.windows() ? nullptr : product_.layout.dense_pair;
+    const int64_t present = std::min<int64_t>(4, weight.row_groups() - 4 * block.quad);
+    for (int64_t t = 0; t < block.tiles; t++) {
+      auto call_of = [&](int64_t i) {
         const int64_t row_group = 4 * block.quad + i, begin = weight.unit_begin[size_t(row_group)];
-        run({.stream = stream_of(block.group, row_group),
-             .offsets = offsets + begin,
-             .units = product_.windows() ? weight.unit_begin[size_t(row_group + 1)] - begin : weight.units,
-             .ahead = 0,
-             .x = input.x + input.offsets[size_t(first + t)],
-             .x_xor = nullptr,
-             .x_stride = g.pixel_stride,
-             .tokens = 16,
-             .x_sums = input.sums.data() + 16 * (first + t),
-             .x_sums_stride = 1,
-             .group_units = weight.units,
-             .half_scales = false,
-             .sums = sums + i * kGroupSums + t * 256,
-             .scaled_sums = nullptr});
+        return Lane16Call{.stream = stream_of(block.group, row_group),
+                          .offsets = g.offsets[size_t(block.group)].data() + begin,
+                          .units = product_.windows() ? weight.unit_begin[size_t(row_group + 1)] - begin : weight.units,
+                          .ahead = 0,
+                          .x = input.x + input.offsets[size_t(first + t)],
+                          .x_xor = nullptr,
+                          .x_stride = g.pixel_stride,
+                          .tokens = 16,
+                          .x_sums = input.sums.data() + 16 * (first + t),
+                          .x_sums_stride = 1,
+                          .group_units = weight.units,
+                          .half_scales = false,
+                          .sums = sums + i * kGroupSums + t * 256,
+                          .scaled_sums = nullptr};
+      };
+      int64_t i = 0;
+      for (; run_pair && i + 2 <= present; i += 2) {
+        const Lane16Call pair[] = {call_of(i), call_of(i + 1)};
+        run_pair(pair);
       }
+      for (; i < present; i++) run(call_of(i));
+    }
   }
 
   PlaneCodes plane_codes() const { return {product_.pixels, product_.flip()}; }

@@ -101,6 +101,27 @@ struct Simd {
         : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3])
         : [w] "v"(w), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), [at] "i"(kAt), "m"(*reinterpret_cast<const Word32*>(x)));
   }
+  // The same with the codes of two row groups.
+  template <int kAt>
+  static void dot_broadcast_four_pair(Vec* acc, Vec* second, Vec w, Vec v, const uint8_t* x, int64_t stride, int64_t stride3) {
+    Vec t0, t1, t2, t3;  // an array would be stored
+    __asm__(
+        "vpbroadcastd %c[at](%[x]), %[t0]\n\t"
+        "vpbroadcastd %c[at](%[x],%[s]), %[t1]\n\t"
+        "vpbroadcastd %c[at](%[x],%[s],2), %[t2]\n\t"
+        "vpbroadcastd %c[at](%[x],%[s3]), %[t3]\n\t"
+        "vpdpbusd %[t0], %[w], %[a]\n\t"
+        "vpdpbusd %[t0], %[v], %[e]\n\t"
+        "vpdpbusd %[t1], %[w], %[b]\n\t"
+        "vpdpbusd %[t1], %[v], %[f]\n\t"
+        "vpdpbusd %[t2], %[w], %[c]\n\t"
+        "vpdpbusd %[t2], %[v], %[g]\n\t"
+        "vpdpbusd %[t3], %[w], %[d]\n\t"
+        "vpdpbusd %[t3], %[v], %[h]"
+        : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [e] "+&v"(second[0]), [f] "+&v"(second[1]),
+          [g] "+&v"(second[2]), [h] "+&v"(second[3]), [t0] "=&v"(t0), [t1] "=&v"(t1), [t2] "=&v"(t2), [t3] "=&v"(t3)
+        : [w] "v"(w), [v] "v"(v), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), [at] "i"(kAt), "m"(*reinterpret_cast<const Word32*>(x)));
+  }
 #else
   static constexpr bool kDotsFour = false;
 #endif
@@ -109,7 +130,7 @@ struct Simd {
 #ifdef __AVX512VBMI2__
   static constexpr bool kGathersFour = true;
   static void gather_four(Vec* acc, Vec index, Vec codes, const uint8_t* x, int64_t stride, int64_t stride3) {
-    Vec t[4];
+    Vec t0, t1, t2, t3;  // an array would be stored
     __asm__(
         "vpermb (%[x]), %[i], %[t0]\n\t"
         "vpermb (%[x],%[s]), %[i], %[t1]\n\t"
@@ -119,8 +140,7 @@ struct Simd {
         "vpdpbusd %[w], %[t1], %[b]\n\t"
         "vpdpbusd %[w], %[t2], %[c]\n\t"
         "vpdpbusd %[w], %[t3], %[d]"
-        : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [t0] "=&v"(t[0]), [t1] "=&v"(t[1]), [t2] "=&v"(t[2]),
-          [t3] "=&v"(t[3])
+        : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [t0] "=&v"(t0), [t1] "=&v"(t1), [t2] "=&v"(t2), [t3] "=&v"(t3)
         : [w] "v"(codes), [i] "v"(index), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), "m"(*reinterpret_cast<const Word64*>(x)));
   }
 #else
