@@ -98,7 +98,7 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
   int tried = 0;
   for (auto& kernel : conv_kernels())
     for (auto& c : kCases)
-      for (int32_t zero : {0, -128, 5}) {
+      for (int32_t zero : {0, -128, 5, 127}) {
         Data data(c, zero, uint64_t(c.in * 1000 + c.kernel));
         if (kernel.sparse) data.problem.pattern = "unstructured", data.problem.sparsity = 0.7;
         if (!kernel.codes || kernel.accepts(data.problem, cpu_features())) continue;
@@ -164,6 +164,27 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
             }
         EXPECT_LE(worst, 1e-6 * largest) << what;
       }
+  if (!tried) GTEST_SKIP() << "skipped: this CPU has no kernel that takes codes";
+}
+
+// Of a picture so small that what a 1x1 kernel with a stride reads is as high as it, though some of it is padding.
+TEST(CodesConv, PadsRowsThatAStrideReads) {
+  ConvProblem problem{
+      .in_channels = 32, .out_channels = 16, .stride_h = 3, .pad_bottom = 2, .weights = DType::kS8, .activations = DType::kS8, .input_scale = 1};
+  std::vector<int8_t> weights(16 * 32, 1);
+  std::vector<float> scales(16, 1.0f);
+  WeightMatrix weight{.rows = 16, .cols = 32, .codes = weights.data(), .scales = scales.data(), .inner = 32};
+  int tried = 0;
+  for (auto& kernel : conv_kernels()) {
+    problem.pattern = kernel.sparse ? "unstructured" : "dense";
+    if (!kernel.codes || kernel.accepts(problem, cpu_features())) continue;
+    tried++;
+    auto packed = kernel.pack(problem, weight);
+    std::vector<float> x(32 * 20 * 20, 100.0f), y(16 * 20 * 20);
+    packed->run(x.data(), 1, 20, 20, y.data(), {});  // leaves its codes in scratch memory
+    packed->run(x.data(), 1, 2, 4, y.data(), {});
+    for (int64_t i = 0; i < 16 * 2 * 4; i++) ASSERT_EQ(y[size_t(i)], i % 8 < 4 ? 3200.0f : 0.0f) << kernel.name << " at " << i;
+  }
   if (!tried) GTEST_SKIP() << "skipped: this CPU has no kernel that takes codes";
 }
 

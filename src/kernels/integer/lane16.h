@@ -13,7 +13,8 @@
 //   window   steps of [64 B indices][64 B codes]; index = column - base of the step, smaller than the window (64, 128 or 256). Each row
 //            takes its next four kept columns as far as they lie inside the window; the base follows the slowest row. Where a window of 64 is
 //            one vpermb, bases are multiples of 32 and x has two planes, the second shifted by 32 columns, so that every window is one
-//            aligned cache line: lines that cross cost a quarter. Tried four planes: 5 % slower, they crowd the L1 cache.
+//            aligned cache line: lines that cross cost a quarter. Tried four planes: 5 % slower, they crowd the L1 cache. Convolutions have
+//            one plane, bases at 32, and windows that cross lines (pixel_conv.cc).
 // n16 and window: a slot left over holds code 0.
 // 4-bit dense: low nibbles step 2 i, high nibbles step 2 i + 1. 4-bit bitmask: two codes to a byte, low nibble first, a new byte for each
 // step or, where there is no vpexpandb, for each 16 bits of mask. With scale groups, each group opens with its sixteen scales, then
@@ -60,7 +61,7 @@ struct Lane16Call {
   float* scaled_sums;   // [tokens][16]: with scale groups, sum over groups of dot * scale + (sum of kept x) * minimum
 };
 using Lane16Run = void (*)(const Lane16Call& call);
-// Two calls of 1 or 2 tokens that differ in stream, sums and scaled_sums only.
+// Two calls that differ in stream, sums and scaled_sums only; of a bitmask 1 or 2 tokens.
 //
 // The address of a bitmask unit follows from the masks of the unit before, so a core waits for one unit after the other where the stream
 // comes from DRAM. Two row groups at a time are two such chains: 18 instead of 15 GB/s at density 0.5, 19 instead of 14 at 0.3, 17 instead
@@ -94,7 +95,7 @@ struct Lane16Isa {
   bool unsigned_gather;      // n16 and window take x + 128
   bool xor_windows;          // window needs x_xor; no window of 256
   Lane16Run dense[2][3];     // [8 bits, 4 bits][scales per row, per group, per group with minima]
-  Lane16RunPair dense_pair;  // 8 bits, scales per row; tokens a multiple of 8. nullptr: two calls are as fast
+  Lane16RunPair dense_pair;  // 8 bits, scales per row, 5 to 16 tokens, padded to 8 or 16. nullptr: two calls are as fast
   Lane16Run bitmask[2][3];
   Lane16RunPair bitmask_pair[2][3];
   Lane16Run n16[5];     // S = 2, 4, 8, 12, 16

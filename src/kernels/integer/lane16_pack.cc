@@ -180,7 +180,7 @@ void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t word, int slots)
   }
 }
 
-// Bases are multiples of 64 / planes. Base b is at b - b % 64 of plane (b % 64) / (64 / planes).
+// Base b is at b - b % 64 of plane (b % 64) / alignment, if there are planes.
 struct WindowBases {
   int64_t alignment = 64;
   int64_t plane_stride = 0;  // 0: one plane, bases as they are
@@ -276,6 +276,7 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   Encoder encoder = {weight, isa, options, out.half_scales, {}};
   if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
   if (window && options.run) {
+    LACUNA_ASSERT(!isa.xor_windows);
     encoder.window_bases = {.alignment = 32, .run = options.run};
   } else if (window && options.window == 64 && !isa.xor_windows) {
     out.planes = 2;

@@ -47,8 +47,8 @@ void panel(const PanelCall& c) {
   using Vec = typename S::Vec;
   constexpr int kPer = 16 / S::kVectors;
   constexpr int kPass = kRows * 4 * S::kVectors > 16 ? 4 / S::kVectors : kRows;  // rows whose sums fit the registers
-  // A single row with nothing to shuffle would wait for its four sums: every other quad has its own.
-  constexpr bool kTwoChains = kPass == 1 && S::kVectors == 1;
+  // A single row would wait for its four sums: every other quad has its own. With eight of them, in two registers each, only if nothing is shuffled.
+  constexpr bool kTwoChains = kPass == 1 && (kAligned || S::kVectors == 1);
   constexpr int64_t kQuadBytes = 2 * (kAligned ? 1 : 4) + 4 * kRows;
   const uint8_t* stream = c.stream;
   for (int64_t g = 0; g < c.row_groups; g++) {

@@ -83,7 +83,7 @@ void quantize_planes(const ConvProblem& p, const ConvPlanes& g, const PlaneCodes
     int64_t part = task % parts, plane = task / parts, first = part * kRowsPerTask, last = std::min(first + kRowsPerTask, g.height);
     uint8_t* out = planes + plane * g.group_bytes;
     const float* channels = x + plane * g.pixel_bytes * g.in_h * g.in_w;
-    bool padded = g.height != g.in_h || g.width != g.in_w || p.pad_top || p.pad_left;
+    bool padded = g.subsampled || g.height != g.in_h || g.width != g.in_w || p.pad_top || p.pad_left;
     if (padded) std::memset(out + first * g.row_bytes, uint8_t(p.input_zero) ^ codes.flip, size_t((last - first) * g.row_bytes));
     if (g.subsampled || p.pad_left + g.in_w > g.width) {
       for (int64_t row = first; row < last; row++) quantize_row(p, g, codes, channels, row, out);

@@ -20,6 +20,7 @@ struct Simd {
   static constexpr int kNibbleRun = 16;
 #endif
   static constexpr bool kRawBitmask = false;
+  using Bytes = uint8_t[];  // what written out instructions read, however much of it
 
   static Vec load(const void* p) { return _mm512_loadu_si512(p); }
   static void store(int32_t* p, Vec v) { _mm512_storeu_si512(p, v); }
@@ -99,7 +100,7 @@ struct Simd {
         "vpdpbusd %c[at](%[x],%[s],2)%{1to16%}, %[w], %[c]\n\t"
         "vpdpbusd %c[at](%[x],%[s3])%{1to16%}, %[w], %[d]"
         : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3])
-        : [w] "v"(w), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), [at] "i"(kAt), "m"(*reinterpret_cast<const Word32*>(x)));
+        : [w] "v"(w), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), [at] "i"(kAt), "m"(*reinterpret_cast<const Bytes*>(x)));
   }
   // The same with the codes of two row groups.
   template <int kAt>
@@ -120,7 +121,7 @@ struct Simd {
         "vpdpbusd %[t3], %[v], %[h]"
         : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [e] "+&v"(second[0]), [f] "+&v"(second[1]),
           [g] "+&v"(second[2]), [h] "+&v"(second[3]), [t0] "=&v"(t0), [t1] "=&v"(t1), [t2] "=&v"(t2), [t3] "=&v"(t3)
-        : [w] "v"(w), [v] "v"(v), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), [at] "i"(kAt), "m"(*reinterpret_cast<const Word32*>(x)));
+        : [w] "v"(w), [v] "v"(v), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), [at] "i"(kAt), "m"(*reinterpret_cast<const Bytes*>(x)));
   }
 #else
   static constexpr bool kDotsFour = false;
@@ -141,7 +142,7 @@ struct Simd {
         "vpdpbusd %[w], %[t2], %[c]\n\t"
         "vpdpbusd %[w], %[t3], %[d]"
         : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [t0] "=&v"(t0), [t1] "=&v"(t1), [t2] "=&v"(t2), [t3] "=&v"(t3)
-        : [w] "v"(codes), [i] "v"(index), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), "m"(*reinterpret_cast<const Word64*>(x)));
+        : [w] "v"(codes), [i] "v"(index), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), "m"(*reinterpret_cast<const Bytes*>(x)));
   }
 #else
   static constexpr bool kGathersFour = false;
