@@ -156,6 +156,29 @@ Field field_of(LinearCase& c, const KernelBenchOptions& options, int threads) {
   return field;
 }
 
+// x [batch, channels, h, w] as the codes that convolutions read, with what may be read behind them.
+std::vector<int8_t> pixel_codes(std::span<const float> x, const ConvCase& c) {
+  const ConvProblem& p = c.problem;
+  std::vector<int8_t> codes(x.size() + size_t(kCodesSpare));
+  int64_t pixels = c.in_h * c.in_w;
+  for (int64_t i = 0; i < int64_t(x.size()); i++) {
+    int64_t image = i / (p.in_channels * pixels), channel = i / pixels % p.in_channels, pixel = i % pixels;
+    float code = std::nearbyint(x[size_t(i)] / p.input_scale) + float(p.input_zero);
+    codes[size_t((image * pixels + pixel) * p.in_channels + channel)] = int8_t(std::clamp(code, -128.0f, 127.0f));
+  }
+  return codes;
+}
+
+// A kernel from codes to codes, which is how models run it; checked by the floats that it can give too.
+void time_codes(Entrant& entrant, std::shared_ptr<PackedConv> packed, const ConvCase& c, std::span<const float> x, std::span<float> y) {
+  auto codes = std::make_shared<std::vector<int8_t>>(pixel_codes(x, c));
+  packed->run_codes({.x = codes->data(), .y_floats = y.data()}, c.batch, c.in_h, c.in_w);
+  auto out = std::make_shared<std::vector<int8_t>>(y.size());
+  entrant.run = [packed, codes, out, batch = c.batch, in_h = c.in_h, in_w = c.in_w] {
+    packed->run_codes({.x = codes->data(), .y = out->data(), .y_scale = 1}, batch, in_h, in_w);
+  };
+}
+
 Field field_of(ConvCase& c, const KernelBenchOptions& options, int threads) {
   Field field;
   ConvProblem& problem = c.problem;
@@ -182,7 +205,10 @@ Field field_of(ConvCase& c, const KernelBenchOptions& options, int threads) {
     Entrant entrant;
     entrant.timing = {.name = std::string(kernel.name), .sparse = kernel.sparse, .ours = true, .bytes = packed->size_bytes()};
     entrant.run = [packed, x, y, c] { packed->run(x->data(), c.batch, c.in_h, c.in_w, y->data(), {}); };
-    entrant.run();
+    if (kernel.codes)
+      time_codes(entrant, packed, c, x->values(), {y->data(), y->values().size()});
+    else
+      entrant.run();
     entrant.timing.max_error = relative_error_of(y->values().first(wanted.size()), wanted);
     check(entrant.timing, problem.activations == DType::kS8, field.problem);
     field.entrants.push_back(std::move(entrant));
