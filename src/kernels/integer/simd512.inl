@@ -20,7 +20,7 @@ struct Simd {
   static constexpr int kNibbleRun = 16;
 #endif
   static constexpr bool kRawBitmask = false;
-  using Bytes = uint8_t[];  // what written out instructions read, however much of it
+  using Bytes = uint8_t[1 << 20];  // what written out instructions read: as far as they may
 
   static Vec load(const void* p) { return _mm512_loadu_si512(p); }
   static void store(int32_t* p, Vec v) { _mm512_storeu_si512(p, v); }
