@@ -170,7 +170,7 @@ std::vector<int8_t> pixel_codes(std::span<const float> x, const ConvCase& c) {
 }
 
 // A kernel from codes to codes, which is how models run it; checked by the floats that it can give too.
-void time_codes(Entrant& entrant, std::shared_ptr<PackedConv> packed, const ConvCase& c, std::span<const float> x, std::span<float> y) {
+void take_codes(Entrant& entrant, std::shared_ptr<PackedConv> packed, const ConvCase& c, std::span<const float> x, std::span<float> y) {
   auto codes = std::make_shared<std::vector<int8_t>>(pixel_codes(x, c));
   packed->run_codes({.x = codes->data(), .y_floats = y.data()}, c.batch, c.in_h, c.in_w);
   auto out = std::make_shared<std::vector<int8_t>>(y.size());
@@ -204,11 +204,12 @@ Field field_of(ConvCase& c, const KernelBenchOptions& options, int threads) {
     std::shared_ptr<PackedConv> packed = kernel.pack(problem, weight.matrix());
     Entrant entrant;
     entrant.timing = {.name = std::string(kernel.name), .sparse = kernel.sparse, .ours = true, .bytes = packed->size_bytes()};
-    entrant.run = [packed, x, y, c] { packed->run(x->data(), c.batch, c.in_h, c.in_w, y->data(), {}); };
-    if (kernel.codes)
-      time_codes(entrant, packed, c, x->values(), {y->data(), y->values().size()});
-    else
+    if (kernel.codes) {
+      take_codes(entrant, packed, c, x->values(), {y->data(), y->values().size()});
+    } else {
+      entrant.run = [packed, x, y, c] { packed->run(x->data(), c.batch, c.in_h, c.in_w, y->data(), {}); };
       entrant.run();
+    }
     entrant.timing.max_error = relative_error_of(y->values().first(wanted.size()), wanted);
     check(entrant.timing, problem.activations == DType::kS8, field.problem);
     field.entrants.push_back(std::move(entrant));
