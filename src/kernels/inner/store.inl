@@ -1,23 +1,24 @@
 // Template over Vec (vec256.inl): stores of tiles with bias, residual and activation, and transposition.
-// Included inside the namespace of an ISA folder. Wants activations.inl before it.
+// Included inside the namespace of an ISA folder. Wants activations.inl and code_rule.inl before it.
 
-// v / scale as it rounds: a product with 1 / scale rounds alike but beside a tie.
-static inline Vec quotient(Vec v, float inverse, float scale) {
-  Vec q = Vec::mul(v, Vec::set1(inverse)), off = Vec::sub(q, Vec::round(q));
-  return Vec::any_above(Vec::max(off, Vec::sub(Vec::zero(), off)), Vec::set1(0.4999f)) ? Vec::div(v, Vec::set1(scale)) : q;
-}
+struct Rounder {
+  explicit Rounder(const StoreRounding& r)
+      : inverse(Vec::set1(r.inverse)), low(Vec::set1(r.low)), high(Vec::set1(r.high)), unit(Vec::set1(r.scale)), scale(r.scale) {}
+  Vec operator()(Vec v) const { return scale == 0 ? v : Vec::mul(nearest_code(v, inverse, scale, low, high), unit); }
+  Vec inverse, low, high, unit;
+  float scale;
+};
 
-static inline Vec rounded(Vec v, const StoreRounding& r) {
-  if (r.scale == 0) return v;
-  Vec code = quotient(v, r.inverse, r.scale);
-  return Vec::mul(Vec::round(Vec::min(Vec::max(code, Vec::set1(r.low)), Vec::set1(r.high))), Vec::set1(r.scale));
-}
-
-// A sum without bias and residual, and what becomes of it with them.
-static inline Vec sum_of(const StoreTask& task, Vec v) { return rounded(v, task.sum_rounding); }
-static inline Vec finished(const StoreTask& task, Vec v) { return rounded(activated(v, task.activation, task.alpha, task.beta), task.rounding); }
+// What becomes of sums on their way out. `product`: of a sum without bias and residual.
+struct Finish {
+  explicit Finish(const StoreTask& t) : product(t.sum_rounding), result(t.rounding), task(t) {}
+  Vec operator()(Vec v) const { return result(task.activation ? activated(v, task.activation, task.alpha, task.beta) : v); }
+  Rounder product, result;
+  const StoreTask& task;
+};
 
 void store_channel_major(const StoreTask& task) noexcept {
+  const Finish finish(task);
   for (int64_t r = 0; r < task.rows; r++) {
     const float* row = task.sums + r * task.sums_stride;
     const float* residual = task.residual ? task.residual + r * task.residual_stride : nullptr;
@@ -27,15 +28,15 @@ void store_channel_major(const StoreTask& task) noexcept {
       int64_t at = t / 64 * task.panel_pitch + t % 64, n = task.tokens - t;
       float* kept = task.kept ? task.kept + r * task.sums_stride + at : nullptr;
       if (n >= Vec::kLanes) {
-        Vec v = Vec::add(sum_of(task, Vec::load(row + at)), bias);
+        Vec v = Vec::add(finish.product(Vec::load(row + at)), bias);
         if (residual) v = Vec::add(v, Vec::load(residual + t));
-        v = finished(task, v);
+        v = finish(v);
         if (y) Vec::store(y + t, v);
         if (kept) Vec::store(kept, v);
       } else {
-        Vec v = Vec::add(sum_of(task, Vec::load_first(row + at, n)), bias);
+        Vec v = Vec::add(finish.product(Vec::load_first(row + at, n)), bias);
         if (residual) v = Vec::add(v, Vec::load_first(residual + t, n));
-        v = finished(task, v);
+        v = finish(v);
         if (y) Vec::store_first(y + t, v, n);
         if (kept) Vec::store_first(kept, v, n);
       }
@@ -44,53 +45,55 @@ void store_channel_major(const StoreTask& task) noexcept {
 }
 
 // One vector of up to kLanes rows of one token.
-static inline void store_rows(const StoreTask& task, Vec v, int64_t token, int64_t row, int64_t n) {
+static inline void store_rows(const StoreTask& task, const Finish& finish, Vec v, int64_t token, int64_t row, int64_t n) {
   float* y = task.y + token * task.y_stride + row;
   const float* residual = task.residual ? task.residual + token * task.residual_stride + row : nullptr;
-  v = sum_of(task, v);
+  v = finish.product(v);
   if (n >= Vec::kLanes) {
     if (task.bias) v = Vec::add(v, Vec::load(task.bias + row));
     if (residual) v = Vec::add(v, Vec::load(residual));
-    Vec::store(y, finished(task, v));
+    Vec::store(y, finish(v));
   } else {
     if (task.bias) v = Vec::add(v, Vec::load_first(task.bias + row, n));
     if (residual) v = Vec::add(v, Vec::load_first(residual, n));
-    Vec::store_first(y, finished(task, v), n);
+    Vec::store_first(y, finish(v), n);
   }
 }
 
 void store_token_major(const StoreTask& task) noexcept {
+  const Finish finish(task);
   for (int64_t t = 0; t < task.tokens; t++)
     for (int64_t r = 0; r < task.rows; r += Vec::kLanes) {
       const float* sums = task.sums + t * task.sums_stride + r;
       int64_t n = task.rows - r;
-      store_rows(task, n >= Vec::kLanes ? Vec::load(sums) : Vec::load_first(sums, n), t, r, n);
+      store_rows(task, finish, n >= Vec::kLanes ? Vec::load(sums) : Vec::load_first(sums, n), t, r, n);
     }
 }
 
 // One vector of rows by tokens [first, last).
-static inline void store_transposed_block(const StoreTask& task, int64_t row, int64_t first, int64_t last) {
+static inline void store_transposed_block(const StoreTask& task, const Finish& finish, int64_t row, int64_t first, int64_t last) {
   int64_t n = task.rows - row, t = first;
   const float* sums = task.sums + row * task.sums_stride;
   for (; t + 4 <= last; t += 4) {
     Vec::Four four = Vec::load_transposed(sums + t, task.sums_stride, n);
-    store_rows(task, {four.column[0]}, t, row, n);
-    store_rows(task, {four.column[1]}, t + 1, row, n);
-    store_rows(task, {four.column[2]}, t + 2, row, n);
-    store_rows(task, {four.column[3]}, t + 3, row, n);
+    store_rows(task, finish, {four.column[0]}, t, row, n);
+    store_rows(task, finish, {four.column[1]}, t + 1, row, n);
+    store_rows(task, finish, {four.column[2]}, t + 2, row, n);
+    store_rows(task, finish, {four.column[3]}, t + 3, row, n);
   }
   for (; t < last; t++) {
     float column[Vec::kLanes] = {};
     for (int64_t i = 0; i < (n < Vec::kLanes ? n : Vec::kLanes); i++) column[i] = sums[i * task.sums_stride + t];
-    store_rows(task, Vec::load(column), t, row, n);
+    store_rows(task, finish, Vec::load(column), t, row, n);
   }
 }
 
 // Sixteen tokens at a time: they use up a line of each row of sums, and write to no more pages than the store TLB of Golden Cove holds.
 void store_transposed(const StoreTask& task) noexcept {
   constexpr int64_t kTokens = 16;
+  const Finish finish(task);
   for (int64_t t = 0; t < task.tokens; t += kTokens)
-    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) store_transposed_block(task, r, t, t + kTokens < task.tokens ? t + kTokens : task.tokens);
+    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) store_transposed_block(task, finish, r, t, t + kTokens < task.tokens ? t + kTokens : task.tokens);
 }
 
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept {
@@ -134,11 +137,8 @@ float largest_magnitude(const float* x, int64_t n) noexcept {
 }
 
 void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes) noexcept {
-  Vec inverse = Vec::set1(rule.inverse), low = Vec::set1(rule.low), high = Vec::set1(rule.high), zero = Vec::set1(float(rule.zero));
-  auto coded = [&](Vec v) {
-    Vec q = rule.scale > 0 ? quotient(v, rule.inverse, rule.scale) : Vec::mul(v, inverse);
-    return Vec::add(Vec::round(Vec::min(Vec::max(q, low), high)), zero);
-  };
+  Vec zero = Vec::set1(float(rule.zero));
+  auto coded = [&](Vec v) { return Vec::add(code_of(v, rule), zero); };
   int64_t i = 0;
   for (; i + Vec::kLanes <= n; i += Vec::kLanes) Vec::store_s8(codes + i, coded(Vec::load(x + i)));
   if (i < n) {

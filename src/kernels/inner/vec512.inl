@@ -38,6 +38,7 @@ struct Vec {
   static Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
   static bool any_above(Vec a, Vec b) { return _mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ) != 0; }
   static Vec round(Vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  static Vec abs(Vec a) { return {_mm512_abs_ps(a.v)}; }
   // Lanes 1, 0, 3, 2, ...
   static Vec swap_pairs(Vec a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
   // The sum of all lanes.

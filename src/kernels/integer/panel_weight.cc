@@ -172,6 +172,14 @@ void PanelWeight::store(int64_t chunk, const int32_t* sums, const Finish& finish
     store(chunk, sums, finish, first_token, tokens, y, y_stride, first);
     return activate_rows(y + first_token * y_stride + first_row, tokens, rows, y_stride, epilogue);
   }
+  if (!finish.channel_major && epilogue.rounds()) {
+    // Rounding wants whole rows of scaled sums; not in y, where the residual may lie.
+    PanelOutput out = output_of(chunk, 0, rows_of_chunk(chunk), sums, finish);
+    out.y = thread_scratch_of<float>(ScratchSlot::kTileSecond, chunk_rows_ * isa_.tokens), out.y_stride = chunk_rows_;
+    isa_.output_token_major(out);
+    OutputTile tile = {.sums = out.y, .sums_stride = chunk_rows_, .first_row = first_row, .rows = rows, .first_token = first_token, .tokens = tokens};
+    return store_token_major(tile, y, y_stride, epilogue);
+  }
   bool simple = !epilogue.rounds() && (epilogue.activation == Activation::kNone || epilogue.activation == Activation::kRelu);
   // Sixteen rows and all tokens of a panel at a time are finished in registers; other activations and rests in scratch memory.
   int64_t fused_rows = simple && tokens == isa_.tokens ? rows / kOutputRows * kOutputRows : 0;
