@@ -8,6 +8,7 @@
 #include "kernels/dispatch.h"
 #include "kernels/inner/transformer.h"
 #include "kernels/integer/amx_weight.h"
+#include "kernels/support.h"
 
 namespace lacuna::kernels {
 namespace {
@@ -103,6 +104,46 @@ void attention(const AttentionProblem& p, const float* q, Strides q_strides, con
       amx_bf16::attention_tile(tile, parts);
     else
       LACUNA_CALL(attention_tile, tile);
+  });
+}
+
+bool takes_codes(const CodedAttentionProblem& p) {
+  return !lacks(cpu_features(), "avx512_vnni") && p.keys > 0 && p.keys <= kMostCodedKeys && p.dim > 0 && p.dim <= kMostCodedKeys && p.value_dim > 0;
+}
+
+void coded_attention(const CodedAttentionProblem& p, const float* q, const float* k, const float* v, const float* mask, Strides mask_strides,
+                     float* out, Strides out_strides) {
+  // Each tile codes the keys and values anew.
+  constexpr int64_t kMostQueries = 256, kFewestTiles = 8;
+  int64_t tiles = (p.queries + kMostQueries - 1) / kMostQueries;
+  while (p.batch * p.heads * tiles < kFewestTiles && p.queries / tiles >= 64) tiles *= 2;
+  auto rule = [](const Rounding& r) { return r.scale > 0 ? static_rule(r.scale, r.zero) : CodeRule{}; };
+  parallel_for(p.batch * p.heads * tiles, [&](int64_t index) {
+    int64_t b = index / (p.heads * tiles), h = index / tiles % p.heads, tile = index % tiles;
+    int64_t first = p.queries * tile / tiles, last = p.queries * (tile + 1) / tiles;
+    auto operand = [&](const float* x, const CodedAttentionProblem::Operand& o, int64_t row) {
+      return CodedAttentionTile::Operand{x + b * o.strides.batch + h * o.strides.head + row * o.strides.row, o.strides.row, o.factor,
+                                         rule(o.rounding)};
+    };
+    avx512_vnni::coded_attention_tile(
+        {.q = operand(q, p.q, first),
+         .k = operand(k, p.k, 0),
+         .v = operand(v, p.v, 0),
+         .mask = mask ? mask + b * mask_strides.batch + h * mask_strides.head + first * mask_strides.row : nullptr,
+         .mask_stride = mask_strides.row,
+         .out = out + b * out_strides.batch + h * out_strides.head + first * out_strides.row,
+         .out_stride = out_strides.row,
+         .rows = last - first,
+         .keys = p.keys,
+         .dim = p.dim,
+         .value_dim = p.value_dim,
+         .scale = p.scale,
+         .product = rule(p.product),
+         .scaled = rule(p.scaled),
+         .masked = rule(p.masked),
+         .weights = rule(p.weights),
+         .result = rule(p.result),
+         .scratch = thread_scratch_of<uint8_t>(ScratchSlot::kTile, coded_attention_scratch_bytes(p.keys, p.dim, p.value_dim))});
   });
 }
 

@@ -24,6 +24,27 @@ struct Strides {
 void attention(const AttentionProblem& problem, const float* q, Strides q_strides, const float* k, Strides k_strides, const float* v,
                Strides v_strides, const float* mask, Strides mask_strides, float* out, Strides out_strides);
 
+// The same where operands, and the weights that softmax gives, are rounded to codes of eight bits, as in a graph of quantize and dequantize nodes:
+//   y = result(weights(softmax(masked(scaled(product(q(q) k(k)^T) * scale) + mask))) v(v))
+// with each name a rounding. Both products are sums of integers.
+struct CodedAttentionProblem {
+  int64_t batch = 1, heads = 1, queries = 1, keys = 1, dim = 0, value_dim = 0;
+  float scale = 1;
+  struct Operand {
+    Rounding rounding;
+    float factor = 1;  // of the operand, before it is rounded
+    Strides strides;
+  };
+  Operand q, k, v;
+  Rounding weights;
+  Rounding product, scaled, masked, result;  // scale 0: not rounded
+};
+// Has this CPU what it takes?
+bool takes_codes(const CodedAttentionProblem& problem);
+// Strides, mask and threads as above.
+void coded_attention(const CodedAttentionProblem& problem, const float* q, const float* k, const float* v, const float* mask, Strides mask_strides,
+                     float* out, Strides out_strides);
+
 // Rows of n contiguous elements; y may be x.
 void softmax_rows(const float* x, int64_t rows, int64_t n, float* y);
 // scale and bias [n] or nullptr. `after` is called with each finished row, while it is in the cache, on the thread that made it.

@@ -1,6 +1,9 @@
 // A node of the plan's own copy of the Graph, with what was fused into it.
 #pragma once
 
+#include <array>
+#include <memory>
+
 #include "graph/graph.h"
 #include "kernels/linear.h"
 #include "runtime/rounding.h"
@@ -11,6 +14,20 @@ namespace lacuna {
 inline constexpr int64_t kChannelsLast = -1;
 // Likewise: the codes of tokens (kernels/coded_tokens.h), rounded as entry kTokenCodes - layout of SharedTables::codings says.
 inline constexpr int64_t kTokenCodes = -2;
+
+// An attention whose operands and weights are codes (kernels::CodedAttentionProblem). Inputs of the node: q, k, v of four dimensions, each turned by
+// its perm into [batch, heads, tokens, columns], and the mask. Output [batch, tokens, heads, columns] with `tokens_first`, else [batch, heads, ...].
+struct CodedAttention {
+  struct Operand {
+    InputRounding rounding;
+    float factor = 1;
+    std::array<int64_t, 4> perm{0, 1, 2, 3};
+  };
+  Operand q, k, v;
+  InputRounding product, scaled, masked, weights, result;
+  float scale = 1;
+  bool tokens_first = false;
+};
 
 // Linear and conv take y = activation(product + bias + residual): the residual is input 3 of the node.
 struct PlanNode {
@@ -26,6 +43,7 @@ struct PlanNode {
   InputRounding residual_codes, output;  // of input 3 and output 0
   // Of product + bias and of that + residual, on the way to the codes of a conv. Of the product before the bias and of the result of a linear.
   InputRounding product, sum;
+  std::shared_ptr<const CodedAttention> attention;
 
   bool has(size_t input) const { return input < node.inputs.size() && node.inputs[input] != kNoValue; }
   ValueId residual() const { return has(3) ? node.inputs[3] : kNoValue; }

@@ -11,6 +11,7 @@
 #include "kernels/dispatch.h"
 #include "lacuna/error.h"
 #include "runtime/ops/codes.h"
+#include "runtime/passes/fuse_attention.h"
 #include "runtime/passes/fuse_epilogues.h"
 #include "runtime/passes/fuse_rounding.h"
 #include "runtime/reference/reference.h"
@@ -78,6 +79,10 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
   std::vector<bool> whole = kept_;
   mark_dynamic(nodes, whole);
   if (fuse_) {
+    fuse_attention(
+        graph, facts_, whole,
+        [&](const PlanNode& plan) { return bool(coded_attention_problem(OpContext(graph, plan, facts_, packs, tables_, constant, nullptr))); },
+        nodes);
     fuse_rounding(
         graph, whole, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
     fuse_epilogues(graph, facts_, whole, nodes);

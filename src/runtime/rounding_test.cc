@@ -159,23 +159,6 @@ TEST(Rounding, AFloatWeightIsNotRoundedWithItsInput) {
   EXPECT_LE(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")), 1e-5);
 }
 
-struct Quantizer {
-  Graph& graph;
-  float scale;
-  int zero;
-  DType type;
-  int made = 0;
-  // dequantize(quantize(x))
-  ValueId operator()(ValueId x) {
-    Tensor zero_point(type, {});
-    zero_point.mutable_raw()[0] = std::byte(zero);
-    std::string name = cat("q", ++made);
-    ValueId s = testing::add_weight(graph, name + "_scale", testing::tensor<float>({}, {scale})),
-            z = testing::add_weight(graph, name + "_zero", zero_point);
-    return graph.add(Op::dequantize, {graph.add(Op::quantize, {x, s, z}), s, z});
-  }
-};
-
 // Scales of weights are powers of two where results are to be exact in any order of sums.
 ValueId coded_conv_weight(Graph& graph, Rng& rng, const std::string& name, int64_t out, int64_t in, int64_t kernel, bool exact = false) {
   WeightData data{.values = Tensor(DType::kS8, {out, in, kernel, kernel}), .scales = Tensor(DType::kF32, {out})};
@@ -196,7 +179,7 @@ void check_convolutional_net(bool wordy, bool exact) {
   for (auto [type, zero] : {std::pair(DType::kS8, 0), std::pair(DType::kU8, 0), std::pair(DType::kU8, 117), std::pair(DType::kS8, -7)}) {
     Rng rng(11);
     Graph graph;
-    Quantizer round{graph, exact ? 0x1p-5f : 0.04f, zero, type};
+    testing::Quantizer round{graph, exact ? 0x1p-5f : 0.04f, zero, type};
     auto attributes = [](int64_t stride, int64_t pad) {
       Attributes a;
       a.set("strides", std::vector<int64_t>{stride, stride});
@@ -262,7 +245,7 @@ TEST(Rounding, WhereFloatsAreExactLinearLayersGiveTheCodesOfTheGraph) {
       for (int64_t tokens : {1, 5, 40}) {
         Rng rng(17);
         Graph graph;
-        Quantizer round{graph, 0x1p-5f, zero, type};
+        testing::Quantizer round{graph, 0x1p-5f, zero, type};
         auto linear = [&](ValueId x, const std::string& name, int64_t rows, int64_t cols) {
           Coded w = coded_weight(rng, DType::kS8, rows, cols, sparse);
           WeightData data = w.weight.load();
@@ -290,7 +273,7 @@ TEST(Rounding, WhereFloatsAreExactLinearLayersGiveTheCodesOfTheGraph) {
 TEST(Rounding, ABatchNormFoldsIntoTheScalesOfCodes) {
   Rng rng(12);
   Graph graph;
-  ValueId x = Quantizer{graph, 0.04f, 0, DType::kS8}(graph.add_input("x", DType::kF32, {1, 8, 6, 6}));
+  ValueId x = testing::Quantizer{graph, 0.04f, 0, DType::kS8}(graph.add_input("x", DType::kF32, {1, 8, 6, 6}));
   auto vector = [&](const std::string& name, float least) {
     Tensor t(DType::kF32, {12});
     for (float& v : t.mutable_data<float>()) v = least + float(rng.uniform());

@@ -1,6 +1,7 @@
 // Helpers of the runtime tests: seeded tensors and weights, and a session per executor.
 #pragma once
 
+#include "base/cat.h"
 #include "base/rng.h"
 #include "graph/infer.h"
 #include "runtime/session.h"
@@ -30,6 +31,24 @@ inline ValueId add_weight(Graph& graph, const std::string& name, const Tensor& v
       .name = name, .shape = values.shape(), .layout = layout, .encoding = {.values = values.dtype()}, .source = in_memory({.values = values})};
   return graph.add_weight(graph.weights.add(std::move(weight)));
 }
+
+// Rounds values to codes and back, as graphs of quantize and dequantize nodes do.
+struct Quantizer {
+  Graph& graph;
+  float scale;
+  int zero;
+  DType type;
+  std::string prefix = "q";  // of the weights it adds
+  int made = 0;
+  // dequantize(quantize(x))
+  ValueId operator()(ValueId x) {
+    Tensor zero_point(type, {});
+    zero_point.mutable_raw()[0] = std::byte(zero);
+    std::string name = cat(prefix, ++made);
+    ValueId s = add_weight(graph, name + "_scale", tensor<float>({}, {scale})), z = add_weight(graph, name + "_zero", zero_point);
+    return graph.add(Op::dequantize, {graph.add(Op::quantize, {x, s, z}), s, z});
+  }
+};
 
 inline TensorMap run(const Graph& graph, const TensorMap& inputs, Executor executor) {
   Session session(std::make_shared<const Graph>(graph), {.executor = executor});

@@ -6,6 +6,7 @@
 namespace lacuna::kernels::amx_bf16 {
 namespace {
 
+#include "kernels/inner/attention512.inl"
 #include "kernels/inner/bf16_parts.inl"
 #include "kernels/inner/vec512.inl"
 // After the vector.
@@ -27,25 +28,6 @@ void left_row(const float* x, int64_t n, __m512 scale, uint8_t* tile) {
   for (int p = 0; p < P; p++) _mm512_store_si512(tile + p * kTile, parts.part[p]);
 }
 
-// Pairs of columns of 16 keys: row i of the right tile of a part is dwords i of all keys.
-void transpose_dwords(__m512i (&rows)[16], uint8_t* out) {
-  __m512i t[16];
-  for (int i = 0; i < 16; i += 4) {
-    __m512i a = _mm512_unpacklo_epi32(rows[i], rows[i + 1]), b = _mm512_unpackhi_epi32(rows[i], rows[i + 1]);
-    __m512i c = _mm512_unpacklo_epi32(rows[i + 2], rows[i + 3]), d = _mm512_unpackhi_epi32(rows[i + 2], rows[i + 3]);
-    t[i] = _mm512_unpacklo_epi64(a, c), t[i + 1] = _mm512_unpackhi_epi64(a, c);
-    t[i + 2] = _mm512_unpacklo_epi64(b, d), t[i + 3] = _mm512_unpackhi_epi64(b, d);
-  }
-  for (int i = 0; i < 4; i++) {
-    __m512i a = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x88), b = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xdd);
-    __m512i c = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x88), d = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xdd);
-    _mm512_store_si512(out + i * 64, _mm512_shuffle_i32x4(a, c, 0x88));
-    _mm512_store_si512(out + (i + 8) * 64, _mm512_shuffle_i32x4(a, c, 0xdd));
-    _mm512_store_si512(out + (i + 4) * 64, _mm512_shuffle_i32x4(b, d, 0x88));
-    _mm512_store_si512(out + (i + 12) * 64, _mm512_shuffle_i32x4(b, d, 0xdd));
-  }
-}
-
 // Right tiles of 16 keys of 32 columns, `count` and `columns` of them there; those beyond are zero.
 template <int P>
 void key_tile(const float* k, int64_t stride, int64_t count, int64_t columns, uint8_t* tile) {
@@ -56,7 +38,7 @@ void key_tile(const float* k, int64_t stride, int64_t count, int64_t columns, ui
     Parts<P> parts(load_first(key, n), load_first(key + 16, n - 16));
     for (int p = 0; p < P; p++) rows[p][i] = parts.part[p];
   }
-  for (int p = 0; p < P; p++) transpose_dwords(rows[p], tile + p * kTile);
+  for (int p = 0; p < P; p++) transpose_dwords(rows[p], tile + p * kTile, 64);
 }
 
 // Right tiles of 32 values of 16 columns.
@@ -68,16 +50,11 @@ void value_tile(const float* v, int64_t stride, int64_t count, int64_t columns, 
   }
 }
 
-// e^(x - shift), x at most shift or what masks hide. For two parts 2^y as a polynomial of degree 4, within 7e-6 of itself.
+// e^(x - shift), x at most shift or what masks hide.
 template <int P>
 __m512 exp_below(__m512 x, __m512 shift) {
-  if constexpr (P > 2) return exp_of({_mm512_sub_ps(x, shift)}).v;
-  __m512 y = _mm512_mul_ps(_mm512_sub_ps(x, shift), _mm512_set1_ps(1.44269504f));
-  __m512 n = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), r = _mm512_sub_ps(y, n);
-  __m512 p = _mm512_fmadd_ps(_mm512_set1_ps(9.65671e-3f), r, _mm512_set1_ps(5.583828e-2f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(2.402253e-1f));
-  p = _mm512_fmadd_ps(p, r, _mm512_set1_ps(6.9313673e-1f));
-  return _mm512_scalef_ps(_mm512_fmadd_ps(p, r, _mm512_set1_ps(1)), n);
+  __m512 below = _mm512_sub_ps(x, shift);
+  return P > 2 ? exp_of({below}).v : coarse_exp(below);
 }
 
 // What a query sees of the keys of a tile, its scores, and the additive mask of them.

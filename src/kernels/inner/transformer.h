@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "kernels/inner/code_rule.h"
+
 namespace lacuna::kernels {
 
 // One tile of attention: `rows` queries of each of `heads` heads that share their keys and values. Strides in elements.
@@ -21,6 +23,25 @@ struct AttentionTile {
   int64_t window;
   float scale, softcap;
   float* scratch;  // attention_scratch_floats(), or attention_parts_scratch_floats()
+};
+
+// One tile of attention whose products are of codes: `rows` queries of one head. Strides in elements.
+struct CodedAttentionTile {
+  struct Operand {
+    const float* x;
+    int64_t stride;  // of rows
+    float factor;    // of x, before it is rounded
+    CodeRule rule;
+  };
+  Operand q, k, v;    // [rows, dim], [keys, dim], [keys, value_dim]
+  const float* mask;  // additive [rows, keys], or nullptr
+  int64_t mask_stride;
+  float* out;  // [rows, value_dim]
+  int64_t out_stride;
+  int64_t rows, keys, dim, value_dim;
+  float scale;
+  CodeRule product, scaled, masked, weights, result;  // of scores, of scores times the scale, of that and the mask, ...; scale 0: not rounded
+  uint8_t* scratch;                                   // coded_attention_scratch_bytes(), 64-byte aligned
 };
 
 #define LACUNA_TRANSFORMER_FUNCTIONS                                                                                       \
@@ -49,6 +70,9 @@ namespace amx_bf16 {
 // Products of 2 or 3 bf16 parts of every float (bf16_parts.inl).
 void attention_tile(const AttentionTile& tile, int parts) noexcept;
 }  // namespace amx_bf16
+namespace avx512_vnni {
+void coded_attention_tile(const CodedAttentionTile& tile) noexcept;
+}  // namespace avx512_vnni
 
 // Keys are packed in panels of this many.
 inline constexpr int64_t kKeyPanel = 64;
@@ -62,6 +86,14 @@ constexpr int64_t attention_parts_scratch_floats(int64_t rows, int64_t keys, int
   auto blocks = [](int64_t n) { return (n + 31) / 32; };
   int64_t chunks = blocks(dim) > blocks(keys) + 1 ? blocks(dim) : blocks(keys) + 1;
   return 16 + (blocks(rows) + 1) * 2 * chunks * parts * 256 + blocks(rows) * 32 * (32 * (blocks(keys) + 1 + blocks(value_dim)) + 1);
+}
+
+// Of a coded tile: operands in blocks of 64, for four rows their queries, scores and weights.
+inline constexpr int64_t kCodedRows = 4, kMostCodedKeys = 32768;
+constexpr int64_t coded_attention_scratch_bytes(int64_t keys, int64_t dim, int64_t value_dim) {
+  auto padded = [](int64_t n) { return (n + 63) / 64 * 64; };
+  int64_t k = padded(keys), d = padded(dim), v = padded(value_dim);
+  return k * d + 4 * k + k * v + 4 * v + kCodedRows * (d + 5 * k);
 }
 
 }  // namespace lacuna::kernels

@@ -63,7 +63,48 @@ const float* additive(const MaskLayout& layout, const Tensor& mask, std::vector<
 
 }  // namespace
 
+std::optional<kernels::CodedAttentionProblem> coded_attention_problem(const OpContext& context) {
+  const CodedAttention& a = *context.plan().attention;
+  auto operand = [&](size_t input, const CodedAttention::Operand& o, Shape& turned) {
+    Shape shape = context.shape(input);
+    auto strides = reference::strides_of(shape);
+    auto stride = [&](size_t i) { return strides[size_t(o.perm[i])]; };
+    turned.clear();
+    for (int64_t axis : o.perm) turned.push_back(shape[size_t(axis)]);
+    return kernels::CodedAttentionProblem::Operand{o.rounding.of_values(), o.factor, {stride(0), stride(1), stride(2)}};
+  };
+  kernels::CodedAttentionProblem p{.scale = a.scale,
+                                   .weights = a.weights.of_values(),
+                                   .product = a.product.of_values(),
+                                   .scaled = a.scaled.of_values(),
+                                   .masked = a.masked.of_values(),
+                                   .result = a.result.of_values()};
+  Shape q, k, v;
+  p.q = operand(0, a.q, q), p.k = operand(1, a.k, k), p.v = operand(2, a.v, v);
+  p.batch = q[0], p.heads = q[1], p.queries = q[2], p.dim = q[3], p.keys = k[2], p.value_dim = v[3];
+  bool fit = k == Shape{p.batch, p.heads, p.keys, p.dim} && v == Shape{p.batch, p.heads, p.keys, p.value_dim};
+  return fit && kernels::takes_codes(p) ? std::optional(p) : std::nullopt;
+}
+
+namespace {
+
+CompiledStep compile_coded_attention(const OpContext& context) {
+  auto problem = coded_attention_problem(context);
+  LACUNA_ASSERT(problem);
+  MaskLayout mask = mask_layout(context);
+  int64_t row = problem->value_dim, of_item = problem->heads * problem->queries * row;
+  kernels::Strides out = context.plan().attention->tokens_first ? kernels::Strides{of_item, row, problem->heads * row}
+                                                                : kernels::Strides{of_item, problem->queries * row, row};
+  return {.kernel = "codes", .run = [=, p = *problem](const StepCall& call) {
+            kernels::coded_attention(p, call.floats(0), call.floats(1), call.floats(2), mask.present ? call.floats(3) : nullptr, mask.strides,
+                                     call.out_floats(), out);
+          }};
+}
+
+}  // namespace
+
 CompiledStep compile_attention(const OpContext& context) {
+  if (context.plan().attention) return compile_coded_attention(context);
   const Attributes& a = context.attributes();
   Shape q = context.shape(0), k = context.shape(1), v = context.shape(2);
   int64_t heads = a.integer("heads", 1), kv_heads = a.integer("kv_heads", heads), batch = q[0], tokens = q[1];

@@ -5,6 +5,7 @@
 #include <functional>
 
 #include "graph/infer.h"
+#include "kernels/transformer.h"
 #include "runtime/ops/rope_tables.h"
 #include "runtime/packs.h"
 #include "runtime/plan_node.h"
@@ -121,6 +122,9 @@ inline int64_t blocked_count(const Shape& shape, int64_t block) {
 
 // An empty step if the op, or this use of it, has no fast path.
 CompiledStep compile_op(const OpContext& context);
+
+// What the attention of a plan with codes runs as; nullopt if the CPU or the shapes do not allow it.
+std::optional<kernels::CodedAttentionProblem> coded_attention_problem(const OpContext& context);
 
 // The compile functions, by file.
 CompiledStep compile_linear(const OpContext& context);

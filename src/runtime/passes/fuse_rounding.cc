@@ -1,72 +1,18 @@
 #include "runtime/passes/fuse_rounding.h"
 
 #include <algorithm>
-#include <map>
 
 #include "runtime/passes/fuse_epilogues.h"
+#include "runtime/passes/uses.h"
 
 namespace lacuna {
 namespace {
-
-// The number a constant of one element holds.
-std::optional<double> constant_of(const Graph& graph, ValueId value) {
-  const Weight* weight = graph.weight_of(value);
-  if (!weight || weight->size() != 1) return std::nullopt;
-  WeightData data = weight->load();
-  if (weight->encoding.granularity != Encoding::Granularity::kNone || bits_of(data.values.dtype()) < 8) return std::nullopt;
-  return data.values.to(DType::kF32).data<float>()[0];
-}
 
 bool is_product(const Graph& graph, const Node& node) { return (node.op == Op::linear || node.op == Op::conv) && graph.weight_of(node.inputs[1]); }
 
 bool is_clip(kernels::Activation a) {
   using enum kernels::Activation;
   return a == kNone || a == kRelu || a == kRelu6 || a == kClip;
-}
-
-// Who makes and who reads each value.
-class Uses {
- public:
-  Uses(const Graph& graph, std::vector<PlanNode>& nodes) : nodes_(nodes), maker_(graph.values().size(), -1), readers_(graph.values().size()) {
-    for (size_t n = 0; n < nodes.size(); n++) {
-      for (ValueId v : nodes[n].node.outputs)
-        if (v != kNoValue) maker_[size_t(v)] = int64_t(n);
-      for (ValueId v : nodes[n].node.inputs)
-        if (v != kNoValue) readers_[size_t(v)].push_back(n);
-    }
-  }
-  PlanNode* maker(ValueId v) const { return maker_[size_t(v)] < 0 ? nullptr : &nodes_[size_t(maker_[size_t(v)])]; }
-  const Node* made_by(ValueId v, Op op) const {
-    PlanNode* plan = maker(v);
-    return plan && plan->node.op == op ? &plan->node : nullptr;
-  }
-  PlanNode* only_reader(ValueId v, const std::vector<bool>& kept) const {
-    return readers_[size_t(v)].size() == 1 && !kept[size_t(v)] ? &nodes_[readers_[size_t(v)][0]] : nullptr;
-  }
-
- private:
-  std::vector<PlanNode>& nodes_;
-  std::vector<int64_t> maker_;
-  std::vector<std::vector<size_t>> readers_;
-};
-
-// Quantize and dequantize nodes that nothing reads; later ones first, as they may be the last readers of earlier ones.
-void remove_unread(const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
-  std::map<ValueId, int> uses;
-  for (PlanNode& plan : nodes)
-    for (ValueId v : plan.node.inputs) uses[v]++;
-  std::vector<PlanNode> left;
-  for (size_t n = nodes.size(); n-- > 0;) {
-    const Node& node = nodes[n].node;
-    bool rounds = node.op == Op::quantize || node.op == Op::dequantize;
-    if (rounds && uses[node.outputs[0]] == 0 && !kept[size_t(node.outputs[0])]) {
-      for (ValueId v : node.inputs) uses[v]--;
-      continue;
-    }
-    left.push_back(std::move(nodes[n]));
-  }
-  std::reverse(left.begin(), left.end());
-  nodes = std::move(left);
 }
 
 bool rounds(const std::vector<PlanNode>& nodes) {

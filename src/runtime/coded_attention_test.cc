@@ -1,0 +1,112 @@
+// Attention between quantize and dequantize nodes, as ONNX Runtime's quantizer writes it, against the graph taken node by node.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/cat.h"
+#include "base/cpu.h"
+#include "kernels/dispatch.h"
+#include "runtime/testing.h"
+
+namespace lacuna {
+namespace {
+
+struct Case {
+  int64_t batch, heads, queries, keys, dim, value_dim;
+  DType type;
+  int zero;
+  bool everywhere;   // scores are rounded after each node, too
+  bool split_scale;  // q and k are scaled before the product, as torch exports it
+  bool masked;
+  bool tokens_first;  // the result is turned to [batch, tokens, heads, columns]
+};
+
+Graph attention_graph(const Case& c) {
+  Graph graph;
+  testing::Quantizer operand{graph, 0x1p-5f, c.zero, c.type, "operand"}, scores{graph, 0x1p-1f, c.zero, c.type, "scores"},
+      scaled{graph, 0x1p-4f, c.zero, c.type, "scaled"}, weights{graph, 1.0f / 255, 0, DType::kU8, "weights"},
+      result{graph, 0x1p-6f, c.zero, c.type, "result"};
+  auto turned = [&](ValueId v, std::vector<int64_t> perm) {
+    Attributes a;
+    a.set("perm", std::move(perm));
+    return graph.add(Op::transpose, {v}, a);
+  };
+  auto times = [&](ValueId v, float by, const char* name) {
+    return graph.add(Op::mul, {v, testing::add_weight(graph, name, testing::tensor<float>({}, {by}))});
+  };
+  ValueId q = turned(graph.add_input("q", DType::kF32, {c.batch, c.queries, c.heads, c.dim}), {0, 2, 1, 3});
+  ValueId k = turned(turned(graph.add_input("k", DType::kF32, {c.batch, c.keys, c.heads, c.dim}), {0, 2, 1, 3}), {0, 1, 3, 2});
+  ValueId v = turned(graph.add_input("v", DType::kF32, {c.batch, c.keys, c.heads, c.value_dim}), {0, 2, 1, 3});
+  if (c.split_scale) q = times(q, 0.5f, "half"), k = times(k, 0.5f, "half too");
+  ValueId s = scores(graph.add(Op::matmul, {operand(q), operand(k)}));
+  if (!c.split_scale) s = graph.add(Op::div, {s, testing::add_weight(graph, "root", testing::tensor<float>({}, {4}))});
+  if (c.everywhere && !c.split_scale) s = scaled(s);
+  if (c.masked) s = graph.add(Op::add, {s, graph.add_input("mask", DType::kF32, {c.batch, 1, 1, c.keys})});
+  if (c.masked && c.everywhere) s = scaled(s);
+  Attributes last;
+  last.set("axis", int64_t(-1));
+  ValueId y = graph.add(Op::matmul, {weights(graph.add(Op::softmax, {s}, last)), operand(v)});
+  if (c.everywhere) y = result(y);
+  graph.add_output("y", c.tokens_first ? turned(y, {0, 2, 1, 3}) : y);
+  infer_shapes(graph);
+  return graph;
+}
+
+TEST(CodedAttention, IsThatOfTheGraph) {
+  // Masked, everything else of a row is rounded to the lowest code; its weight is nothing, as in the graph.
+  std::vector<Case> cases;
+  for (auto [type, zero] : {std::pair(DType::kS8, 0), std::pair(DType::kU8, 128), std::pair(DType::kU8, 117), std::pair(DType::kS8, -7)})
+    for (bool everywhere : {false, true})
+      for (bool masked : {false, true})
+        cases.insert(cases.end(), {{2, 3, 21, 37, 20, 24, type, zero, everywhere, false, masked, true},
+                                   {1, 2, 130, 130, 64, 64, type, zero, everywhere, true, masked, true},
+                                   {1, 1, 1, 65, 66, 130, type, zero, everywhere, false, masked, false},
+                                   {3, 4, 7, 1, 1, 1, type, zero, everywhere, true, masked, false}});
+  for (const Case& c : cases) {
+    std::string what = cat(name_of(c.type), " zero ", c.zero, " keys ", c.keys, c.everywhere ? " everywhere" : "", c.masked ? " masked" : "");
+    Graph graph = attention_graph(c);
+    Rng rng(3);
+    TensorMap inputs{{"q", testing::random_tensor(rng, {c.batch, c.queries, c.heads, c.dim})},
+                     {"k", testing::random_tensor(rng, {c.batch, c.keys, c.heads, c.dim})},
+                     {"v", testing::random_tensor(rng, {c.batch, c.keys, c.heads, c.value_dim})}};
+    if (c.masked) {
+      Tensor mask(DType::kF32, {c.batch, 1, 1, c.keys});
+      for (int64_t i = 0; i < mask.size(); i++) mask.mutable_data<float>()[size_t(i)] = i % c.keys > c.keys / 2 ? -1e4f : 0;
+      inputs["mask"] = mask;
+    }
+    Tensor want = testing::run(graph, inputs, Executor::kReference).at("y");
+    Session session(std::make_shared<const Graph>(graph));
+    session.enable_profile(true);
+    Tensor got = session.run(inputs).at("y");
+    bool fused = std::ranges::any_of(session.profile(), [](auto& line) { return line.op == "attention" && line.kernel == "codes"; });
+    EXPECT_EQ(fused, !kernels::lacks(cpu_features(), "avx512_vnni")) << what;
+    ASSERT_EQ(got.shape(), want.shape()) << what;
+    // A weight that falls between two codes may become either: one code of it is 1/255 of a value. Products are exact.
+    int64_t others = 0;
+    double largest = 0;
+    for (size_t i = 0; i < got.data<float>().size(); i++) {
+      double off = std::abs(double(got.data<float>()[i]) - double(want.data<float>()[i]));
+      others += off > 1e-5, largest = std::max(largest, off);
+    }
+    EXPECT_LE(others, got.size() / 20) << what;
+    EXPECT_LE(largest, c.everywhere ? 0x1p-6 + 1e-6 : 3 * 4.0 / 255) << what;
+  }
+}
+
+// What something else reads stays: the scores here are an output as well.
+TEST(CodedAttention, LeavesScoresThatAnOutputReads) {
+  Graph graph = attention_graph({1, 2, 5, 6, 8, 8, DType::kS8, 0, true, false, false, true});
+  for (const Node& node : graph.nodes())
+    if (node.op == Op::softmax) graph.add_output("weights", node.outputs[0]);
+  infer_shapes(graph);
+  Rng rng(4);
+  TensorMap inputs{{"q", testing::random_tensor(rng, {1, 5, 2, 8})},
+                   {"k", testing::random_tensor(rng, {1, 6, 2, 8})},
+                   {"v", testing::random_tensor(rng, {1, 6, 2, 8})}};
+  TensorMap got = testing::run(graph, inputs, Executor::kRuntime), want = testing::run(graph, inputs, Executor::kReference);
+  EXPECT_LE(relative_error(got.at("weights"), want.at("weights")), 1e-5);
+}
+
+}  // namespace
+}  // namespace lacuna
