@@ -487,6 +487,9 @@ class PixelConv : public PackedConv {
   mutable std::shared_ptr<const Planes> planes_;
 };
 
+// Tables of codes are looked up in a few instructions there.
+const PixelIsa& best_pixels() { return lacks(cpu_features(), "avx512_vbmi2") ? avx512::pixels : avx512_vbmi2::pixels; }
+
 std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures& cpu, std::string_view isa, bool sparse) {
   if (auto reason = lacks(cpu, isa)) return reason;
   if (problem.weights != DType::kS8 || problem.activations != DType::kS8) return "takes s8 weights and activations";
@@ -518,7 +521,7 @@ LACUNA_PIXEL_CONV(avx512_vbmi2, conv_window64_s8, Lane16Format::kWindow, avx512_
                   "int8 unstructured, gathered from windows of 64 columns, output channels in the lanes", 0.6)
 // Not for AVX-512 without VNNI, where products between floats are faster, with everything around them: ResNet-50 23 ms against 31, with 90 % zeros 12
 // against 29 (Zen 5 under LACUNA_ISA=avx512).
-LACUNA_PIXEL_CONV(avx512_vnni, conv_dense_pixels_s8, Lane16Format::kDense, avx512_vnni::lane16, avx512::pixels,
+LACUNA_PIXEL_CONV(avx512_vnni, conv_dense_pixels_s8, Lane16Format::kDense, avx512_vnni::lane16, best_pixels(),
                   "dense int8, output channels in the lanes", 0)
 
 }  // namespace lacuna::kernels
