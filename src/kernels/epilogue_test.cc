@@ -119,5 +119,18 @@ TEST(Codes, TheLargestOfRowsIsThatOfEachColumn) {
     }
 }
 
+TEST(Codes, ThreeRowsSideBySide) {
+  Rng rng(22);
+  for (int64_t count : {1, 2, 15, 16, 17, 128}) {
+    std::vector<int8_t> x(size_t(3 * count)), found(size_t(3 * count + 1), 77), wanted = found;
+    for (auto& v : x) v = int8_t(int(rng.below(256)) - 128);
+    for (int64_t i = 0; i < 3 * count; i++) wanted[size_t(i)] = x[size_t(i % 3 * count + i / 3)];
+    interleave_three({x.data(), x.data() + count, x.data() + 2 * count}, count, found.data());
+    EXPECT_EQ(found, wanted) << count;
+    reference::interleave_three({x.data(), x.data() + count, x.data() + 2 * count}, count, found.data());
+    EXPECT_EQ(found, wanted) << count;
+  }
+}
+
 }  // namespace
 }  // namespace lacuna::kernels

@@ -84,7 +84,17 @@ void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y
   reference::largest_codes(rows, count, y);
 }
 
+void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) noexcept {
+  if (cpu_features().avx2) return avx2::interleave_three(rows, count, y);
+  reference::interleave_three(rows, count, y);
+}
+
 namespace reference {
+
+void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) noexcept {
+  for (int64_t i = 0; i < count; i++)
+    for (int row = 0; row < 3; row++) y[3 * i + row] = rows[row][i];
+}
 
 void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept {
   std::fill(y, y + count, int8_t(-128));

@@ -39,10 +39,13 @@ void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, in
 
 // y[i] = the largest of rows[.][i], of `count` codes; the lowest code if there are no rows.
 void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept;
+// y[3 * i + r] = rows[r][i], of `count` codes each: colours, side by side.
+void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) noexcept;
 
 // The same in plain loops.
 namespace reference {
 void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept;
+void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) noexcept;
 float largest_magnitude(const float* x, int64_t n) noexcept;
 float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
 void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, int8_t* codes) noexcept;

@@ -42,7 +42,8 @@ struct StoreTask {
 
 namespace avx2 {
 LACUNA_STORE_FUNCTIONS
-}
+void interleave_three(const int8_t* const* rows, int64_t count, int8_t* y) noexcept;
+}  // namespace avx2
 namespace avx512 {
 LACUNA_STORE_FUNCTIONS
 void largest_codes(const int8_t* const* rows, int64_t row_count, int64_t count, int8_t* y) noexcept;

@@ -92,6 +92,7 @@ class Codes {
         residual_start_(_mm512_set1_ps(-float(s.residual_zero) * s.residual_scale * s.code.inverse)),
         present_(s.channels == 64 ? ~__mmask64(0) : (__mmask64(1) << s.channels) - 1),
         full_(s.channels == 16 * kGroups),
+        all_sums_(s.sums),
         run_(s.runs),
         end_(s.runs + s.run_count),
         residual_(s.residual),
@@ -102,7 +103,7 @@ class Codes {
     while (pixels > 0) {
       if (left_ == 0) {
         if (run_ == end_) return;
-        sums_ = run_->sums, at_ = run_->at, left_ = run_->pixels;
+        sums_ = all_sums_ + run_->first * 16, at_ = run_->at, left_ = run_->pixels;
         run_++;
       }
       int64_t count = pixels < left_ ? pixels : left_;
@@ -146,8 +147,8 @@ class Codes {
   __m512 low_, high_, product_, residual_scale_, residual_start_;
   __mmask64 present_;
   bool full_;
+  const int32_t *all_sums_, *sums_ = nullptr;
   const CodeRun *run_, *end_;
-  const int32_t* sums_ = nullptr;
   int64_t at_ = 0, left_ = 0;
   const int8_t* residual_;
   int8_t* y_;

@@ -228,27 +228,37 @@ class PixelConv : public PackedConv {
     alignas(64) std::array<int8_t, 256> table;
   };
 
-  // Where the sums of a block go.
-  struct CodesOfBlock {
-    CodeStore store = {};
+  // Where the codes of pairs of tiles go, the same for all quads but for the channel.
+  struct PairRuns {
     std::array<CodeRun, kBlockPixels> runs;
-
-    void set(const PixelConv& conv, const ConvPlanes& g, const Block& block, const int32_t* sums, const CodesEnd& end) {
-      store = end.task;
-      int64_t channel = conv.channel_of(block), pixels = g.out_h * g.out_w, stride = store.y_stride;
-      store.channels = std::min<int64_t>(64, conv.rows() - block.quad * 64);
-      store.factors = conv.scales_of(block);
-      store.bias = end.call.bias ? end.call.bias + channel : nullptr;
-      store.excess = conv.excess_of(block);
-      store.y = end.call.y, store.residual = end.call.residual;
-      store.runs = runs.data(), store.run_count = 0;
-      for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
+    int64_t count = 0;
+  };
+  using TaskRuns = std::array<PairRuns, kBlockTiles / 2>;
+  void find_runs(const ConvPlanes& g, const Block& all, TaskRuns& to) const {
+    int64_t pixels = g.out_h * g.out_w;
+    for (int64_t t = 0; t < all.tiles; t += 2) {
+      PairRuns& pair = to[size_t(t / 2)];
+      pair.count = 0;
+      Block some{.group = all.group, .quad = 0, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
+      for_each_image(g, some, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
         g.for_each_run(tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
-          runs[size_t(store.run_count++)] = {sums + (before * 16 + lane) * 16, count, (image * pixels + pixel) * stride + channel};
+          pair.runs[size_t(pair.count++)] = {before * 16 + lane, count, (image * pixels + pixel) * problem_.out_channels};
         });
       });
     }
-  };
+  }
+
+  CodeStore store_of(const CodesEnd& end, const Block& block, const PairRuns& pair, const int32_t* sums) const {
+    CodeStore store = end.task;
+    int64_t channel = channel_of(block);
+    store.channels = std::min<int64_t>(64, rows() - block.quad * 64);
+    store.factors = scales_of(block);
+    store.bias = end.call.bias ? end.call.bias + channel : nullptr;
+    store.excess = excess_of(block);
+    store.y = end.call.y + channel, store.residual = end.call.residual ? end.call.residual + channel : nullptr;
+    store.sums = sums, store.runs = pair.runs.data(), store.run_count = pair.count;
+    return store;
+  }
 
   // For all blocks, of one or two tiles: sums [4][32][16] become codes as `end` says, or else floats(block, sums) stores them.
   template <class F>
@@ -266,7 +276,10 @@ class PixelConv : public PackedConv {
       // Sums become codes while the next ones are on their way.
       int32_t *sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kSums), *done = sums + kSums;
       Block before{};
-      CodesOfBlock codes;
+      int64_t before_pair = 0;
+      TaskRuns runs;
+      if (end) find_runs(planes, all, runs);
+      auto finish = [&] { return store_of(*end, before, runs[size_t(before_pair)], done); };
       Later later(cut, task, next);
       if (product_.amx) amx_int8::begin_conv();
       for (int64_t last = cut.first_quad(part + 1); all.quad < last; all.quad++) {
@@ -275,23 +288,23 @@ class PixelConv : public PackedConv {
         int64_t ahead = cached() || !unread ? 0 : (stream_of(all.group, 4 * all.quad + 8) - stream_of(all.group, 4 * all.quad + 4)) / all.tiles;
         std::array<const uint8_t*, 4> weights = {};
         if (product_.amx) weights = weights_of(all);
+        Calls calls = product_.amx ? Calls{} : calls_of(planes, all);
         for (int64_t t = 0; t < all.tiles; t += 2) {
           Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
           AmxConvCall::Ahead quad = {stream_of(all.group, 4 * all.quad + 4) + t * ahead, some.tiles * ahead};
-          bool meanwhile = end && before.tiles > 0;
-          if (meanwhile) codes.set(*this, planes, before, done, *end);
+          std::optional<CodeStore> codes;
+          if (end && before.tiles > 0) codes = finish();
           if (product_.amx) {
-            multiply_tiles(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, meanwhile ? &codes.store : nullptr,
-                           sums);
+            multiply_tiles(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, codes ? &*codes : nullptr, sums);
           } else {
-            multiply(planes, some, input, t, sums);
-            if (meanwhile) product_.pixels.store_codes(codes.store);
+            multiply(calls, input, t, some.tiles, sums);
+            if (codes) product_.pixels.store_codes(*codes);
           }
           if (before.tiles > 0 && !end) floats(before, done);
-          std::swap(sums, done), before = some;
+          std::swap(sums, done), before = some, before_pair = t / 2;
         }
       }
-      if (before.tiles > 0 && end) codes.set(*this, planes, before, done, *end), product_.pixels.store_codes(codes.store);
+      if (before.tiles > 0 && end) product_.pixels.store_codes(finish());
       if (before.tiles > 0 && !end) floats(before, done);
       if (product_.amx) amx_int8::end_conv();
     });
@@ -394,36 +407,48 @@ class PixelConv : public PackedConv {
                           input.sums.data() + 16 * t);
   }
 
-  // In vectors, a tile and one or two row groups at a time. Tile `first` of the task's is the first of the block.
-  void multiply(const Planes& g, const Block& block, const Input& input, int64_t first, int32_t* sums) const {
+  // In vectors, a tile and one or two row groups at a time: the calls of a quad, but for the tile.
+  struct Calls {
+    std::array<Lane16Call, 4> of_group = {};
+    int64_t count = 0;
+  };
+  Calls calls_of(const Planes& g, const Block& block) const {
     const Lane16Weight& weight = groups_[size_t(block.group)];
+    Calls calls{.count = std::min<int64_t>(4, weight.row_groups() - 4 * block.quad)};
+    for (int64_t i = 0; i < calls.count; i++) {
+      const int64_t row_group = 4 * block.quad + i, begin = weight.unit_begin[size_t(row_group)];
+      calls.of_group[size_t(i)] = {.stream = stream_of(block.group, row_group),
+                                   .offsets = g.offsets[size_t(block.group)].data() + begin,
+                                   .units = product_.windows() ? weight.unit_begin[size_t(row_group + 1)] - begin : weight.units,
+                                   .ahead = 0,
+                                   .x = nullptr,
+                                   .x_xor = nullptr,
+                                   .x_stride = g.pixel_stride,
+                                   .tokens = 16,
+                                   .x_sums = nullptr,
+                                   .x_sums_stride = 1,
+                                   .group_units = weight.units,
+                                   .half_scales = false,
+                                   .sums = nullptr,
+                                   .scaled_sums = nullptr};
+    }
+    return calls;
+  }
+
+  // Tiles of the task's from `first` on.
+  void multiply(Calls& calls, const Input& input, int64_t first, int64_t tiles, int32_t* sums) const {
     const Lane16Run run = product_.windows() ? product_.layout.window[0] : product_.layout.dense[0][0];
     const Lane16RunPair run_pair = product_.windows() ? nullptr : product_.layout.dense_pair;
-    const int64_t present = std::min<int64_t>(4, weight.row_groups() - 4 * block.quad);
-    for (int64_t t = 0; t < block.tiles; t++) {
-      auto call_of = [&](int64_t i) {
-        const int64_t row_group = 4 * block.quad + i, begin = weight.unit_begin[size_t(row_group)];
-        return Lane16Call{.stream = stream_of(block.group, row_group),
-                          .offsets = g.offsets[size_t(block.group)].data() + begin,
-                          .units = product_.windows() ? weight.unit_begin[size_t(row_group + 1)] - begin : weight.units,
-                          .ahead = 0,
-                          .x = input.x + input.offsets[size_t(first + t)],
-                          .x_xor = nullptr,
-                          .x_stride = g.pixel_stride,
-                          .tokens = 16,
-                          .x_sums = input.sums.data() + 16 * (first + t),
-                          .x_sums_stride = 1,
-                          .group_units = weight.units,
-                          .half_scales = false,
-                          .sums = sums + i * kGroupSums + t * 256,
-                          .scaled_sums = nullptr};
-      };
-      int64_t i = 0;
-      for (; run_pair && i + 2 <= present; i += 2) {
-        const Lane16Call pair[] = {call_of(i), call_of(i + 1)};
-        run_pair(pair);
+    for (int64_t t = 0; t < tiles; t++) {
+      for (int64_t i = 0; i < calls.count; i++) {
+        Lane16Call& call = calls.of_group[size_t(i)];
+        call.x = input.x + input.offsets[size_t(first + t)];
+        call.x_sums = input.sums.data() + 16 * (first + t);
+        call.sums = sums + i * kGroupSums + t * 256;
       }
-      for (; i < present; i++) run(call_of(i));
+      int64_t i = 0;
+      for (; run_pair && i + 2 <= calls.count; i += 2) run_pair(&calls.of_group[size_t(i)]);
+      for (; i < calls.count; i++) run(calls.of_group[size_t(i)]);
     }
   }
 

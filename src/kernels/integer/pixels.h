@@ -44,11 +44,12 @@ struct CodeOutput {
 // are powers of two and sums below 2^24.
 // Runs of pixels of up to 32 that were multiplied together.
 struct CodeRun {
-  const int32_t* sums;  // row group g, pixel p at sums + g * kGroupSums + p * 16
+  int64_t first;  // pixel of the sums
   int64_t pixels;
   int64_t at;  // of the first one, from y and from the residual
 };
 struct CodeStore {
+  const int32_t* sums;  // row group g, pixel p at sums + g * kGroupSums + p * 16
   const CodeRun* runs;
   int64_t run_count;
   int64_t channels;       // 1 to 64, of all vectors below and of a pixel of y

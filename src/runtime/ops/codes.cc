@@ -2,8 +2,6 @@
 #include "runtime/ops/codes.h"
 
 #include <algorithm>
-#include <bit>
-#include <cstring>
 #include <vector>
 
 #include "base/parallel.h"
@@ -46,17 +44,8 @@ struct Picture {
 
 // Up to four rows of codes, side by side from y on, `stride` bytes from one pixel to the next.
 void interleave(const int8_t* codes, int64_t channels, int64_t pixels, int8_t* y, int64_t stride) {
-  int64_t i = 0;
-  if (channels == 3 && stride == 3) {
-    // Colours, a word at a time: its fourth byte is where the next pixel begins.
-    static_assert(std::endian::native == std::endian::little);
-    for (; i + 1 < pixels; i++, y += stride) {
-      auto code = [&](int64_t c) { return uint32_t(uint8_t(codes[c * Picture::kPixels + i])); };
-      uint32_t word = code(0) | code(1) << 8 | code(2) << 16;
-      std::memcpy(y, &word, sizeof word);
-    }
-  }
-  for (; i < pixels; i++, y += stride)
+  if (channels == 3 && stride == 3) return kernels::interleave_three({codes, codes + Picture::kPixels, codes + 2 * Picture::kPixels}, pixels, y);
+  for (int64_t i = 0; i < pixels; i++, y += stride)
     for (int64_t c = 0; c < channels; c++) y[c] = codes[c * Picture::kPixels + i];
 }
 
