@@ -288,5 +288,46 @@ TEST(Rounding, ABatchNormFoldsIntoTheScalesOfCodes) {
   EXPECT_TRUE(!cpu_features().avx2 || runtime.plan()[0].problem.find("s8") != std::string::npos) << runtime.plan()[0].problem;
 }
 
+// ONNX Runtime's quantizer rounds biases too, and each result again behind what only moves it.
+TEST(Rounding, CodedBiasesAreBiasesAndRepeatedRoundingsNoSteps) {
+  Rng rng(19);
+  Graph graph;
+  testing::Quantizer round{graph, 0x1p-5f, 3, DType::kS8};
+  Coded w = coded_weight(rng, DType::kS8, 24, 32, false);
+  w.weight.name = "w";
+  ValueId x = graph.add_input("x", DType::kF32, {4, 32});
+  ValueId product = round(graph.add(Op::linear, {round(x), graph.add_weight(graph.weights.add(w.weight))}));
+  Tensor codes(DType::kS8, {24});
+  for (int8_t& v : codes.mutable_data<int8_t>()) v = int8_t(int(rng.below(255)) - 127);
+  ValueId bias = graph.add(Op::dequantize,
+                           {testing::add_weight(graph, "bias", codes), testing::add_weight(graph, "scale", testing::tensor<float>({}, {0.25f}))});
+  Attributes turn;
+  turn.set("perm", std::vector<int64_t>{1, 0});
+  ValueId turned = round(graph.add(Op::transpose, {round(graph.add(Op::add, {product, bias}))}, turn));
+  graph.add_output("y", graph.add(Op::mul, {turned, turned}));
+  infer_shapes(graph);
+  TensorMap inputs{{"x", testing::random_tensor(rng, {4, 32}, 3)}};
+  Session runtime(std::make_shared<const Graph>(graph));
+  runtime.enable_profile(true);
+  EXPECT_LE(relative_error(runtime.run(inputs).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")), 1e-5);
+  for (auto& line : runtime.profile())
+    EXPECT_TRUE(line.op == "linear" || line.op == "transpose" || line.op == "mul" || line.op == "quantize") << line.op;
+}
+
+TEST(Powers, OfConstantExponentsEqualTheReference) {
+  for (float exponent : {2.0f, 3.0f, 0.5f, -1.0f, 2.5f}) {
+    Rng rng(20);
+    Graph graph;
+    ValueId x = graph.add_input("x", DType::kF32, {3, 7000});
+    graph.add_output("y", graph.add(Op::pow, {x, testing::add_weight(graph, "exponent", testing::tensor<float>({}, {exponent}))}));
+    infer_shapes(graph);
+    TensorMap inputs{{"x", testing::random_tensor(rng, {3, 7000})}};
+    if (exponent != std::floor(exponent))
+      for (float& v : inputs["x"].mutable_data<float>()) v = std::abs(v);
+    EXPECT_EQ(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")), 0)
+        << exponent;
+  }
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -48,6 +48,7 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::sub:
     case Op::mul:
     case Op::div: return compile_binary(context);
+    case Op::pow: return compile_pow(context);
     case Op::global_average_pool: return compile_global_average_pool(context);
     case Op::max_pool:
     case Op::average_pool: return compile_pool(context);

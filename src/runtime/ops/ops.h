@@ -141,6 +141,7 @@ CompiledStep compile_batch_norm(const OpContext& context);
 CompiledStep compile_softmax(const OpContext& context);
 CompiledStep compile_activation(const OpContext& context);
 CompiledStep compile_binary(const OpContext& context);
+CompiledStep compile_pow(const OpContext& context);
 CompiledStep compile_global_average_pool(const OpContext& context);
 CompiledStep compile_pool(const OpContext& context);
 CompiledStep compile_resize(const OpContext& context);

@@ -281,6 +281,27 @@ CompiledStep compile_binary(const OpContext& context) {
   return step;
 }
 
+// To a constant power: squares are products, others numbers one by one.
+CompiledStep compile_pow(const OpContext& context) {
+  const Tensor* constant = context.constant(1);
+  if (!context.is_float(0) || !constant || constant->size() != 1 || context.shape(0) != context.out_shape()) return {};
+  double exponent = double(constant->to(DType::kF32).data<float>()[0]);
+  int64_t n = element_count(context.shape(0));
+  return {.kernel = exponent == 2 ? "vector" : "numbers",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for((n + kElementTile - 1) / kElementTile, [&](int64_t tile) {
+                  int64_t first = tile * kElementTile, last = std::min(n, first + kElementTile);
+                  const float* x = call.floats(0);
+                  float* y = call.out_floats();
+                  if (exponent == 2) return combine(BinaryOp::kMul, x + first, false, x + first, false, last - first, y + first);
+                  for (int64_t i = first; i < last; i++) y[i] = float(std::pow(double(x[i]), exponent));
+                });
+              },
+          .in_place = {0},
+          .unread = {1}};
+}
+
 CompiledStep compile_global_average_pool(const OpContext& context) {
   Shape x = context.shape(0);
   int64_t planes = x[0] * x[1], space = planes ? element_count(x) / planes : 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <set>
 
 namespace lacuna {
 namespace {
@@ -24,9 +25,12 @@ class Fuser {
         alive_(nodes.size(), true),
         users_(graph.values().size()),
         uses_(graph.values().size(), 0) {
-    for (size_t n = 0; n < nodes.size(); n++)
+    for (size_t n = 0; n < nodes.size(); n++) {
       for (ValueId v : nodes[n].node.inputs)
         if (v != kNoValue) users_[size_t(v)] = n, uses_[size_t(v)]++;
+      if (nodes[n].node.op == Op::dequantize && graph.weight_of(nodes[n].node.inputs[0]) && nodes[n].node.outputs.size() == 1)
+        dequantized_.insert(nodes[n].node.outputs[0]);
+    }
   }
 
   void run() {
@@ -86,8 +90,8 @@ class Fuser {
   // A vector along the output features, for a product that has no bias, residual or activation yet.
   bool add_bias(PlanNode& product, ValueId other, ValueId result) const {
     auto shape = shape_of(result), vector = shape_of(other);
-    if (!graph_.weight_of(other) || product.has(2) || product.has(3) || product.activation != kernels::Activation::kNone || !shape || !vector)
-      return false;
+    bool constant = graph_.weight_of(other) || dequantized_.contains(other);
+    if (!constant || product.has(2) || product.has(3) || product.activation != kernels::Activation::kNone || !shape || !vector) return false;
     size_t channel_axis = product.node.op == Op::conv ? shape->size() - 1 : 1;  // counted from the end
     int64_t channels = (*shape)[shape->size() - channel_axis];
     if (vector->size() > shape->size() || element_count(*vector) != channels) return false;
@@ -111,8 +115,9 @@ class Fuser {
   const std::vector<bool>& kept_;
   std::vector<PlanNode>& nodes_;
   std::vector<bool> alive_;
-  std::vector<size_t> users_;  // the last node that reads each value
-  std::vector<int64_t> uses_;  // how often each value is read
+  std::vector<size_t> users_;      // the last node that reads each value
+  std::vector<int64_t> uses_;      // how often each value is read
+  std::set<ValueId> dequantized_;  // codes of the model as numbers: as constant as weights
 };
 
 }  // namespace

@@ -1,6 +1,7 @@
 #include "runtime/passes/fuse_rounding.h"
 
 #include <algorithm>
+#include <map>
 
 #include "runtime/passes/fuse_epilogues.h"
 #include "runtime/passes/uses.h"
@@ -230,6 +231,36 @@ void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<P
   remove_unread(kept, nodes);
 }
 
+namespace {
+
+bool moves(Op op) {
+  return op == Op::reshape || op == Op::flatten || op == Op::squeeze || op == Op::unsqueeze || op == Op::identity || op == Op::transpose;
+}
+
+// Are the values of v, wherever they were moved since, rounded like this already?
+bool rounded_before(const Uses& uses, ValueId v, const InputRounding& rounding) {
+  const PlanNode* maker = uses.maker(v);
+  while (maker && moves(maker->node.op)) maker = uses.maker(maker->node.inputs[0]);
+  if (!maker || maker->codes) return false;
+  const InputRounding& made = maker->attention ? maker->attention->result : maker->node.op == Op::linear ? maker->sum : maker->rounding;
+  bool gives_values = maker->attention || maker->node.op == Op::linear || maker->node.op == Op::dequantize;
+  return gives_values && made && made.of_values() == rounding.of_values();
+}
+
+// A second rounding by the same scale changes nothing: who reads it reads what it read.
+void skip_repeated(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
+  Uses uses(graph, nodes);
+  std::map<ValueId, ValueId> instead;
+  for (PlanNode& plan : nodes) {
+    for (ValueId& v : plan.node.inputs)
+      if (auto it = instead.find(v); it != instead.end()) v = it->second;
+    if (plan.node.op != Op::dequantize || !plan.rounding || kept[size_t(plan.node.outputs[0])]) continue;
+    if (rounded_before(uses, plan.node.inputs[0], plan.rounding)) instead[plan.node.outputs[0]] = plan.node.inputs[0];
+  }
+}
+
+}  // namespace
+
 void fuse_pairs(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
   if (!rounds(nodes)) return;
   for (PlanNode& plan : nodes)
@@ -243,6 +274,8 @@ void fuse_pairs(const Graph& graph, const std::vector<bool>& kept, std::vector<P
     plan.rounding = *rounding;
     plan.node.inputs = {quantize->node.inputs[0]};
   }
+  remove_unread(kept, nodes);
+  skip_repeated(graph, kept, nodes);
   remove_unread(kept, nodes);
 }
 
