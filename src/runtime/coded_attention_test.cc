@@ -19,6 +19,7 @@ struct Case {
   bool everywhere;   // scores are rounded after each node, too
   bool split_scale;  // q and k are scaled before the product, as torch exports it
   bool masked;
+  bool chosen;        // by where, in place of an addition
   bool tokens_first;  // the result is turned to [batch, tokens, heads, columns]
 };
 
@@ -42,7 +43,12 @@ Graph attention_graph(const Case& c) {
   ValueId s = scores(graph.add(Op::matmul, {operand(q), operand(k)}));
   if (!c.split_scale) s = graph.add(Op::div, {s, testing::add_weight(graph, "root", testing::tensor<float>({}, {4}))});
   if (c.everywhere && !c.split_scale) s = scaled(s);
-  if (c.masked) s = graph.add(Op::add, {s, graph.add_input("mask", DType::kF32, {c.batch, 1, 1, c.keys})});
+  if (c.masked && !c.chosen) s = graph.add(Op::add, {s, graph.add_input("mask", DType::kF32, {c.batch, 1, 1, c.keys})});
+  if (c.masked && c.chosen) {
+    ValueId mask = graph.add_input("mask", DType::kBool, {c.batch, 1, 1, c.keys}),
+            fill = testing::add_weight(graph, "fill", testing::tensor<float>({}, {-1e9f}));
+    s = graph.add(Op::where, c.everywhere ? std::vector<ValueId>{mask, s, fill} : std::vector<ValueId>{mask, fill, s});
+  }
   if (c.masked && c.everywhere) s = scaled(s);
   Attributes last;
   last.set("axis", int64_t(-1));
@@ -58,21 +64,28 @@ TEST(CodedAttention, IsThatOfTheGraph) {
   std::vector<Case> cases;
   for (auto [type, zero] : {std::pair(DType::kS8, 0), std::pair(DType::kU8, 128), std::pair(DType::kU8, 117), std::pair(DType::kS8, -7)})
     for (bool everywhere : {false, true})
-      for (bool masked : {false, true})
-        cases.insert(cases.end(), {{2, 3, 21, 37, 20, 24, type, zero, everywhere, false, masked, true},
-                                   {1, 2, 130, 130, 64, 64, type, zero, everywhere, true, masked, true},
-                                   {1, 1, 1, 65, 66, 130, type, zero, everywhere, false, masked, false},
-                                   {3, 4, 7, 1, 1, 1, type, zero, everywhere, true, masked, false}});
+      for (auto [masked, chosen] : {std::pair(false, false), {true, false}, {true, true}})
+        cases.insert(cases.end(), {{2, 3, 21, 37, 20, 24, type, zero, everywhere, false, masked, chosen, true},
+                                   {1, 2, 130, 130, 64, 64, type, zero, everywhere, true, masked, chosen, true},
+                                   {1, 1, 1, 65, 66, 130, type, zero, everywhere, false, masked, chosen, false},
+                                   {3, 4, 7, 1, 1, 1, type, zero, everywhere, true, masked, chosen, false}});
   for (const Case& c : cases) {
-    std::string what = cat(name_of(c.type), " zero ", c.zero, " keys ", c.keys, c.everywhere ? " everywhere" : "", c.masked ? " masked" : "");
+    std::string what =
+        cat(name_of(c.type), " zero ", c.zero, " keys ", c.keys, c.everywhere ? " everywhere" : "", c.masked ? c.chosen ? " chosen" : " masked" : "");
     Graph graph = attention_graph(c);
     Rng rng(3);
     TensorMap inputs{{"q", testing::random_tensor(rng, {c.batch, c.queries, c.heads, c.dim})},
                      {"k", testing::random_tensor(rng, {c.batch, c.keys, c.heads, c.dim})},
                      {"v", testing::random_tensor(rng, {c.batch, c.keys, c.heads, c.value_dim})}};
     if (c.masked) {
-      Tensor mask(DType::kF32, {c.batch, 1, 1, c.keys});
-      for (int64_t i = 0; i < mask.size(); i++) mask.mutable_data<float>()[size_t(i)] = i % c.keys > c.keys / 2 ? -1e4f : 0;
+      Tensor mask(c.chosen ? DType::kBool : DType::kF32, {c.batch, 1, 1, c.keys});
+      for (int64_t i = 0; i < mask.size(); i++) {
+        bool seen = i % c.keys <= c.keys / 2;
+        if (c.chosen)
+          mask.mutable_raw()[i] = std::byte(seen == c.everywhere);
+        else
+          mask.mutable_data<float>()[size_t(i)] = seen ? 0 : -1e4f;
+      }
       inputs["mask"] = mask;
     }
     Tensor want = testing::run(graph, inputs, Executor::kReference).at("y");
@@ -96,7 +109,7 @@ TEST(CodedAttention, IsThatOfTheGraph) {
 
 // What something else reads stays: the scores here are an output as well.
 TEST(CodedAttention, LeavesScoresThatAnOutputReads) {
-  Graph graph = attention_graph({1, 2, 5, 6, 8, 8, DType::kS8, 0, true, false, false, true});
+  Graph graph = attention_graph({1, 2, 5, 6, 8, 8, DType::kS8, 0, true, false, false, false, true});
   for (const Node& node : graph.nodes())
     if (node.op == Op::softmax) graph.add_output("weights", node.outputs[0]);
   infer_shapes(graph);

@@ -26,6 +26,7 @@ struct CodedAttention {
   Operand q, k, v;
   InputRounding product, scaled, masked, weights, result;
   float scale = 1;
+  bool hides = false;  // a mask of bools that holds where keys are not seen; else where they are
   bool tokens_first = false;
 };
 

@@ -98,27 +98,37 @@ class Matcher {
     return found && found->size() == 4 && facts_[size_t(v)].dtype == DType::kF32;
   }
 
-  // Upwards from the softmax: [round] [+ mask] [round] [* scale] [round] product, each read by the next alone.
+  // Upwards from the softmax: [round] [+ mask, or chosen by one] [round] [* scale] [round] product, each read by the next alone.
   const Node* match_scores(ValueId v, CodedAttention& a, ValueId& mask) const {
-    auto own = [&](ValueId x) { return x != kNoValue && alone(x); };
-    if (!own(v)) return nullptr;
+    if (!alone(v)) return nullptr;
     const PlanNode* top = uses_.maker(before_rounding(v, a.masked, false));
-    if (!top) return nullptr;
-    if (top->node.op == Op::add) {
-      for (size_t i : {0, 1}) {
-        CodedAttention attempt = a;
-        const Node* product = match_scaled(top->node.inputs[i], attempt);
-        if (!product) continue;
-        a = attempt, mask = top->node.inputs[1 - i];
-        auto found = shape(mask), scores = shape(top->node.outputs[0]);
-        bool broadcasts = found && scores && found->size() == 4 && (*found)[3] == (*scores)[3] && facts_[size_t(mask)].dtype == DType::kF32;
-        for (size_t d = 0; broadcasts && d < 3; d++) broadcasts = (*found)[d] == 1 || (*found)[d] == (*scores)[d];
-        return broadcasts ? product : nullptr;
-      }
-      return nullptr;
+    bool adds = top && top->node.op == Op::add, chooses = top && top->node.op == Op::where;
+    if (!adds && !chooses) {
+      a.masked = {};
+      return match_scaled(v, a);
     }
-    a.masked = {};
-    return match_scaled(v, a);
+    for (size_t scores : {chooses ? 2 : 0, 1}) {
+      CodedAttention attempt = a;
+      const Node* product = match_scaled(top->node.inputs[scores], attempt);
+      if (!product) continue;
+      a = attempt;
+      if (chooses) {
+        auto fill = constant_of(graph_, top->node.inputs[3 - scores]);
+        if (!fill || *fill > -1000) return nullptr;  // not a mask
+        a.hides = scores == 2;
+      }
+      mask = top->node.inputs[chooses ? 0 : 1 - scores];
+      return broadcasts(mask, top->node.outputs[0], chooses ? DType::kBool : DType::kF32) ? product : nullptr;
+    }
+    return nullptr;
+  }
+
+  // Is there an element of the mask for each key?
+  bool broadcasts(ValueId mask, ValueId scores, DType type) const {
+    auto from = shape(mask), to = shape(scores);
+    bool fits = from && to && from->size() == 4 && (*from)[3] == (*to)[3] && facts_[size_t(mask)].dtype == type;
+    for (size_t d = 0; fits && d < 3; d++) fits = (*from)[d] == 1 || (*from)[d] == (*to)[d];
+    return fits;
   }
 
   const Node* match_scaled(ValueId v, CodedAttention& a) const {
