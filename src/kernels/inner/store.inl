@@ -60,15 +60,37 @@ static inline void store_rows(const StoreTask& task, const Finish& finish, Vec v
   }
 }
 
-void store_token_major(const StoreTask& task) noexcept {
-  const Finish finish(task);
-  for (int64_t t = 0; t < task.tokens; t++)
-    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) {
-      const float* sums = task.sums + t * task.sums_stride + r;
-      int64_t n = task.rows - r;
-      store_rows(task, finish, n >= Vec::kLanes ? Vec::load(sums) : Vec::load_first(sums, n), t, r, n);
-    }
+// What does not change is held in locals: stores of vectors may be of anything, a field of the task included.
+template <bool kActivates>
+static void finish_tokens(const StoreTask& task) {
+  const Rounder product(task.sum_rounding), result(task.rounding);
+  const int64_t rows = task.rows, tokens = task.tokens, sums_stride = task.sums_stride, y_stride = task.y_stride;
+  const int64_t residual_stride = task.residual_stride;
+  const uint8_t activation = task.activation;
+  const float alpha = task.alpha, beta = task.beta, *bias = task.bias, *sums = task.sums, *residual = task.residual;
+  float* y = task.y;
+  auto finish = [&](Vec v, Vec b, Vec of_residual) {
+    v = product(v);
+    if (bias) v = Vec::add(v, b);
+    if (residual) v = Vec::add(v, of_residual);
+    if constexpr (kActivates) v = activated(v, activation, alpha, beta);
+    return result(v);
+  };
+  for (int64_t t = 0; t < tokens; t++) {
+    int64_t r = 0;
+    for (; r + Vec::kLanes <= rows; r += Vec::kLanes)
+      Vec::store(y + r, finish(Vec::load(sums + r), bias ? Vec::load(bias + r) : Vec::zero(), residual ? Vec::load(residual + r) : Vec::zero()));
+    if (int64_t n = rows - r; n > 0)
+      Vec::store_first(y + r,
+                       finish(Vec::load_first(sums + r, n), bias ? Vec::load_first(bias + r, n) : Vec::zero(),
+                              residual ? Vec::load_first(residual + r, n) : Vec::zero()),
+                       n);
+    sums += sums_stride, y += y_stride;
+    if (residual) residual += residual_stride;
+  }
 }
+
+void store_token_major(const StoreTask& task) noexcept { task.activation ? finish_tokens<true>(task) : finish_tokens<false>(task); }
 
 // One vector of rows by tokens [first, last).
 static inline void store_transposed_block(const StoreTask& task, const Finish& finish, int64_t row, int64_t first, int64_t last) {
@@ -93,7 +115,8 @@ void store_transposed(const StoreTask& task) noexcept {
   constexpr int64_t kTokens = 16;
   const Finish finish(task);
   for (int64_t t = 0; t < task.tokens; t += kTokens)
-    for (int64_t r = 0; r < task.rows; r += Vec::kLanes) store_transposed_block(task, finish, r, t, t + kTokens < task.tokens ? t + kTokens : task.tokens);
+    for (int64_t r = 0; r < task.rows; r += Vec::kLanes)
+      store_transposed_block(task, finish, r, t, t + kTokens < task.tokens ? t + kTokens : task.tokens);
 }
 
 void transpose(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept {
