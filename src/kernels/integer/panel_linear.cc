@@ -42,9 +42,10 @@ class PanelLinear : public PackedLinear {
 
   void run(const float* x, int64_t x_stride, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const override {
     if (tokens == 0 || weight_.rows() == 0) return;
-    TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols(), wanted_, set_.tokens);
     int64_t lanes = set_.panels.tokens, count = (tokens + lanes - 1) / lanes;
-    const uint8_t* panels = interleave(codes, tokens);
+    uint8_t* panels = thread_scratch_of<uint8_t>(ScratchSlot::kSharedSecond, count * weight_.panel_bytes());
+    TokenCodes codes = quantize_tokens(x, x_stride, tokens, weight_.cols(), wanted_, set_.tokens,
+                                       [&](const TokenCodes& made, int64_t first) { interleave(made, first, panels); });
     parallel_for(weight_.chunks() * count, [&](int64_t i) {
       int64_t chunk = i / count, first_token = i % count * lanes;
       int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTile, weight_.chunk_rows() * lanes);
@@ -57,17 +58,12 @@ class PanelLinear : public PackedLinear {
   }
 
  private:
-  const uint8_t* interleave(const TokenCodes& codes, int64_t tokens) const {
+  // Sixteen tokens to their place in the panels.
+  void interleave(const TokenCodes& codes, int64_t first, uint8_t* panels) const {
     int64_t lanes = set_.panels.tokens, cols = (weight_.cols() + 63) / 64 * 64;
-    uint8_t* panels = thread_scratch_of<uint8_t>(ScratchSlot::kSharedSecond, (tokens + lanes - 1) / lanes * weight_.panel_bytes());
     bool aligned = weight_.options().aligned;
     auto fill = aligned ? set_.panels.interleave_quads : set_.panels.interleave_bytes;
-    parallel_for((tokens + 15) / 16, [&](int64_t i) {
-      int64_t first = 16 * i;
-      fill(codes.codes + first * codes.stride, codes.stride, cols,
-           panels + first / lanes * weight_.panel_bytes() + first % lanes * (aligned ? 4 : 1));
-    });
-    return panels;
+    fill(codes.codes + first * codes.stride, codes.stride, cols, panels + first / lanes * weight_.panel_bytes() + first % lanes * (aligned ? 4 : 1));
   }
 
   std::string_view kernel_;

@@ -29,7 +29,8 @@ int64_t padded(int64_t tokens, int64_t multiple) {
 
 }  // namespace
 
-TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa) {
+TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa,
+                           const AfterSixteen& after) {
   TokenCodes out = {};
   int64_t padded_tokens = padded(tokens, wanted.token_multiple), group = wanted.group ? wanted.group : round_up(std::max<int64_t>(cols, 1), 32);
   out.stride = wanted.planes > 1 ? row_stride(wanted.planes * wanted.plane_stride, 0) : row_stride(cols, wanted.group);
@@ -65,13 +66,15 @@ TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int
     }
     if (wanted.sums) isa.group_sums(reinterpret_cast<const int8_t*>(codes), group, out.groups, out.sums + t * out.groups);
   };
-  if (tokens == 1) {
+  LACUNA_ASSERT(!after || wanted.token_multiple % 16 == 0);
+  if (tokens == 1 && !after) {
     for (int64_t t = 0; t < padded_tokens; t++) quantize_row(t);
   } else {
     // A task costs a few hundred nanoseconds of its own, so each takes tokens of 8 K elements at least.
-    int64_t per_task = std::clamp<int64_t>((8 << 10) / std::max<int64_t>(cols, 1), 1, padded_tokens);
+    int64_t per_task = after ? 16 : std::clamp<int64_t>((8 << 10) / std::max<int64_t>(cols, 1), 1, padded_tokens);
     parallel_for((padded_tokens + per_task - 1) / per_task, [&](int64_t task) {
       for (int64_t t = task * per_task; t < std::min(padded_tokens, (task + 1) * per_task); t++) quantize_row(t);
+      if (after) after(out, task * per_task);
     });
   }
   // Across rows, because a window may begin in one and end in the next.

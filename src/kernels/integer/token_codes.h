@@ -1,6 +1,8 @@
 // Activations on their way into the integer kernels: f32 tokens quantized to rows of codes in scratch memory.
 #pragma once
 
+#include <functional>
+
 #include "kernels/integer/lane16.h"
 #include "kernels/linear.h"
 
@@ -30,7 +32,10 @@ struct TokenCodesWanted {
 // Bytes between tokens of `cols` codes, a multiple of `multiple`, itself one of 64.
 int64_t code_stride(int64_t cols, int64_t multiple);
 
+// Called with the first of sixteen tokens when they are coded, on the thread that did it; wants a token_multiple of sixteen.
+using AfterSixteen = std::function<void(const TokenCodes& codes, int64_t first)>;
 // In the shared scratch slots of the calling thread.
-TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa);
+TokenCodes quantize_tokens(const float* x, int64_t x_stride, int64_t tokens, int64_t cols, const TokenCodesWanted& wanted, const Lane16Isa& isa,
+                           const AfterSixteen& after = {});
 
 }  // namespace lacuna::kernels
