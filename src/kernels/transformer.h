@@ -48,7 +48,7 @@ void coded_attention(const CodedAttentionProblem& problem, const float* q, const
 // Rows of n contiguous elements; y may be x.
 void softmax_rows(const float* x, int64_t rows, int64_t n, float* y);
 // scale and bias [n] or nullptr. `after` is called with each finished row, while it is in the cache, on the thread that made it.
-using AfterRow = std::function<void(int64_t row, const float* y)>;
+using AfterRow = std::function<void(int64_t row, float* y)>;
 void layer_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, const float* bias, float epsilon, float* y,
                      const AfterRow& after = {});
 void rms_norm_rows(const float* x, int64_t rows, int64_t n, const float* scale, float scale_offset, float epsilon, float* y,

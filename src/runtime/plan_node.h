@@ -42,7 +42,8 @@ struct PlanNode {
   // together (kChannelsLast); quantize and max_pool nodes write them so. If `output` rounds, the result of a conv is codes too.
   bool codes = false;
   InputRounding residual_codes, output;  // of input 3 and output 0
-  // Of product + bias and of that + residual, on the way to the codes of a conv. Of the product before the bias and of the result of a linear.
+  // Of product + bias and of that + residual, on the way to the codes of a conv. Of the product before the bias and of the result of a linear;
+  // of the result of a norm or of arithmetic.
   InputRounding product, sum;
   std::shared_ptr<const CodedAttention> attention;
 

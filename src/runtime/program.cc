@@ -343,6 +343,13 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
     compiled.unread.clear();
     kernels::trace_dispatch(cat("dispatch: ", name_of(node.op), " '", node.name, "': no fast path, runs as the reference"));
   }
+  if (plan.sum && rounds_result(node.op) && !compiled.rounds) {
+    LACUNA_ASSERT(!step.run_with_codes);
+    step.run = [run = std::move(step.run), rounding = plan.sum.of_values()](const StepCall& call) {
+      run(call);
+      round_values(rounding, call.out_floats(), call.out(0).size());
+    };
+  }
   for (size_t i = 0; i < step.in.size(); i++) {
     ValueId v = step.in[i];
     if (v == kNoValue || std::find(compiled.unread.begin(), compiled.unread.end(), i) != compiled.unread.end()) continue;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/parallel.h"
+#include "kernels/epilogue.h"
 #include "kernels/support.h"
 
 namespace lacuna {
@@ -29,6 +30,10 @@ InputRounding rounding_of(const Node& node) {
   InputRounding out;
   if (node.op == Op::linear && node.attributes.text("activations", "") == "s8") out.kind = InputRounding::Kind::kPerToken;
   return out;
+}
+
+void round_values(const kernels::Rounding& rounding, float* y, int64_t n) {
+  kernels::store_token_major({.sums = y, .sums_stride = 0, .first_row = 0, .rows = n, .first_token = 0, .tokens = 1}, y, 0, {.rounding = rounding});
 }
 
 void round_tokens(const InputRounding& rounding, const float* x, int64_t tokens, int64_t cols, float* out) {

@@ -28,4 +28,7 @@ InputRounding rounding_of(const Node& node);
 // out = the values that the codes of x stand for. Parallel over tokens.
 void round_tokens(const InputRounding& rounding, const float* x, int64_t tokens, int64_t cols, float* out);
 
+// The values that the codes of the n values of y stand for, in their place. On the calling thread.
+void round_values(const kernels::Rounding& rounding, float* y, int64_t n);
+
 }  // namespace lacuna

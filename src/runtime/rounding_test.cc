@@ -314,6 +314,30 @@ TEST(Rounding, CodedBiasesAreBiasesAndRepeatedRoundingsNoSteps) {
     EXPECT_TRUE(line.op == "linear" || line.op == "transpose" || line.op == "mul" || line.op == "quantize") << line.op;
 }
 
+// A norm and arithmetic round what they give; a sum of channel blocks or of anything without a fast path does so too.
+TEST(Rounding, NormsAndArithmeticRoundTheirResults) {
+  Rng rng(23);
+  Graph graph;
+  testing::Quantizer round{graph, 0.04f, 5, DType::kU8};
+  ValueId x = graph.add_input("x", DType::kF32, {3, 5, 48}), z = graph.add_input("z", DType::kF32, {5, 1});
+  auto vector = [&](const char* name) { return testing::add_weight(graph, name, testing::random_tensor(rng, {48})); };
+  ValueId y = round(graph.add(Op::layer_norm, {round(graph.add(Op::add, {x, z})), vector("scale"), vector("bias")}));
+  y = round(graph.add(Op::rms_norm, {round(graph.add(Op::mul, {y, x})), vector("rms")}));
+  graph.add_output(
+      "y", round(graph.add(Op::sub, {y, round(graph.add(Op::div, {x, testing::add_weight(graph, "three", testing::tensor<float>({}, {3}))}))})));
+  infer_shapes(graph);
+  TensorMap inputs{{"x", testing::random_tensor(rng, {3, 5, 48})}, {"z", testing::random_tensor(rng, {5, 1})}};
+  Session runtime(std::make_shared<const Graph>(graph));
+  runtime.enable_profile(true);
+  Tensor got = runtime.run(inputs).at("y"), want = testing::run(graph, inputs, Executor::kReference).at("y");
+  for (auto& line : runtime.profile()) EXPECT_TRUE(line.op != "quantize" && line.op != "dequantize") << line.op;
+  // A value between two codes may round to either.
+  int64_t others = 0;
+  for (size_t i = 0; i < got.data<float>().size(); i++) others += std::abs(got.data<float>()[i] - want.data<float>()[i]) > 1e-6f;
+  EXPECT_LE(others, got.size() / 100);
+  EXPECT_LE(relative_error(got, want), 0.04);
+}
+
 TEST(Powers, OfConstantExponentsEqualTheReference) {
   for (float exponent : {2.0f, 3.0f, 0.5f, -1.0f, 2.5f}) {
     Rng rng(20);

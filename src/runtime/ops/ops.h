@@ -48,6 +48,7 @@ struct CompiledStep {
   std::string problem = {};
   int64_t plan_line = -1;
   std::optional<ConvCall> conv = {};
+  bool rounds = false;  // the step does the rounding of its result, PlanNode::sum, itself
 };
 
 // Filled when the convolution is compiled; stays empty after the last one.

@@ -29,11 +29,13 @@ int64_t trailing_size(const OpContext& context) {
   return n;
 }
 
-// What follows each row of a step that writes codes too.
-kernels::AfterRow code_rows(const StepCall& call, const std::optional<kernels::Rounding>& rounding, int64_t rows, int64_t n) {
-  if (!rounding) return {};
-  return [rounding = *rounding, out = kernels::coded_tokens(call.out(1).mutable_raw(), rows, n)](int64_t row, const float* y) {
-    kernels::code_token(y, rounding, row, out);
+// What follows each row of a step whose result is rounded, and that writes codes too if asked for.
+kernels::AfterRow after_rows(const StepCall& call, const InputRounding& result, const std::optional<kernels::Rounding>& codes, int64_t rows,
+                             int64_t n) {
+  if (!result && !codes) return {};
+  return [=, out = codes ? kernels::coded_tokens(call.out(1).mutable_raw(), rows, n) : kernels::CodedTokens{}](int64_t row, float* y) {
+    if (result) round_values(result.of_values(), y, n);
+    if (codes) kernels::code_token(y, *codes, row, out);
   };
 }
 
@@ -50,12 +52,13 @@ CompiledStep compile_layer_norm(const OpContext& context) {
   if (n == 0) return {};
   int64_t rows = element_count(context.shape(0)) / n;
   float epsilon = float(context.attributes().number("epsilon", 1e-5));
-  auto step = [=](std::optional<kernels::Rounding> codes) {
+  auto step = [=, result = context.plan().sum](std::optional<kernels::Rounding> codes) {
     return [=](const StepCall& call) {
-      kernels::layer_norm_rows(call.floats(0), rows, n, call.floats(1), call.floats(2), epsilon, call.out_floats(), code_rows(call, codes, rows, n));
+      kernels::layer_norm_rows(call.floats(0), rows, n, call.floats(1), call.floats(2), epsilon, call.out_floats(),
+                               after_rows(call, result, codes, rows, n));
     };
   };
-  return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step)};
+  return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step), .rounds = true};
 }
 
 CompiledStep compile_rms_norm(const OpContext& context) {
@@ -63,12 +66,12 @@ CompiledStep compile_rms_norm(const OpContext& context) {
   if (n == 0) return {};
   int64_t rows = element_count(context.shape(0)) / n;
   float epsilon = float(context.attributes().number("epsilon", 1e-5)), offset = float(context.attributes().number("scale_offset", 0));
-  auto step = [=](std::optional<kernels::Rounding> codes) {
+  auto step = [=, result = context.plan().sum](std::optional<kernels::Rounding> codes) {
     return [=](const StepCall& call) {
-      kernels::rms_norm_rows(call.floats(0), rows, n, call.floats(1), offset, epsilon, call.out_floats(), code_rows(call, codes, rows, n));
+      kernels::rms_norm_rows(call.floats(0), rows, n, call.floats(1), offset, epsilon, call.out_floats(), after_rows(call, result, codes, rows, n));
     };
   };
-  return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step)};
+  return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step), .rounds = true};
 }
 
 CompiledStep compile_batch_norm(const OpContext& context) {
@@ -265,19 +268,21 @@ CompiledStep compile_binary(const OpContext& context) {
   int64_t rows = int64_t(plan.rows.size()), piece = std::min(plan.inner, kElementTile), pieces = piece ? (plan.inner + piece - 1) / piece : 0;
   int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, plan.inner)),
           row_tiles = (rows + rows_per_tile - 1) / rows_per_tile;
-  CompiledStep step{.kernel = "vector", .run = [=](const StepCall& call) {
+  CompiledStep step{.kernel = "vector", .run = [=, result = context.plan().sum](const StepCall& call) {
                       parallel_for(row_tiles * pieces, [&](int64_t tile) {
                         int64_t first = tile % pieces * piece, count = std::min(piece, plan.inner - first), row = tile / pieces * rows_per_tile;
                         for (int64_t r = row; r < std::min(rows, row + rows_per_tile); r++) {
                           auto [at_a, at_b] = plan.rows[size_t(r)];
+                          float* y = call.out_floats() + r * plan.inner + first;
                           combine(op, call.floats(0) + at_a + (plan.a_scalar ? 0 : first), plan.a_scalar,
-                                  call.floats(1) + at_b + (plan.b_scalar ? 0 : first), plan.b_scalar, count,
-                                  call.out_floats() + r * plan.inner + first);
+                                  call.floats(1) + at_b + (plan.b_scalar ? 0 : first), plan.b_scalar, count, y);
+                          if (result) round_values(result.of_values(), y, count);
                         }
                       });
                     }};
   if (a == out) step.in_place.push_back(0);
   if (b == out) step.in_place.push_back(1);
+  step.rounds = true;
   return step;
 }
 

@@ -20,22 +20,23 @@ bool rounds(const std::vector<PlanNode>& nodes) {
   return std::any_of(nodes.begin(), nodes.end(), [](auto& plan) { return plan.node.op == Op::quantize; });
 }
 
-// A linear does the quantize and dequantize nodes that alone follow it.
-void round_result(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes, PlanNode& linear, InputRounding PlanNode::*place) {
-  Uses uses(graph, nodes);
-  PlanNode* quantize = uses.only_reader(linear.node.outputs[0], kept);
+// A node does the quantize and dequantize nodes that alone follow it, in their place. What was there reads and gives nothing afterwards, of which
+// `uses` need not know.
+void round_result(const Graph& graph, const std::vector<bool>& kept, const Uses& uses, PlanNode& plan, InputRounding PlanNode::*place) {
+  PlanNode* quantize = uses.only_reader(plan.node.outputs[0], kept);
   auto rounding = quantize && quantize->node.op == Op::quantize ? static_rounding(graph, quantize->node) : std::nullopt;
   PlanNode* dequantize = rounding ? uses.only_reader(quantize->node.outputs[0], kept) : nullptr;
   if (!dequantize || dequantize->node.op != Op::dequantize || static_rounding(graph, dequantize->node) != rounding) return;
-  linear.*place = *rounding;
-  PlanNode done = linear;
+  plan.*place = *rounding;
+  PlanNode done = plan;
   done.node.outputs = dequantize->node.outputs;
   *dequantize = done;
-  // What is left of the linear and its quantize node reads and gives nothing.
-  linear = *quantize = PlanNode{.node = {.op = Op::identity}};
+  plan = *quantize = PlanNode{.node = {.op = Op::identity}};
 }
 
 }  // namespace
+
+bool rounds_result(Op op) { return op == Op::layer_norm || op == Op::rms_norm || op == Op::add || op == Op::sub || op == Op::mul || op == Op::div; }
 
 std::optional<InputRounding> static_rounding(const Graph& graph, const Node& node) {
   if (node.op != Op::quantize && node.op != Op::dequantize) return std::nullopt;
@@ -67,9 +68,10 @@ void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const Take
   }
   remove_unread(kept, nodes);
   if (!rounds(nodes)) return;
+  Uses linears(graph, nodes);
   for (PlanNode& plan : nodes) {
     bool open = is_product(graph, plan.node) && plan.node.op == Op::linear && !plan.product && !plan.sum;
-    if (open) round_result(graph, kept, nodes, plan, plan.has(2) ? &PlanNode::sum : &PlanNode::product);
+    if (open) round_result(graph, kept, linears, plan, plan.has(2) ? &PlanNode::sum : &PlanNode::product);
   }
   std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
 }
@@ -242,9 +244,8 @@ bool rounded_before(const Uses& uses, ValueId v, const InputRounding& rounding) 
   const PlanNode* maker = uses.maker(v);
   while (maker && moves(maker->node.op)) maker = uses.maker(maker->node.inputs[0]);
   if (!maker || maker->codes) return false;
-  const InputRounding& made = maker->attention ? maker->attention->result : maker->node.op == Op::linear ? maker->sum : maker->rounding;
-  bool gives_values = maker->attention || maker->node.op == Op::linear || maker->node.op == Op::dequantize;
-  return gives_values && made && made.of_values() == rounding.of_values();
+  const InputRounding& made = maker->attention ? maker->attention->result : maker->node.op == Op::dequantize ? maker->rounding : maker->sum;
+  return maker->node.op != Op::conv && made && made.of_values() == rounding.of_values();
 }
 
 // A second rounding by the same scale changes nothing: who reads it reads what it read.
@@ -263,13 +264,15 @@ void skip_repeated(const Graph& graph, const std::vector<bool>& kept, std::vecto
 
 void fuse_pairs(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) {
   if (!rounds(nodes)) return;
-  for (PlanNode& plan : nodes)
-    if (is_product(graph, plan.node) && plan.node.op == Op::linear && !plan.sum) round_result(graph, kept, nodes, plan, &PlanNode::sum);
-  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
   Uses uses(graph, nodes);
+  for (PlanNode& plan : nodes)
+    if (((is_product(graph, plan.node) && plan.node.op == Op::linear) || rounds_result(plan.node.op)) && !plan.sum)
+      round_result(graph, kept, uses, plan, &PlanNode::sum);
+  std::erase_if(nodes, [](const PlanNode& plan) { return plan.node.outputs.empty(); });
+  Uses pairs(graph, nodes);
   for (PlanNode& plan : nodes) {
     auto rounding = plan.node.op == Op::dequantize ? static_rounding(graph, plan.node) : std::nullopt;
-    PlanNode* quantize = rounding ? uses.maker(plan.node.inputs[0]) : nullptr;
+    PlanNode* quantize = rounding ? pairs.maker(plan.node.inputs[0]) : nullptr;
     if (!quantize || quantize->node.op != Op::quantize || quantize->codes || static_rounding(graph, quantize->node) != rounding) continue;
     plan.rounding = *rounding;
     plan.node.inputs = {quantize->node.inputs[0]};

@@ -23,8 +23,11 @@ void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const Take
 // read as codes. A global_average_pool of such codes, or of their relu, reads them. Runs after fuse_epilogues.
 void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes);
 
-// What is left of dequantize(quantize(x)): the end of a linear where it alone reads its result, else one step; none where the values were rounded by
-// the same scale before. Runs last.
+// What is left of dequantize(quantize(x)): the end of a linear, a norm or arithmetic where it alone reads its result, else one step; none where the
+// values were rounded by the same scale before. Runs last.
 void fuse_pairs(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes);
+
+// The norms and the arithmetic of which that is true: PlanNode::sum is then of their result.
+bool rounds_result(Op op);
 
 }  // namespace lacuna
