@@ -16,6 +16,7 @@ struct Narrow {
 };
 
 #ifdef __AVX512VBMI__
+constexpr bool kLooksUp = true;
 struct Table {
   explicit Table(const int8_t* table) {
     LACUNA_UNROLL for (int i = 0; i < 4; i++) part[i] = table ? _mm512_loadu_si512(table + 64 * i) : _mm512_setzero_si512();
@@ -27,6 +28,7 @@ struct Table {
   __m512i part[4];
 };
 #else
+constexpr bool kLooksUp = false;  // but for tables that arithmetic does not give
 struct Table {
   explicit Table(const int8_t* t) : table(t) {}
   __m512i operator()(__m512i codes) const {
@@ -83,8 +85,11 @@ class Codes {
  public:
   Codes(const CodeStore& s, const Lanes<kGroups>& lanes)
       : lanes_(lanes),
-        narrow_(s.code),
+        factor_(kTable && !kLooksUp ? s.table_factor : 0),
+        narrow_(factor_ > 0 ? s.last : s.code),
         table_(kTable ? s.table : nullptr),
+        code_low_(_mm512_set1_ps(float(s.code.low - s.code.zero))),
+        code_high_(_mm512_set1_ps(float(s.code.high - s.code.zero))),
         low_(_mm512_set1_ps(s.product.low)),
         high_(_mm512_set1_ps(s.product.high)),
         product_(_mm512_set1_ps(s.product.scale * s.code.inverse)),
@@ -134,16 +139,21 @@ class Codes {
         v = kProduct ? _mm512_fmadd_ps(v, product_, r) : _mm512_add_ps(v, r);
       }
       if constexpr (!kWithin) v = _mm512_min_ps(v, largest);
+      if constexpr (kTable && !kLooksUp)
+        if (factor_ > 0) v = _mm512_mul_ps(rounded(_mm512_min_ps(_mm512_max_ps(v, code_low_), code_high_)), _mm512_set1_ps(factor_));
       codes[g] = _mm512_cvtps_epi32(v);
     }
     __m512i out = narrow_(codes);
-    if constexpr (kTable) out = table_(out);
+    if constexpr (kTable)
+      if (kLooksUp || factor_ == 0) out = table_(out);
     _mm512_mask_storeu_epi8(y_ + at_, present_, out);
   }
 
   Lanes<kGroups> lanes_;
+  float factor_;
   Narrow narrow_;
   Table table_;
+  __m512 code_low_, code_high_;
   __m512 low_, high_, product_, residual_scale_, residual_start_;
   __mmask64 present_;
   bool full_;

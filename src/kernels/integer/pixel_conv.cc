@@ -206,12 +206,24 @@ class PixelConv : public PackedConv {
       task.code = last_code();
       if (before.scale > 0) {
         isa.fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
+        task.last = task.code, task.table_factor = factor_like_table(before);
         task.code = {.inverse = 1.0f / before.scale, .zero = before.zero};
         task.table = table.data();
       }
     }
     CodesEnd(const CodesEnd&) = delete;
     CodesEnd& operator=(const CodesEnd&) = delete;
+
+    // 0 if a product falls beside a tie where the table's quotient does not, or could be no integer.
+    float factor_like_table(const Rounding& before) const {
+      float factor = before.scale / call.y_scale;
+      if (!(factor < 0x1p12f)) return 0;
+      for (int32_t code = -128; code < 128; code++) {
+        int32_t found = std::clamp(int32_t(std::nearbyint(float(code - before.zero) * factor)) + task.last.zero, task.last.low, task.last.high);
+        if (found != table[size_t(uint8_t(code))]) return 0;
+      }
+      return factor;
+    }
 
     CodeOutput last_code() const {
       float inverse = 1.0f / call.y_scale, least = float(-128 - call.y_zero), most = float(127 - call.y_zero), low = least, high = most;

@@ -63,6 +63,9 @@ struct CodeStore {
   CodeRounding product;  // only before a residual
   CodeOutput code;
   const int8_t* table;  // [256], at the code as an unsigned byte, or nullptr
+  // The same in arithmetic, where it gives the same for all codes: the code less its zero point, times this (0: it does not), becomes `last`.
+  float table_factor;
+  CodeOutput last;
   int8_t* y;
   int64_t y_stride;  // bytes between pixels
 };
