@@ -108,7 +108,9 @@ void attention(const AttentionProblem& p, const float* q, Strides q_strides, con
 }
 
 bool takes_codes(const CodedAttentionProblem& p) {
-  return !lacks(cpu_features(), "avx512_vnni") && p.keys > 0 && p.keys <= kMostCodedKeys && p.dim > 0 && p.dim <= kMostCodedKeys && p.value_dim > 0;
+  constexpr int64_t kMostScratch = 16 << 20;
+  return !lacks(cpu_features(), "avx512_vnni") && p.queries > 0 && p.keys > 0 && p.dim > 0 && p.value_dim > 0 &&
+         std::max({p.keys, p.dim, p.value_dim}) <= kMostCodedKeys && coded_attention_scratch_bytes(p.keys, p.dim, p.value_dim) <= kMostScratch;
 }
 
 void coded_attention(const CodedAttentionProblem& p, const float* q, const float* k, const float* v, const float* mask, Strides mask_strides,
@@ -118,17 +120,17 @@ void coded_attention(const CodedAttentionProblem& p, const float* q, const float
   int64_t tiles = (p.queries + kMostQueries - 1) / kMostQueries;
   while (p.batch * p.heads * tiles < kFewestTiles && p.queries / tiles >= 64) tiles *= 2;
   auto rule = [](const Rounding& r) { return r.scale > 0 ? static_rule(r.scale, r.zero) : CodeRule{}; };
+  const CodeRule of_q = rule(p.q.rounding), of_k = rule(p.k.rounding), of_v = rule(p.v.rounding);
   parallel_for(p.batch * p.heads * tiles, [&](int64_t index) {
     int64_t b = index / (p.heads * tiles), h = index / tiles % p.heads, tile = index % tiles;
     int64_t first = p.queries * tile / tiles, last = p.queries * (tile + 1) / tiles;
-    auto operand = [&](const float* x, const CodedAttentionProblem::Operand& o, int64_t row) {
-      return CodedAttentionTile::Operand{x + b * o.strides.batch + h * o.strides.head + row * o.strides.row, o.strides.row, o.factor,
-                                         rule(o.rounding)};
+    auto operand = [&](const float* x, const CodedAttentionProblem::Operand& o, const CodeRule& of, int64_t row) {
+      return CodedAttentionTile::Operand{x + b * o.strides.batch + h * o.strides.head + row * o.strides.row, o.strides.row, o.factor, of};
     };
     avx512_vnni::coded_attention_tile(
-        {.q = operand(q, p.q, first),
-         .k = operand(k, p.k, 0),
-         .v = operand(v, p.v, 0),
+        {.q = operand(q, p.q, of_q, first),
+         .k = operand(k, p.k, of_k, 0),
+         .v = operand(v, p.v, of_v, 0),
          .mask = mask ? mask + b * mask_strides.batch + h * mask_strides.head + first * mask_strides.row : nullptr,
          .mask_stride = mask_strides.row,
          .out = out + b * out_strides.batch + h * out_strides.head + first * out_strides.row,

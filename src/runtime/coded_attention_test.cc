@@ -121,5 +121,52 @@ TEST(CodedAttention, LeavesScoresThatAnOutputReads) {
   EXPECT_LE(relative_error(got.at("weights"), want.at("weights")), 1e-5);
 }
 
+// Constants only, no queries, and a mask that makes more rows of scores than there are queries.
+TEST(CodedAttention, OddGraphsRunToo) {
+  auto attention = [](Graph& graph, ValueId q, ValueId k, ValueId v, ValueId mask) {
+    testing::Quantizer round{graph, 0x1p-5f, -7, DType::kS8};
+    Attributes turn;
+    turn.set("perm", std::vector<int64_t>{0, 1, 3, 2});
+    ValueId s = graph.add(Op::matmul, {round(q), round(graph.add(Op::transpose, {k}, turn))});
+    if (mask != kNoValue) s = graph.add(Op::add, {s, mask});
+    graph.add_output("y", graph.add(Op::matmul, {round(graph.add(Op::softmax, {s})), round(v)}));
+    infer_shapes(graph);
+  };
+  Rng rng(6);
+  {
+    Graph graph;
+    ValueId x = graph.add(Op::mul, {testing::add_weight(graph, "w", testing::random_tensor(rng, {1, 2, 40, 64})),
+                                    testing::add_weight(graph, "half", testing::tensor<float>({}, {0.5f}))});
+    attention(graph, x, x, x, kNoValue);
+    EXPECT_LE(relative_error(testing::run(graph, {}, Executor::kRuntime).at("y"), testing::run(graph, {}, Executor::kReference).at("y")), 1e-2);
+  }
+  {
+    Graph graph;
+    ValueId k = graph.add_input("k", DType::kF32, {1, 1, 5, 8});
+    attention(graph, graph.add_input("q", DType::kF32, {1, 1, 0, 8}), k, k, kNoValue);
+    TensorMap inputs{{"q", Tensor(DType::kF32, {1, 1, 0, 8})}, {"k", testing::random_tensor(rng, {1, 1, 5, 8})}};
+    EXPECT_EQ(testing::run(graph, inputs, Executor::kRuntime).at("y").shape(), (Shape{1, 1, 0, 8}));
+  }
+  {
+    Graph graph;
+    ValueId k = graph.add_input("k", DType::kF32, {1, 1, 5, 8});
+    attention(graph, graph.add_input("q", DType::kF32, {1, 1, 1, 8}), k, k, graph.add_input("mask", DType::kF32, {1, 1, 3, 5}));
+    TensorMap inputs{{"q", testing::random_tensor(rng, {1, 1, 1, 8})},
+                     {"k", testing::random_tensor(rng, {1, 1, 5, 8})},
+                     {"mask", testing::random_tensor(rng, {1, 1, 3, 5})}};
+    EXPECT_LE(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")),
+              1e-5);
+  }
+  {
+    // Far below the lowest code.
+    Graph graph;
+    ValueId v = graph.add_input("v", DType::kF32, {1, 1, 5, 8});
+    attention(graph, graph.add_input("q", DType::kF32, {1, 1, 2, 8}), v, v, kNoValue);
+    TensorMap inputs{{"q", testing::random_tensor(rng, {1, 1, 2, 8})}, {"v", testing::random_tensor(rng, {1, 1, 5, 8}, 1e12f)}};
+    EXPECT_LE(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")),
+              1e-2);
+  }
+}
+
 }  // namespace
 }  // namespace lacuna

@@ -30,6 +30,9 @@ struct CodedAttention {
   bool tokens_first = false;
 };
 
+// Attention over a cache appends to it.
+inline bool writes_state(const Node& node) { return node.op == Op::attention && node.inputs.size() > 4; }
+
 // Linear and conv take y = activation(product + bias + residual): the residual is input 3 of the node.
 struct PlanNode {
   Node node;

@@ -81,7 +81,13 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
   if (fuse_) {
     fuse_attention(
         graph, facts_, whole,
-        [&](const PlanNode& plan) { return bool(coded_attention_problem(OpContext(graph, plan, facts_, packs, tables_, constant, nullptr))); },
+        [&](const PlanNode& plan) {
+          auto fixed = [&](const std::vector<ValueId>& values) {
+            return std::all_of(values.begin(), values.end(), [&](ValueId v) { return is_static(v); });
+          };
+          return fixed(plan.node.inputs) && fixed(plan.node.outputs) &&
+                 coded_attention_problem(OpContext(graph, plan, facts_, packs, tables_, constant, nullptr));
+        },
         nodes);
     fuse_rounding(
         graph, whole, [&](const Node& node, const InputRounding& rounding) { return takes_codes(node, rounding, packs, constant); }, nodes);
@@ -124,7 +130,7 @@ void Program::choose_nodes(const std::vector<bool>& kept, std::vector<PlanNode>&
   std::vector<bool> needed = kept;
   for (size_t n = graph_.nodes().size(); n-- > 0;) {
     const Node& node = graph_.nodes()[n];
-    bool wanted = !fuse_ || (node.inputs.size() > 4 && node.op == Op::attention);  // writes its states
+    bool wanted = !fuse_ || writes_state(node);
     bool known = fuse_;
     for (ValueId v : node.outputs) {
       wanted = wanted || (v != kNoValue && needed[size_t(v)]);
@@ -293,7 +299,7 @@ void Program::add_step(Step step, const std::vector<size_t>& unread) {
 // A node of constants only is computed now, once for all runs.
 bool Program::compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant) {
   const Node& node = plan.node;
-  bool fused = plan.has(3) || plan.activation != kernels::Activation::kNone || plan.rounding || plan.product || plan.sum;
+  bool fused = plan.has(3) || plan.activation != kernels::Activation::kNone || plan.rounding || plan.product || plan.sum || plan.attention;
   if (!fuse_ || node.inputs.empty() || fused) return false;
   for (ValueId v : node.inputs)
     if (v != kNoValue && slot(v).place != Place::kConstant) return false;

@@ -3,7 +3,8 @@
 // vpdpbusd multiplies unsigned by signed bytes, four to a lane. Lanes are keys, then columns of values: their codes are the unsigned side (signed
 // ones plus 128), packed once a tile; four codes of a query, or four of its weights, are broadcast as the signed side. With zero points,
 //   sum (u - zu) (s - zs) = sum u s - zu sum s - zs sum u + n zu zs,
-// the sums of u by lane, those of s by row. Four queries at a time go the whole way, so that their scores stay in the first cache.
+// the sums of u by lane, those of s by row; lanes and columns that are only filled up hold 0 on both sides. Four queries at a time go the whole way,
+// so that their scores stay in the first cache.
 #include <immintrin.h>
 
 #include <utility>
@@ -29,7 +30,7 @@ __m512i ones() { return _mm512_set1_epi8(1); }
 [[gnu::always_inline]] inline void dot(__m512i& acc, __m512i u, __m512i s) { __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(u), "v"(s)); }
 
 // Codes of up to 64 floats, signed, those beyond n of any value. In 128-bit lanes: dword i of lane j is columns 16 i + 4 j to 16 i + 4 j + 3.
-// v * inverse rounds like v / scale but beside a tie. Packing saturates.
+// v * inverse rounds like v / scale but beside a tie. NaN becomes the lowest code.
 [[gnu::always_inline]] inline __m512i codes_by_lanes(const CodedAttentionTile::Operand& o, const float* x, int64_t n) {
   constexpr int kNearest = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
   __m512 v[4], code[4], off = _mm512_setzero_ps();
@@ -39,14 +40,15 @@ __m512i ones() { return _mm512_set1_epi8(1); }
     if (o.factor != 1) v[i] = _mm512_mul_ps(v[i], _mm512_set1_ps(o.factor));
     __m512 q = _mm512_mul_ps(v[i], _mm512_set1_ps(o.rule.inverse));
     code[i] = _mm512_roundscale_ps(q, kNearest);
-    off = _mm512_max_ps(off, _mm512_abs_ps(_mm512_sub_ps(q, code[i])));
+    off = _mm512_max_ps(_mm512_abs_ps(_mm512_sub_ps(q, code[i])), off);  // which stays where the first is NaN
   }
   if (_mm512_cmp_ps_mask(off, _mm512_set1_ps(0.4999f), _CMP_GT_OQ)) [[unlikely]]
     for (int i = 0; i < 4; i++) code[i] = _mm512_roundscale_ps(_mm512_div_ps(v[i], _mm512_set1_ps(o.rule.scale)), kNearest);
+  const __m512 low = _mm512_set1_ps(o.rule.low), high = _mm512_set1_ps(o.rule.high);
   __m512i whole[4];
 #pragma GCC unroll 4
   for (int i = 0; i < 4; i++)
-    whole[i] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_min_ps(_mm512_set1_ps(0x1p30f), code[i])), _mm512_set1_epi32(o.rule.zero));
+    whole[i] = _mm512_add_epi32(_mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(code[i], low), high)), _mm512_set1_epi32(o.rule.zero));
   return _mm512_packs_epi16(_mm512_packs_epi32(whole[0], whole[1]), _mm512_packs_epi32(whole[2], whole[3]));
 }
 // Of columns in their order.
@@ -87,14 +89,8 @@ void pack_keys(const CodedAttentionTile& t, const Panels& to) {
 
 void pack_values(const CodedAttentionTile& t, const Panels& to) {
   for (int64_t c = 0; c < padded(t.value_dim); c += kBlock) {
-    // Of the dwords of a row as codes_by_lanes leaves them, those present.
-    __m512i column = _mm512_setzero_si512();
-    for (int i = 0; i < 4; i++)
-      for (int j = 0; j < 4; j++) column = _mm512_mask_set1_epi32(column, __mmask16(1u << (4 * j + i)), 16 * i + 4 * j);
-    __mmask64 present = 0;
-    alignas(64) int32_t first_columns[16];
-    _mm512_store_si512(first_columns, column);
-    for (int b = 0; b < 64; b++) present |= __mmask64(first_columns[b / 4] + b % 4 < t.value_dim - c) << b;
+    __mmask64 present = 0;  // of a row as codes_by_lanes leaves it
+    for (int b = 0; b < 64; b++) present |= __mmask64(b % 16 / 4 * 16 + b / 16 * 4 + b % 4 < t.value_dim - c) << b;
     __m512i sums[4] = {};
     for (int64_t key = 0; key < to.depth; key += 4) {
       __m512i row[4];

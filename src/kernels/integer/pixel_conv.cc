@@ -96,7 +96,9 @@ class PixelConv : public PackedConv {
     const ConvProblem& p = problem_;
     bool pointwise = p.kernel_h == 1 && p.kernel_w == 1 && p.stride_h == 1 && p.stride_w == 1;
     bool padded = p.pad_top || p.pad_left || p.pad_bottom || p.pad_right;
-    bool in_place = pointwise && !padded && p.groups == 1 && !product_.flip() && 16 * p.in_channels + ConvPlanes::kReadAhead <= kCodesSpare;
+    // Products of unsigned weights read whole chunks of columns, and what is behind the last pixel may change meanwhile.
+    bool whole = !product_.sums_inputs() || runs_.padded == runs_.length;
+    bool in_place = pointwise && !padded && whole && p.groups == 1 && !product_.flip() && 16 * p.in_channels + ConvPlanes::kReadAhead <= kCodesSpare;
     // Pixels of images follow each other.
     if (in_place && call.y) in_h *= batch, batch = 1;
     auto planes = planes_for(in_h, in_w, in_place);

@@ -22,13 +22,13 @@ class Matcher {
     if (!is_plain_product(node)) return std::nullopt;
     CodedAttention a;
     ValueId v = node.inputs[1], weights = before_rounding(node.inputs[0], a.weights, true);
-    const PlanNode* softmax = weights == kNoValue ? nullptr : uses_.maker(weights);
+    const PlanNode* softmax = weights == kNoValue || !alone(weights) ? nullptr : uses_.maker(weights);
     if (!softmax || softmax->node.op != Op::softmax || softmax->node.attributes.integer("flatten", 0)) return std::nullopt;
     int64_t axis = softmax->node.attributes.integer("axis", -1);
     if ((axis != -1 && axis != 3) || !match_operand(v, a.v) || a.v.perm[3] != 3) return std::nullopt;
     ValueId mask = kNoValue;
     const Node* scores = match_scores(softmax->node.inputs[0], a, mask);
-    if (!scores) return std::nullopt;
+    if (!scores || shape(scores->outputs[0]) != shape(softmax->node.inputs[0])) return std::nullopt;  // a mask may make them more
     ValueId q = scores->inputs[0], k = scores->inputs[1];
     if (!match_operand(q, a.q) || !match_operand(k, a.k) || a.q.perm[3] != 3) return std::nullopt;
     std::swap(a.k.perm[2], a.k.perm[3]);  // the product reads [batch, heads, columns, keys]

@@ -274,6 +274,7 @@ void fuse_pairs(const Graph& graph, const std::vector<bool>& kept, std::vector<P
     auto rounding = plan.node.op == Op::dequantize ? static_rounding(graph, plan.node) : std::nullopt;
     PlanNode* quantize = rounding ? pairs.maker(plan.node.inputs[0]) : nullptr;
     if (!quantize || quantize->node.op != Op::quantize || quantize->codes || static_rounding(graph, quantize->node) != rounding) continue;
+    if (kept[size_t(quantize->node.outputs[0])]) continue;  // as do those whose sizes only the run can tell
     plan.rounding = *rounding;
     plan.node.inputs = {quantize->node.inputs[0]};
   }

@@ -21,7 +21,7 @@ void remove_unread(const std::vector<bool>& kept, std::vector<PlanNode>& nodes) 
   // Later ones first, as they may be the last readers of earlier ones.
   for (size_t n = nodes.size(); n-- > 0;) {
     const Node& node = nodes[n].node;
-    bool read = node.op == Op::attention && node.inputs.size() > 4;
+    bool read = writes_state(node);
     for (ValueId v : node.outputs) read = read || (v != kNoValue && (uses[v] > 0 || kept[size_t(v)]));
     if (!read) {
       for (ValueId v : node.inputs) uses[v]--;
