@@ -139,6 +139,7 @@ void coded_attention(const CodedAttentionProblem& p, const float* q, const float
          .keys = p.keys,
          .dim = p.dim,
          .value_dim = p.value_dim,
+         .keys_contiguous = p.keys_contiguous,
          .scale = p.scale,
          .product = rule(p.product),
          .scaled = rule(p.scaled),

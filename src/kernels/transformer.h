@@ -36,6 +36,7 @@ struct CodedAttentionProblem {
     Strides strides;
   };
   Operand q, k, v;
+  bool keys_contiguous = false;  // k is [dim, keys], the row stride that of dim
   Rounding weights;
   Rounding product, scaled, masked, result;  // scale 0: not rounded
 };

@@ -87,21 +87,21 @@ void pack_keys(const CodedAttentionTile& t, const Panels& to) {
   }
 }
 
-void pack_values(const CodedAttentionTile& t, const Panels& to) {
-  for (int64_t c = 0; c < padded(t.value_dim); c += kBlock) {
+// An operand whose lanes follow each other: [depth, lanes].
+void pack_lanes(const CodedAttentionTile::Operand& o, int64_t lanes, int64_t depth, const Panels& to) {
+  for (int64_t c = 0; c < padded(lanes); c += kBlock) {
     __mmask64 present = 0;  // of a row as codes_by_lanes leaves it
-    for (int b = 0; b < 64; b++) present |= __mmask64(b % 16 / 4 * 16 + b / 16 * 4 + b % 4 < t.value_dim - c) << b;
+    for (int b = 0; b < 64; b++) present |= __mmask64(b % 16 / 4 * 16 + b / 16 * 4 + b % 4 < lanes - c) << b;
     __m512i sums[4] = {};
-    for (int64_t key = 0; key < to.depth; key += 4) {
+    for (int64_t k = 0; k < to.depth; k += 4) {
       __m512i row[4];
       for (int64_t i = 0; i < 4; i++)
-        row[i] = key + i < t.keys ? unsigned_codes(codes_by_lanes(t.v, t.v.x + (key + i) * t.v.stride + c, t.value_dim - c), present)
-                                  : _mm512_setzero_si512();
+        row[i] = k + i < depth ? unsigned_codes(codes_by_lanes(o, o.x + (k + i) * o.stride + c, lanes - c), present) : _mm512_setzero_si512();
       __m512i ab[2] = {_mm512_unpacklo_epi8(row[0], row[1]), _mm512_unpackhi_epi8(row[0], row[1])};
       __m512i cd[2] = {_mm512_unpacklo_epi8(row[2], row[3]), _mm512_unpackhi_epi8(row[2], row[3])};
       for (int i = 0; i < 4; i++) {
         __m512i four = i % 2 ? _mm512_unpackhi_epi16(ab[i / 2], cd[i / 2]) : _mm512_unpacklo_epi16(ab[i / 2], cd[i / 2]);
-        _mm512_store_si512(to.at(c + 16 * i, key), four);
+        _mm512_store_si512(to.at(c + 16 * i, k), four);
         dot(sums[i], four, ones());
       }
     }
@@ -210,8 +210,8 @@ void coded_attention_tile(const CodedAttentionTile& t) noexcept {
   Panels values{take(padded(t.value_dim) * padded(t.keys)), reinterpret_cast<int32_t*>(take(4 * padded(t.value_dim))), whole(t.keys)};
   float* scores = reinterpret_cast<float*>(take(4 * kCodedRows * padded(t.keys)));
   int8_t* left = reinterpret_cast<int8_t*>(next);
-  pack_keys(t, keys);
-  pack_values(t, values);
+  t.keys_contiguous ? pack_lanes(t.k, t.keys, t.dim, keys) : pack_keys(t, keys);
+  pack_lanes(t.v, t.value_dim, t.keys, values);
   int64_t r = 0;
   for (; r + kCodedRows <= t.rows; r += kCodedRows) rows_of<kCodedRows>(t, r, keys, values, scores, left);
   for (; r < t.rows; r++) rows_of<1>(t, r, keys, values, scores, left);

@@ -39,6 +39,7 @@ struct CodedAttentionTile {
   float* out;  // [rows, value_dim]
   int64_t out_stride;
   int64_t rows, keys, dim, value_dim;
+  bool keys_contiguous;  // k is [dim, keys]
   float scale;
   CodeRule product, scaled, masked, weights, result;  // of scores, of scores times the scale, of that and the mask, ...; scale 0: not rounded
   uint8_t* scratch;                                   // coded_attention_scratch_bytes(), 64-byte aligned

@@ -81,6 +81,8 @@ std::optional<kernels::CodedAttentionProblem> coded_attention_problem(const OpCo
                                    .result = a.result.of_values()};
   Shape q, k, v;
   p.q = operand(0, a.q, q), p.k = operand(1, a.k, k), p.v = operand(2, a.v, v);
+  p.keys_contiguous = a.k.perm[3] != 3;
+  if (p.keys_contiguous) p.k.strides.row = reference::strides_of(context.shape(1))[size_t(a.k.perm[3])];
   p.batch = q[0], p.heads = q[1], p.queries = q[2], p.dim = q[3], p.keys = k[2], p.value_dim = v[3];
   bool fit = k == Shape{p.batch, p.heads, p.keys, p.dim} && v == Shape{p.batch, p.heads, p.keys, p.value_dim};
   return fit && kernels::takes_codes(p) ? std::optional(p) : std::nullopt;

@@ -286,20 +286,29 @@ CompiledStep compile_binary(const OpContext& context) {
   return step;
 }
 
-// To a constant power: squares are products, others numbers one by one.
+// To a constant power: squares and cubes are products, others numbers one by one.
 CompiledStep compile_pow(const OpContext& context) {
   const Tensor* constant = context.constant(1);
   if (!context.is_float(0) || !constant || constant->size() != 1 || context.shape(0) != context.out_shape()) return {};
   double exponent = double(constant->to(DType::kF32).data<float>()[0]);
   int64_t n = element_count(context.shape(0));
-  return {.kernel = exponent == 2 ? "vector" : "numbers",
+  bool product = exponent == 2 || exponent == 3;
+  return {.kernel = product ? "vector" : "numbers",
           .run =
               [=](const StepCall& call) {
                 parallel_for((n + kElementTile - 1) / kElementTile, [&](int64_t tile) {
                   int64_t first = tile * kElementTile, last = std::min(n, first + kElementTile);
                   const float* x = call.floats(0);
                   float* y = call.out_floats();
-                  if (exponent == 2) return combine(BinaryOp::kMul, x + first, false, x + first, false, last - first, y + first);
+                  // In pieces, as a cube needs the number and its square, and y may be x.
+                  constexpr int64_t kPiece = 512;
+                  for (int64_t i = first; product && i < last; i += kPiece) {
+                    int64_t count = std::min(kPiece, last - i);
+                    float square[kPiece];
+                    combine(BinaryOp::kMul, x + i, false, x + i, false, count, exponent == 2 ? y + i : square);
+                    if (exponent == 3) combine(BinaryOp::kMul, x + i, false, square, false, count, y + i);
+                  }
+                  if (product) return;
                   for (int64_t i = first; i < last; i++) y[i] = float(std::pow(double(x[i]), exponent));
                 });
               },

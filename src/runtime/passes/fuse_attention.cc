@@ -32,7 +32,7 @@ class Matcher {
     ValueId q = scores->inputs[0], k = scores->inputs[1];
     if (!match_operand(q, a.q) || !match_operand(k, a.k) || a.q.perm[3] != 3) return std::nullopt;
     std::swap(a.k.perm[2], a.k.perm[3]);  // the product reads [batch, heads, columns, keys]
-    if (a.k.perm[3] != 3) return std::nullopt;
+    if (a.k.perm[3] != 3 && a.k.perm[2] != 3) return std::nullopt;
     Node attention{.op = Op::attention, .name = softmax->node.name, .block = softmax->node.block, .inputs = {q, k, v, mask}, .outputs = node.outputs};
     Match out{{.node = std::move(attention)}, &context};
     take_result(a, out);
@@ -65,11 +65,20 @@ class Matcher {
     return quantize->inputs[0];
   }
 
+  // A constant of one element, coded or not.
+  std::optional<double> number(ValueId v) const {
+    const Node* coded = uses_.made_by(v, Op::dequantize);
+    auto rounding = coded ? static_rounding(graph_, *coded) : std::nullopt;
+    auto code = constant_of(graph_, coded ? coded->inputs[0] : v);
+    if (!code || (coded && !rounding)) return std::nullopt;
+    return coded ? (*code - rounding->zero_point) * rounding->scale : *code;
+  }
+
   // node = x * c or x / c: x and the factor.
   std::optional<std::pair<ValueId, double>> factor_of(const Node& node) const {
     if (node.op != Op::mul && node.op != Op::div) return std::nullopt;
     for (size_t i : {1, 0}) {
-      auto c = constant_of(graph_, node.inputs[i]);
+      auto c = number(node.inputs[i]);
       if (!c || (node.op == Op::div && (i == 0 || *c == 0))) continue;
       return std::pair(node.inputs[1 - i], node.op == Op::div ? 1 / *c : *c);
     }
@@ -113,7 +122,7 @@ class Matcher {
       if (!product) continue;
       a = attempt;
       if (chooses) {
-        auto fill = constant_of(graph_, top->node.inputs[3 - scores]);
+        auto fill = number(top->node.inputs[3 - scores]);
         if (!fill || *fill > -1000) return nullptr;  // not a mask
         a.hides = scores == 2;
       }
