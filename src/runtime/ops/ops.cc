@@ -36,6 +36,7 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::matmul: return compile_matmul(context);
     case Op::embedding: return compile_embedding(context);
     case Op::conv: return compile_conv(context);
+    case Op::conv_transpose: return compile_conv_transpose(context);
     case Op::quantize: return compile_quantize(context);
     case Op::dequantize: return compile_dequantize(context);
     case Op::attention: return compile_attention(context);

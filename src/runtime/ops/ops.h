@@ -132,6 +132,7 @@ CompiledStep compile_linear(const OpContext& context);
 CompiledStep compile_matmul(const OpContext& context);
 CompiledStep compile_embedding(const OpContext& context);
 CompiledStep compile_conv(const OpContext& context);
+CompiledStep compile_conv_transpose(const OpContext& context);
 CompiledStep compile_quantize(const OpContext& context);
 CompiledStep compile_dequantize(const OpContext& context);
 CompiledStep compile_attention(const OpContext& context);

@@ -131,6 +131,72 @@ CompiledStep compile_conv(const OpContext& context) {
   return step;
 }
 
+namespace {
+
+// [in, out / groups, taps] to [out, taps, in / groups].
+void turn_filters(const float* from, int64_t groups, int64_t in, int64_t out, int64_t taps, float* to) {
+  parallel_for(groups * out, [&](int64_t channel) {
+    for (int64_t t = 0; t < taps; t++)
+      for (int64_t c = 0; c < in; c++) to[(channel * taps + t) * in + c] = from[((channel / out * in + c) * out + channel % out) * taps + t];
+  });
+}
+
+}  // namespace
+
+// Each output channel: its taps times the input, [taps, in] [in, pixels], whose rows are then added to where the taps put them. Dense, in floats.
+CompiledStep compile_conv_transpose(const OpContext& context) {
+  const Tensor* weight = context.constant(1);  // or made of constants: turned in each run
+  Shape x = context.shape(0), filter = context.shape(1);
+  int64_t groups = context.attributes().integer("groups", 1);
+  bool fits = x.size() == filter.size() && (x.size() == 3 || x.size() == 4) && groups >= 1 && x[1] % groups == 0 && filter[0] == x[1];
+  if (!fits || !context.is_float(0) || !context.is_float(1)) return {};
+  reference::Windows w = reference::transposed_windows_of(OpCall{context.node(), {}, {}, {}}, x, filter);
+  // One spatial dimension is a picture of height 1.
+  if (x.size() == 3)
+    for (auto* v : {&w.input, &w.kernel, &w.output, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
+  if (x.size() == 3) w.pad_begin.insert(w.pad_begin.begin(), 0);
+  int64_t in = x[1] / groups, out = filter[1], taps = w.kernel[0] * w.kernel[1];
+  int64_t pixels = w.input[0] * w.input[1], plane = w.output[0] * w.output[1];
+  auto turned = std::make_shared<std::vector<float>>(weight ? size_t(groups * out * taps * in) : 0);
+  if (weight) turn_filters(weight->data<float>().data(), groups, in, out, taps, turned->data());
+  CompiledStep step{.kernel = "taps"};
+  if (weight) step.unread = {1};
+  step.run = [=](const StepCall& call) {
+    std::vector<float> made;
+    const float* filters = turned->data();
+    if (turned->empty()) {
+      made.resize(size_t(groups * out * taps * in));
+      turn_filters(call.floats(1), groups, in, out, taps, made.data());
+      filters = made.data();
+    }
+    parallel_for(x[0] * groups * out, [&](int64_t index) {
+      int64_t image = index / (groups * out), channel = index % (groups * out);
+      thread_local std::vector<float> products;
+      products.resize(size_t(taps * pixels));
+      multiply_rows({.a = filters + channel * taps * in,
+                     .b = call.floats(0) + (image * groups + channel / out) * in * pixels,
+                     .rows = taps,
+                     .inner = in,
+                     .cols = pixels,
+                     .b_transposed = false,
+                     .scale = 1,
+                     .out = products.data()});
+      float* y = call.out_floats() + index * plane;
+      std::fill_n(y, plane, call.floats(2) ? call.floats(2)[channel] : 0.0f);
+      for (int64_t t = 0; t < taps; t++)
+        for (int64_t h = 0; h < w.input[0]; h++) {
+          int64_t to_h = h * w.strides[0] + t / w.kernel[1] * w.dilations[0] - w.pad_begin[0];
+          if (to_h < 0 || to_h >= w.output[0]) continue;
+          const float* row = products.data() + t * pixels + h * w.input[1];
+          int64_t to = t % w.kernel[1] * w.dilations[1] - w.pad_begin[1];
+          for (int64_t i = 0; i < w.input[1]; i++, to += w.strides[1])
+            if (to >= 0 && to < w.output[1]) y[to_h * w.output[1] + to] += row[i];
+        }
+    });
+  };
+  return step;
+}
+
 // Batches of plain products: a tile is some rows of one product.
 CompiledStep compile_matmul(const OpContext& context) {
   Shape a = context.shape(0), b = context.shape(1);

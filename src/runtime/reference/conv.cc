@@ -40,19 +40,11 @@ void conv(const OpCall& call) {
   });
 }
 
-// ONNX ConvTranspose: weight [c, out / groups, k...]; every input element adds its filter to the output.
-void conv_transpose(const OpCall& call) {
-  const Tensor &x = call.in(0), &weight = call.in(1);
-  if (weight.rank() < 3 || x.rank() != weight.rank())
-    call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape())));
-  Windows w = windows_of(call, x.shape(), Shape(weight.shape().begin() + 2, weight.shape().end()), true);
+Windows transposed_windows_of(const OpCall& call, const Shape& x, const Shape& weight) {
+  Windows w = windows_of(call, x, Shape(weight.begin() + 2, weight.end()), true);
   size_t spatial = w.kernel.size();
-  int64_t groups = call.integer("groups", 1), batch = x.dim(0), in_channels = x.dim(1), per_group = weight.dim(1);
-  if (groups < 1 || in_channels % groups || weight.dim(0) != in_channels)
-    call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape()), " in ", groups, " groups"));
   Shape extra = call.integers("output_padding", Shape(spatial, 0)), wanted = call.integers("output_shape");
   std::string auto_pad = call.text("auto_pad", "NOTSET");
-  Shape shape = {batch, per_group * groups};
   for (size_t d = 0; d < spatial; d++) {
     int64_t full = w.strides[d] * (w.input[d] - 1) + extra[d] + (w.kernel[d] - 1) * w.dilations[d] + 1, size;
     if (!wanted.empty() || auto_pad.starts_with("SAME")) {
@@ -64,8 +56,21 @@ void conv_transpose(const OpCall& call) {
       size = full - w.pad_begin[d] - w.pad_end[d];
     }
     w.output.push_back(size);
-    shape.push_back(size);
   }
+  return w;
+}
+
+// ONNX ConvTranspose: weight [c, out / groups, k...]; every input element adds its filter to the output.
+void conv_transpose(const OpCall& call) {
+  const Tensor &x = call.in(0), &weight = call.in(1);
+  if (weight.rank() < 3 || x.rank() != weight.rank())
+    call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape())));
+  Windows w = transposed_windows_of(call, x.shape(), weight.shape());
+  int64_t groups = call.integer("groups", 1), batch = x.dim(0), in_channels = x.dim(1), per_group = weight.dim(1);
+  if (groups < 1 || in_channels % groups || weight.dim(0) != in_channels)
+    call.fail(cat("input ", to_string(x.shape()), " does not fit weight ", to_string(weight.shape()), " in ", groups, " groups"));
+  Shape shape = {batch, per_group * groups};
+  shape.insert(shape.end(), w.output.begin(), w.output.end());
   Tensor& y = call.make(0, DType::kF32, shape);
   auto out_strides = strides_of(w.output);
   int64_t in_size = element_count(w.input), out_size = element_count(w.output), kernel_size = element_count(w.kernel),
@@ -81,7 +86,7 @@ void conv_transpose(const OpCall& call) {
         for_each_index(w.input, [&](std::span<const int64_t> p, int64_t at) {
           for_each_index(w.kernel, [&](std::span<const int64_t> k, int64_t tap) {
             int64_t offset = 0;
-            for (size_t d = 0; d < spatial; d++) {
+            for (size_t d = 0; d < w.kernel.size(); d++) {
               int64_t position = p[d] * w.strides[d] + k[d] * w.dilations[d] - w.pad_begin[d];
               if (position < 0 || position >= w.output[d]) return;
               offset += position * out_strides[d];

@@ -103,6 +103,8 @@ struct Windows {
 };
 // `transposed`: conv_transpose, whose output size is computed by its own rules (left empty here).
 Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& kernel, bool transposed = false);
+// Of conv_transpose, with that size: x [n, c, ...], weight [c, out / groups, kernel...].
+Windows transposed_windows_of(const OpCall& call, const Shape& x, const Shape& weight);
 
 // A resize, axis by axis: for each output index the input indices and weights that make it. No taps: outside, the extrapolation value.
 struct Tap {
