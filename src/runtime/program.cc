@@ -12,6 +12,7 @@
 #include "lacuna/error.h"
 #include "runtime/ops/codes.h"
 #include "runtime/passes/fuse_attention.h"
+#include "runtime/passes/fuse_dynamic.h"
 #include "runtime/passes/fuse_epilogues.h"
 #include "runtime/passes/fuse_rounding.h"
 #include "runtime/reference/reference.h"
@@ -79,6 +80,7 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
   std::vector<bool> whole = kept_;
   mark_dynamic(nodes, whole);
   if (fuse_) {
+    fuse_dynamic(graph, whole, nodes);
     fuse_attention(
         graph, facts_, whole,
         [&](const PlanNode& plan) {

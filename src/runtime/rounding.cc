@@ -1,6 +1,7 @@
 #include "runtime/rounding.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <vector>
 
@@ -30,6 +31,26 @@ InputRounding rounding_of(const Node& node) {
   InputRounding out;
   if (node.op == Op::linear && node.attributes.text("activations", "") == "s8") out.kind = InputRounding::Kind::kPerToken;
   return out;
+}
+
+InputRounding rounding_of_range(const float* x, int64_t count) {
+  constexpr int64_t kPart = 16384, kLanes = 16;
+  int64_t parts = (count + kPart - 1) / kPart;
+  std::vector<std::array<float, 2>> ranges(static_cast<size_t>(parts));
+  parallel_for(parts, [&](int64_t part) {
+    float low[kLanes] = {}, high[kLanes] = {};
+    int64_t i = part * kPart, last = std::min(count, i + kPart);
+    for (; i + kLanes <= last; i += kLanes)
+      for (int64_t k = 0; k < kLanes; k++) low[k] = x[i + k] < low[k] ? x[i + k] : low[k], high[k] = x[i + k] > high[k] ? x[i + k] : high[k];
+    for (; i < last; i++) low[0] = std::min(low[0], x[i]), high[0] = std::max(high[0], x[i]);
+    ranges[size_t(part)] = {*std::min_element(low, low + kLanes), *std::max_element(high, high + kLanes)};
+  });
+  float low = 0, high = 0;
+  for (auto [l, h] : ranges) low = std::min(low, l), high = std::max(high, h);
+  float scale = (high - low) / 255;
+  if (scale == 0) scale = 1;
+  float zero = std::clamp(std::nearbyint(-low / scale), 0.0f, 255.0f);
+  return {.kind = InputRounding::Kind::kStatic, .scale = scale, .zero_point = int32_t(zero), .type = DType::kU8};
 }
 
 void round_values(const kernels::Rounding& rounding, float* y, int64_t n) {

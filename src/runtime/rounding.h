@@ -10,8 +10,8 @@
 namespace lacuna {
 
 struct InputRounding {
-  enum class Kind : uint8_t { kNone, kPerToken, kStatic } kind = Kind::kNone;
-  // kPerToken: s8, scale max|x| / 127 of each token. kStatic, for the whole tensor: x stands for scale * (code - zero_point).
+  enum class Kind : uint8_t { kNone, kPerToken, kPerTensor, kStatic } kind = Kind::kNone;
+  // kPerToken: s8, scale max|x| / 127 of each token. kPerTensor: u8, [min(x, 0), max(x, 0)] fills 0 to 255, as DynamicQuantizeLinear has it. kStatic, for the whole tensor: x stands for scale * (code - zero_point).
   float scale = 0;
   int32_t zero_point = 0;
   DType type = DType::kS8;  // of the codes: s8 or u8
@@ -27,6 +27,9 @@ InputRounding rounding_of(const Node& node);
 
 // out = the values that the codes of x stand for. Parallel over tokens.
 void round_tokens(const InputRounding& rounding, const float* x, int64_t tokens, int64_t cols, float* out);
+
+// What the range of x asks for: kStatic, of kPerTensor.
+InputRounding rounding_of_range(const float* x, int64_t count);
 
 // The values that the codes of the n values of y stand for, in their place. On the calling thread.
 void round_values(const kernels::Rounding& rounding, float* y, int64_t n);

@@ -338,6 +338,42 @@ TEST(Rounding, NormsAndArithmeticRoundTheirResults) {
   EXPECT_LE(relative_error(got, want), 0.04);
 }
 
+// DynamicQuantizeLinear, MatMulInteger, Cast and Mul by both scales, as ONNX Runtime's dynamic quantizer writes a linear layer.
+TEST(Rounding, ADynamicallyQuantizedLinearLayerRunsAsOne) {
+  for (bool sparse : {false, true})
+    for (int64_t tokens : {1, 7, 40})
+      for (float offset : {0.0f, 3.0f, -20.0f}) {
+        Rng rng(29);
+        Graph graph;
+        Coded w = coded_weight(rng, DType::kS8, 48, 96, sparse);
+        WeightData data = w.weight.load();
+        data.scales = Tensor(DType::kF32, {1});
+        data.scales.mutable_data<float>()[0] = 1;
+        w.weight.name = "w", w.weight.source = in_memory(data), w.weight.encoding.granularity = Encoding::Granularity::kTensor;
+        ValueId x = graph.add_input("x", DType::kF32, {2, Dim::symbol("n"), 96});
+        std::vector<ValueId> codes = graph.node(graph.add_node(Op::dynamic_quantize, {x}, 3, {})).outputs;
+        auto scalar = [&](const char* name, float v) { return testing::add_weight(graph, name, testing::tensor<float>({}, {v})); };
+        ValueId product =
+            graph.add(Op::linear, {graph.add(Op::dequantize, {codes[0], scalar("one", 1), codes[2]}), graph.add_weight(graph.weights.add(w.weight))});
+        auto cast = [&](ValueId v, const char* to) {
+          Attributes a;
+          a.set("to", std::string(to));
+          return graph.add(Op::cast, {v}, a);
+        };
+        ValueId scale = graph.add(Op::mul, {codes[1], scalar("scale", 0.0123f)});
+        graph.add_output("y", graph.add(Op::mul, {cast(cast(product, "s32"), "f32"), scale}));
+        infer_shapes(graph);
+        Tensor values = testing::random_tensor(rng, {2, tokens, 96}, 3);
+        for (float& v : values.mutable_data<float>()) v += offset;
+        Session runtime(std::make_shared<const Graph>(graph));
+        runtime.enable_profile(true);
+        Tensor got = runtime.run({{"x", values}}).at("y"), want = testing::run(graph, {{"x", values}}, Executor::kReference).at("y");
+        EXPECT_LE(relative_error(got, want), 1e-6) << tokens << " " << offset << sparse;
+        for (auto& line : runtime.profile()) EXPECT_TRUE(line.op == "linear" || line.op == "mul") << line.op;
+        for (auto& line : runtime.plan()) EXPECT_TRUE(!cpu_features().avx2 || line.problem.find("s8") != std::string::npos) << line.problem;
+      }
+}
+
 TEST(Powers, OfConstantExponentsEqualTheReference) {
   for (float exponent : {2.0f, 3.0f, 0.5f, -1.0f, 2.5f}) {
     Rng rng(20);

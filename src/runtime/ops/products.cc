@@ -1,9 +1,11 @@
 // Linear, embedding, conv and matmul.
 #include <cstring>
+#include <numeric>
 
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "kernels/coded_tokens.h"
+#include "kernels/support.h"
 #include "lacuna/error.h"
 #include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
@@ -12,8 +14,58 @@
 
 namespace lacuna {
 
+namespace {
+
+// Activations rounded by a scale and a zero point of the whole tensor, which only the run tells: the product is that of codes less 128, as if their
+// scale were 1; the scale and what the zero point adds follow.
+CompiledStep compile_dynamic_linear(const OpContext& context) {
+  Shape x = context.shape(0);
+  int64_t cols = x.back(), tokens = element_count(std::span(x).subspan(0, x.size() - 1)), rows = context.out_shape().back();
+  LACUNA_ASSERT(!context.has(2) && !context.has(3));
+  auto pack = context.packs().linear(context.node(), tokens, {.kind = InputRounding::Kind::kStatic, .scale = 1, .zero_point = 0, .type = DType::kS8});
+  auto sums = std::make_shared<std::vector<float>>(size_t(pack.rounds ? rows : 0));  // of the weights of each row
+  if (pack.rounds) {
+    const Weight& weight = context.weight(1);
+    WeightData data = weight.load();
+    parallel_for(rows, [&](int64_t r) {
+      std::vector<float> row(static_cast<size_t>(cols));
+      decode_rows(weight, data, r, 1, row.data());
+      (*sums)[size_t(r)] = float(std::accumulate(row.begin(), row.end(), 0.0));
+    });
+  }
+  return {.kernel = std::string(pack.packed->kernel()),
+          .run =
+              [=](const StepCall& call) {
+                InputRounding r = rounding_of_range(call.floats(0), tokens * cols);
+                std::vector<float> values(size_t(tokens * cols));
+                parallel_for(tokens, [&](int64_t t) {
+                  std::vector<int8_t> codes(static_cast<size_t>(cols));
+                  float* to = values.data() + t * cols;
+                  kernels::quantize_static_s8(call.floats(0) + t * cols, cols, r.scale, r.signed_zero(), codes.data());
+                  for (int64_t i = 0; i < cols; i++) to[i] = float(codes[size_t(i)]);
+                  if (!pack.rounds)
+                    for (int64_t i = 0; i < cols; i++) to[i] = (to[i] - float(r.signed_zero())) * r.scale;
+                });
+                pack.packed->run(values.data(), cols, tokens, call.out_floats(), rows, {});
+                if (!pack.rounds) return;
+                std::vector<float> shift(static_cast<size_t>(rows));
+                for (int64_t i = 0; i < rows; i++) shift[size_t(i)] = -float(r.signed_zero()) * (*sums)[size_t(i)];
+                parallel_for(tokens, [&](int64_t t) {
+                  float* y = call.out_floats() + t * rows;
+                  combine(BinaryOp::kAdd, y, false, shift.data(), false, rows, y);
+                  combine(BinaryOp::kMul, y, false, &r.scale, true, rows, y);
+                });
+              },
+          .unread = {1},
+          .problem = pack.problem,
+          .plan_line = pack.line};
+}
+
+}  // namespace
+
 CompiledStep compile_linear(const OpContext& context) {
   if (!context.is_weight(1) || !context.is_float(0)) return {};
+  if (context.plan().rounding.kind == InputRounding::Kind::kPerTensor) return compile_dynamic_linear(context);
   Shape x = context.shape(0);
   int64_t cols = x.back(), tokens = element_count(std::span(x).subspan(0, x.size() - 1)), rows = context.out_shape().back();
   InputRounding rounding = context.plan().rounding ? context.plan().rounding : rounding_of(context.node());
