@@ -1,5 +1,6 @@
 #include "io/onnx/claim_weights.h"
 
+#include <cstring>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -117,11 +118,29 @@ class Claimer {
 
   std::optional<std::pair<Tensor, Tensor>> blocks_of(Tensor scales, Tensor zeros, MatrixLayout layout, const MatrixView& view, bool along_columns,
                                                      int64_t block, Encoding& encoding) {
-    if (!along_columns || layout != MatrixLayout::kOutIn || bits_of(encoding.values) != 8) return std::nullopt;
-    if (scales.shape() != Shape{view.rows, (view.cols + block - 1) / block}) return std::nullopt;
+    if (!along_columns || layout == MatrixLayout::kConv) return std::nullopt;
+    int64_t blocks = (view.cols + block - 1) / block;
+    bool turned = layout == MatrixLayout::kInOut;
+    if (scales.shape() != (turned ? Shape{blocks, view.rows} : Shape{view.rows, blocks})) return std::nullopt;
     encoding.granularity = Encoding::Granularity::kGroup;
     encoding.group = block;
-    return std::pair(scales, zeros);
+    if (!turned) return std::pair(scales, zeros);
+    return std::pair(transposed(scales), encoding.has_zero_points ? transposed(zeros) : Tensor());
+  }
+
+  // A matrix of whole bytes or of nibbles.
+  static Tensor transposed(const Tensor& x) {
+    int64_t rows = x.dim(0), cols = x.dim(1), bits = bits_of(x.dtype());
+    Tensor out(x.dtype(), {cols, rows});
+    const std::byte* from = x.raw();
+    std::byte* to = out.mutable_raw();
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t c = 0; c < cols; c++)
+        if (bits == 4)  // rows start on a byte
+          to[c * ((rows + 1) / 2) + r / 2] |= (from[r * ((cols + 1) / 2) + c / 2] >> (c % 2 * 4) & std::byte(15)) << (r % 2 * 4);
+        else
+          std::memcpy(to + (c * rows + r) * bits / 8, from + (r * cols + c) * bits / 8, size_t(bits / 8));
+    return out;
   }
 
   // Executors hold nothing narrower than a byte: 4-bit constants that did not become coded weights are widened.
