@@ -11,6 +11,7 @@
 #include <mutex>
 #include <optional>
 
+#include "base/buffer.h"
 #include "base/parallel.h"
 #include "kernels/dispatch.h"
 #include "kernels/epilogue.h"
@@ -38,21 +39,26 @@ struct Product {
   const Lane16Isa& layout;
   Lane16Format format;
   bool amx = false;
+  bool depthwise = false;
   bool expands() const { return amx && format == Lane16Format::kBitmask; }
   bool windows() const { return format == Lane16Format::kWindow; }
   bool sparse() const { return format != Lane16Format::kDense; }
   int64_t chunk() const { return amx || windows() ? 64 : kUnitCols; }
   // Of codes that products of unsigned activations read.
-  uint8_t flip() const { return windows() && layout.unsigned_gather ? 0x80 : 0; }
+  uint8_t flip() const { return depthwise || (windows() && layout.unsigned_gather) ? 0x80 : 0; }
   // Unsigned weights leave a multiple of the sum of the activations.
-  bool sums_inputs() const { return !amx && !windows() && layout.bias8 != 0; }
+  bool sums_inputs() const { return !amx && !windows() && !depthwise && layout.bias8 != 0; }
 };
 
 class PixelConv : public PackedConv {
  public:
   PixelConv(std::string_view kernel, const ConvProblem& problem, const WeightMatrix& weight, const Product& product)
-      : kernel_(kernel), product_(product), problem_(problem), runs_(problem, product.chunk()) {
+      : kernel_(kernel), product_(product), problem_(geometry(problem, product)), runs_(problem_, product.chunk()) {
     LACUNA_ASSERT(!product.amx || amx_granted());
+    if (product.depthwise) {
+      pack_depthwise(weight);
+      return;
+    }
     int64_t rows = weight.rows / problem.groups, cols = runs_.count * runs_.padded;
     std::vector<int8_t> codes(static_cast<size_t>(rows * cols));
     for (int64_t g = 0; g < problem.groups; g++) {
@@ -195,6 +201,36 @@ class PixelConv : public PackedConv {
 
   static constexpr int64_t kSums = 4 * kGroupSums;
 
+  // A depthwise convolution is cut like one whose pixels have all channels.
+  static ConvProblem geometry(ConvProblem problem, const Product& product) {
+    if (product.depthwise) problem.groups = 1;
+    return problem;
+  }
+
+  static int64_t whole_taps(const ConvProblem& p) { return (p.kernel_h * p.kernel_w + 3) / 4 * 4; }
+
+  void pack_depthwise(const WeightMatrix& weight) {
+    Lane16Weight& packed = groups_.emplace_back();
+    int64_t channels = weight.rows, taps = whole_taps(problem_), row_groups = (channels + kLanes - 1) / kLanes;
+    packed.rows = channels, packed.cols = weight.cols;
+    quads_ = (row_groups + 3) / 4;
+    int64_t bytes = quads_ * taps * 64;
+    packed.stream = allocate(size_t(bytes), true);
+    packed.stream_begin.assign(size_t(row_groups + 1), 0), packed.stream_begin.back() = bytes;
+    packed.scales.assign(size_t(row_groups * kLanes), 0.0f), packed.excess.assign(size_t(row_groups * kLanes), 0);
+    auto* to = reinterpret_cast<int8_t*>(packed.stream.get());
+    for (int64_t c = 0; c < channels; c++) {
+      packed.scales[size_t(c)] = weight.scales[c];
+      for (int64_t t = 0; t < weight.cols; t++) {
+        if (weight.mask && !weight.mask->kept(c, t)) continue;
+        int8_t code = weight.codes[c * weight.cols + t];
+        int64_t lane = c % 64 / 16, part = c % 16 / 4, within = 16 * lane + 4 * (c % 4) + t % 4;
+        to[c / 64 * taps * 64 + (t / 4 * 4 + part) * 64 + within] = code;
+        packed.excess[size_t(c)] += (problem_.input_zero + 128) * code;
+      }
+    }
+  }
+
   // From sums to codes: what is the same for all blocks. The last of two roundings is a table.
   struct CodesEnd {
     CodesEnd(const ConvProblem& p, const PixelIsa& isa, const CodesConv& c) : call(c) {
@@ -302,7 +338,7 @@ class PixelConv : public PackedConv {
         int64_t ahead = cached() || !unread ? 0 : (stream_of(all.group, 4 * all.quad + 8) - stream_of(all.group, 4 * all.quad + 4)) / all.tiles;
         std::array<const uint8_t*, 4> weights = {};
         if (product_.amx) weights = weights_of(all);
-        Calls calls = product_.amx ? Calls{} : calls_of(planes, all);
+        Calls calls = product_.amx || product_.depthwise ? Calls{} : calls_of(planes, all);
         for (int64_t t = 0; t < all.tiles; t += 2) {
           Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
           AmxConvCall::Ahead quad = {stream_of(all.group, 4 * all.quad + 4) + t * ahead, some.tiles * ahead};
@@ -311,7 +347,7 @@ class PixelConv : public PackedConv {
           if (product_.amx) {
             multiply_tiles(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, codes ? &*codes : nullptr, sums);
           } else {
-            multiply(calls, input, t, some.tiles, sums);
+            product_.depthwise ? multiply_depthwise(planes, some, input, t, sums) : multiply(calls, input, t, some.tiles, sums);
             if (codes) product_.pixels.store_codes(*codes);
           }
           if (before.tiles > 0 && !end) floats(before, done);
@@ -466,6 +502,17 @@ class PixelConv : public PackedConv {
     }
   }
 
+  void multiply_depthwise(const Planes& g, const Block& block, const Input& input, int64_t first, int32_t* sums) const {
+    int64_t taps = whole_taps(problem_);
+    for (int64_t t = 0; t < block.tiles; t++)
+      avx512_vnni::depthwise_codes({.x = input.x + input.offsets[size_t(first + t)] + block.quad * 64,
+                                    .x_stride = g.pixel_stride,
+                                    .offsets = g.offsets[0].data(),
+                                    .taps = taps,
+                                    .weights = reinterpret_cast<const uint8_t*>(groups_[0].stream.get()) + block.quad * taps * 64,
+                                    .sums = sums + t * 256});
+  }
+
   PlaneCodes plane_codes() const { return {product_.pixels, product_.flip()}; }
   int64_t rows() const { return groups_[0].rows; }
   int64_t channel_of(const Block& block) const { return block.group * rows() + block.quad * 64; }
@@ -509,6 +556,9 @@ class PixelConv : public PackedConv {
       for (const Lane16Weight& weight : groups_) {
         std::vector<int32_t>& offsets = planes->offsets.emplace_back();
         if (product_.amx) continue;
+        for (int64_t t = 0; product_.depthwise && t < whole_taps(problem_); t++)
+          offsets.push_back(
+              t < problem_.kernel_h * problem_.kernel_w ? int32_t(planes->tap_offset(problem_, t / problem_.kernel_w, t % problem_.kernel_w)) : 0);
         for (int64_t column : weight.offsets) offsets.push_back(int32_t(planes->chunk_offsets[size_t(column / runs_.chunk)] + column % runs_.chunk));
       }
       planes_ = std::move(planes);
@@ -529,10 +579,13 @@ class PixelConv : public PackedConv {
 // Tables of codes are looked up in a few instructions there.
 const PixelIsa& best_pixels() { return lacks(cpu_features(), "avx512_vbmi2") ? avx512::pixels : avx512_vbmi2::pixels; }
 
-std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures& cpu, std::string_view isa, bool sparse) {
+std::optional<std::string> accepts(const ConvProblem& problem, const CpuFeatures& cpu, std::string_view isa, bool sparse,
+                                   bool takes_depthwise = false) {
   if (auto reason = lacks(cpu, isa)) return reason;
   if (problem.weights != DType::kS8 || problem.activations != DType::kS8) return "takes s8 weights and activations";
-  if (problem.in_channels == problem.groups && problem.groups > 1) return "is not for depthwise convolutions";
+  bool depthwise = problem.in_channels == problem.groups && problem.out_channels == problem.groups && problem.groups > 1;
+  if (takes_depthwise != depthwise) return takes_depthwise ? "is for depthwise convolutions" : "is not for depthwise convolutions";
+  if (problem.in_channels == problem.groups && problem.groups > 1 && !depthwise) return "takes no groups of one channel";
   if (sparse && problem.pattern == "dense") return "is for sparse weights";
   if (isa == kAmx && !amx_granted()) return "the operating system does not grant AMX tiles";
   return std::nullopt;
@@ -562,5 +615,18 @@ LACUNA_PIXEL_CONV(avx512_vbmi2, conv_window64_s8, Lane16Format::kWindow, avx512_
 // against 29 (Zen 5 under LACUNA_ISA=avx512).
 LACUNA_PIXEL_CONV(avx512_vnni, conv_dense_pixels_s8, Lane16Format::kDense, avx512_vnni::lane16, best_pixels(),
                   "dense int8, output channels in the lanes", 0)
+
+extern const ConvKernel avx512_vnni_conv_depthwise_s8 = {
+    .name = "avx512_vnni::conv_depthwise_s8",
+    .help = "depthwise int8, channels in the lanes",
+    .sparse = false,
+    .break_even = 0,
+    .accepts = [](const ConvProblem& p, const CpuFeatures& cpu) { return accepts(p, cpu, "avx512_vnni", false, true); },
+    .pack = [](const ConvProblem& p, const WeightMatrix& w) -> std::unique_ptr<PackedConv> {
+      Product product{best_pixels(), avx512_vnni::lane16, Lane16Format::kDense};
+      product.depthwise = true;
+      return std::make_unique<PixelConv>("avx512_vnni::conv_depthwise_s8", p, w, product);
+    },
+    .codes = true};
 
 }  // namespace lacuna::kernels

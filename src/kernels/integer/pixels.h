@@ -70,6 +70,19 @@ struct CodeStore {
   int64_t y_stride;  // bytes between pixels
 };
 
+// Sixteen positions of a depthwise convolution by 64 channels.
+struct DepthwiseCall {
+  const uint8_t* x;        // codes + 128 of the first position and channel
+  int64_t x_stride;        // bytes between positions
+  const int32_t* offsets;  // [taps] from a position, bytes
+  int64_t taps;            // a multiple of 4
+  const uint8_t* weights;  // signed, [taps / 4][4][64]: byte 16 l + 4 j + t of the i-th 64 is tap t of the four of channel 16 l + 4 i + j
+  int32_t* sums;           // row group g, position p at sums + g * kGroupSums + p * 16
+};
+namespace avx512_vnni {
+void depthwise_codes(const DepthwiseCall& call) noexcept;
+}
+
 // The loops of one instruction set.
 struct PixelIsa {
   void (*quantize)(const PixelQuantization& task) noexcept;
