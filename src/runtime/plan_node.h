@@ -26,7 +26,9 @@ struct CodedAttention {
   Operand q, k, v;
   InputRounding product, scaled, masked, weights, result;
   float scale = 1;
-  bool hides = false;  // a mask of bools that holds where keys are not seen; else where they are
+  // A mask of bools holds where keys are not seen if it `hides`, else where they are; the others have this score.
+  bool hides = false;
+  float fill = 0;
   bool tokens_first = false;
 };
 

@@ -84,11 +84,7 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
     fuse_attention(
         graph, facts_, whole,
         [&](const PlanNode& plan) {
-          auto fixed = [&](const std::vector<ValueId>& values) {
-            return std::all_of(values.begin(), values.end(), [&](ValueId v) { return is_static(v); });
-          };
-          return fixed(plan.node.inputs) && fixed(plan.node.outputs) &&
-                 coded_attention_problem(OpContext(graph, plan, facts_, packs, tables_, constant, nullptr));
+          return all_static(plan.node) && coded_attention_problem(OpContext(graph, plan, facts_, packs, tables_, constant, nullptr));
         },
         nodes);
     fuse_rounding(
@@ -116,10 +112,7 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
 // stay `whole`.
 void Program::mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole) {
   for (const PlanNode& plan : nodes) {
-    auto fixed = [&](const std::vector<ValueId>& values) {
-      return std::all_of(values.begin(), values.end(), [&](ValueId v) { return is_static(v); });
-    };
-    if (fixed(plan.node.inputs) && fixed(plan.node.outputs)) continue;
+    if (all_static(plan.node)) continue;
     for (ValueId v : plan.node.inputs)
       if (v != kNoValue) whole[size_t(v)] = true;
     for (ValueId v : plan.node.outputs)
@@ -159,6 +152,11 @@ bool Program::is_static(ValueId value) const {
   if (value == kNoValue) return true;
   auto& shape = facts_[size_t(value)].shape;
   return slot(value).place != Place::kDynamic && (slot(value).place == Place::kState || (shape && constant_shape(*shape)));
+}
+
+bool Program::all_static(const Node& node) const {
+  auto fixed = [&](ValueId v) { return is_static(v); };
+  return std::all_of(node.inputs.begin(), node.inputs.end(), fixed) && std::all_of(node.outputs.begin(), node.outputs.end(), fixed);
 }
 
 ValueId Program::root_of(ValueId v) const {
@@ -325,9 +323,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   for (ValueId v : node.inputs)
     if (v != kNoValue && slot(v).place == Place::kArena && slot(v).root == v && slot(v).first < 0) add_constant(v);
   if (compile_constant(plan, constant) || compile_view(plan)) return;
-  bool fixed = true;
-  for (ValueId v : node.inputs) fixed = fixed && is_static(v);
-  for (ValueId v : node.outputs) fixed = fixed && is_static(v);
+  bool fixed = all_static(node);
   if (!fixed)
     for (ValueId v : node.outputs)
       if (v != kNoValue) slot(v).place = Place::kDynamic;

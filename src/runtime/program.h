@@ -80,6 +80,7 @@ class Program {
   void code_tokens_of(ValueId from, ValueId to);
   Shape shape_in_blocks(ValueId value, int64_t block) const;
   bool is_static(ValueId value) const;
+  bool all_static(const Node& node) const;
   StepFn reference_step(const PlanNode& plan) const;
   void share_in_place();
   void plan_arena();

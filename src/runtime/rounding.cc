@@ -49,7 +49,8 @@ InputRounding rounding_of_range(const float* x, int64_t count) {
   for (auto [l, h] : ranges) low = std::min(low, l), high = std::max(high, h);
   float scale = (high - low) / 255;
   if (scale == 0) scale = 1;
-  float zero = std::clamp(std::nearbyint(-low / scale), 0.0f, 255.0f);
+  float zero = std::nearbyint(-low / scale);
+  zero = zero > 0 ? std::min(zero, 255.0f) : 0;  // 0 of a NaN
   return {.kind = InputRounding::Kind::kStatic, .scale = scale, .zero_point = int32_t(zero), .type = DType::kU8};
 }
 

@@ -11,7 +11,9 @@ namespace lacuna {
 
 struct InputRounding {
   enum class Kind : uint8_t { kNone, kPerToken, kPerTensor, kStatic } kind = Kind::kNone;
-  // kPerToken: s8, scale max|x| / 127 of each token. kPerTensor: u8, [min(x, 0), max(x, 0)] fills 0 to 255, as DynamicQuantizeLinear has it. kStatic, for the whole tensor: x stands for scale * (code - zero_point).
+  // kPerToken: s8, scale max|x| / 127 of each token.
+  // kPerTensor: u8, [min(x, 0), max(x, 0)] fills 0 to 255, as DynamicQuantizeLinear has it.
+  // kStatic, for the whole tensor: x stands for scale * (code - zero_point).
   float scale = 0;
   int32_t zero_point = 0;
   DType type = DType::kS8;  // of the codes: s8 or u8

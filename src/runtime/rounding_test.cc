@@ -342,7 +342,7 @@ TEST(Rounding, NormsAndArithmeticRoundTheirResults) {
 TEST(Rounding, ADynamicallyQuantizedLinearLayerRunsAsOne) {
   for (bool sparse : {false, true})
     for (int64_t tokens : {1, 7, 40})
-      for (float offset : {0.0f, 3.0f, -20.0f}) {
+      for (auto [offset, rounded] : {std::pair(0.0f, false), {3.0f, true}, {-20.0f, false}}) {
         Rng rng(29);
         Graph graph;
         Coded w = coded_weight(rng, DType::kS8, 48, 96, sparse);
@@ -351,7 +351,9 @@ TEST(Rounding, ADynamicallyQuantizedLinearLayerRunsAsOne) {
         data.scales.mutable_data<float>()[0] = 1;
         w.weight.name = "w", w.weight.source = in_memory(data), w.weight.encoding.granularity = Encoding::Granularity::kTensor;
         ValueId x = graph.add_input("x", DType::kF32, {2, Dim::symbol("n"), 96});
-        std::vector<ValueId> codes = graph.node(graph.add_node(Op::dynamic_quantize, {x}, 3, {})).outputs;
+        // What is rounded already is rounded anew.
+        ValueId from = rounded ? testing::Quantizer{graph, 0.11f, 0, DType::kS8}(x) : x;
+        std::vector<ValueId> codes = graph.node(graph.add_node(Op::dynamic_quantize, {from}, 3, {})).outputs;
         auto scalar = [&](const char* name, float v) { return testing::add_weight(graph, name, testing::tensor<float>({}, {v})); };
         ValueId product =
             graph.add(Op::linear, {graph.add(Op::dequantize, {codes[0], scalar("one", 1), codes[2]}), graph.add_weight(graph.weights.add(w.weight))});
@@ -369,7 +371,7 @@ TEST(Rounding, ADynamicallyQuantizedLinearLayerRunsAsOne) {
         runtime.enable_profile(true);
         Tensor got = runtime.run({{"x", values}}).at("y"), want = testing::run(graph, {{"x", values}}, Executor::kReference).at("y");
         EXPECT_LE(relative_error(got, want), 1e-6) << tokens << " " << offset << sparse;
-        for (auto& line : runtime.profile()) EXPECT_TRUE(line.op == "linear" || line.op == "mul") << line.op;
+        for (auto& line : runtime.profile()) EXPECT_TRUE(line.op == "linear" || line.op == "mul" || (rounded && line.op == "dequantize")) << line.op;
         for (auto& line : runtime.plan()) EXPECT_TRUE(!cpu_features().avx2 || line.problem.find("s8") != std::string::npos) << line.problem;
       }
 }

@@ -49,14 +49,14 @@ MaskLayout mask_layout(const OpContext& context) {
   return layout;
 }
 
-// 0 where the mask keeps, minus infinity where it does not; or the other way round, if it `hides`.
-const float* additive(const MaskLayout& layout, const Tensor& mask, std::vector<float>& scratch, bool hides = false) {
+// 0 where the mask keeps, `hidden` where it does not; or the other way round, if it `hides`.
+const float* additive(const MaskLayout& layout, const Tensor& mask, std::vector<float>& scratch,
+                      float hidden = -std::numeric_limits<float>::infinity(), bool hides = false) {
   if (!layout.keeps) return mask.data<float>().data();
   scratch.resize(size_t(mask.size()));
   with_type(mask.dtype(), [&](auto type) {
     using T = decltype(type);
-    for (int64_t i = 0; i < mask.size(); i++)
-      scratch[size_t(i)] = (reference::elements<T>(mask)[i] != T(0)) != hides ? 0 : -std::numeric_limits<float>::infinity();
+    for (int64_t i = 0; i < mask.size(); i++) scratch[size_t(i)] = (reference::elements<T>(mask)[i] != T(0)) != hides ? 0 : hidden;
   });
   return scratch.data();
 }
@@ -97,10 +97,13 @@ CompiledStep compile_coded_attention(const OpContext& context) {
   int64_t row = problem->value_dim, of_item = problem->heads * problem->queries * row;
   kernels::Strides out = context.plan().attention->tokens_first ? kernels::Strides{of_item, row, problem->heads * row}
                                                                 : kernels::Strides{of_item, problem->queries * row, row};
+  // Any finite score hides a key beside others, and none where all are hidden: such rows get equal weights.
   bool hides = context.plan().attention->hides;
+  constexpr float kLowest = std::numeric_limits<float>::lowest();
+  float hidden = context.plan().attention->fill < kLowest ? -std::numeric_limits<float>::infinity() : kLowest;
   return {.kernel = "codes", .run = [=, p = *problem](const StepCall& call) {
             std::vector<float> scratch;
-            const float* added = mask.present ? additive(mask, call.in(3), scratch, hides) : nullptr;
+            const float* added = mask.present ? additive(mask, call.in(3), scratch, hidden, hides) : nullptr;
             kernels::coded_attention(p, call.floats(0), call.floats(1), call.floats(2), added, mask.strides, call.out_floats(), out);
           }};
 }

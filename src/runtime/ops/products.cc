@@ -17,7 +17,7 @@ namespace lacuna {
 namespace {
 
 // Activations rounded by a scale and a zero point of the whole tensor, which only the run tells: the product is that of codes less 128, as if their
-// scale were 1; the scale and what the zero point adds follow.
+// scale were 1; the scale and what the zero point adds follow. As exact as floats: sums beyond 2^24 are rounded before.
 CompiledStep compile_dynamic_linear(const OpContext& context) {
   Shape x = context.shape(0);
   int64_t cols = x.back(), tokens = element_count(std::span(x).subspan(0, x.size() - 1)), rows = context.out_shape().back();

@@ -276,8 +276,11 @@ CompiledStep compile_binary(const OpContext& context) {
                           float* y = call.out_floats() + r * plan.inner + first;
                           combine(op, call.floats(0) + at_a + (plan.a_scalar ? 0 : first), plan.a_scalar,
                                   call.floats(1) + at_b + (plan.b_scalar ? 0 : first), plan.b_scalar, count, y);
-                          if (result) round_values(result.of_values(), y, count);
+                          if (result && pieces > 1) round_values(result.of_values(), y, count);
                         }
+                        // Rows of a tile follow each other.
+                        int64_t last = std::min(rows, row + rows_per_tile);
+                        if (result && pieces == 1) round_values(result.of_values(), call.out_floats() + row * plan.inner, (last - row) * plan.inner);
                       });
                     }};
   if (a == out) step.in_place.push_back(0);

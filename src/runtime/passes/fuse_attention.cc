@@ -59,7 +59,7 @@ class Matcher {
   ValueId before_rounding(ValueId v, InputRounding& rounding, bool must) const {
     const Node* dequantize = uses_.made_by(v, Op::dequantize);
     const Node* quantize = dequantize ? uses_.made_by(dequantize->inputs[0], Op::quantize) : nullptr;
-    auto found = quantize ? static_rounding(graph_, *dequantize) : std::nullopt;
+    auto found = quantize && is_float(graph_.value(quantize->inputs[0]).dtype) ? static_rounding(graph_, *dequantize) : std::nullopt;
     if (!found || static_rounding(graph_, *quantize) != found) return must ? kNoValue : v;
     rounding = *found;
     return quantize->inputs[0];
@@ -124,7 +124,7 @@ class Matcher {
       if (chooses) {
         auto fill = number(top->node.inputs[3 - scores]);
         if (!fill || *fill > -1000) return nullptr;  // not a mask
-        a.hides = scores == 2;
+        a.hides = scores == 2, a.fill = float(*fill);
       }
       mask = top->node.inputs[chooses ? 0 : 1 - scores];
       return broadcasts(mask, top->node.outputs[0], chooses ? DType::kBool : DType::kF32) ? product : nullptr;

@@ -1,5 +1,7 @@
 #include "runtime/passes/fuse_dynamic.h"
 
+#include <algorithm>
+
 #include "runtime/passes/uses.h"
 
 namespace lacuna {
@@ -38,7 +40,15 @@ class Matcher {
     const PlanNode* to_integer = to_float ? only_maker(to_float->node.inputs[0], Op::cast) : nullptr;
     if (!to_integer || graph_.value(v).dtype != DType::kF32 || graph_.value(to_integer->node.outputs[0]).dtype != DType::kS32) return nullptr;
     PlanNode* linear = only_maker(to_integer->node.inputs[0], Op::linear);
-    return linear && !linear->has(2) && !linear->rounding && graph_.weight_of(linear->node.inputs[1]) ? linear : nullptr;
+    return linear && !linear->has(2) && !linear->rounding && is_whole(graph_.weight_of(linear->node.inputs[1])) ? linear : nullptr;
+  }
+
+  // Are all weights integers? Otherwise the casts cut sums.
+  static bool is_whole(const Weight* weight) {
+    if (!weight || is_float(weight->encoding.values) || weight->encoding.has_minima) return false;
+    if (weight->encoding.granularity == Encoding::Granularity::kNone) return false;
+    Tensor scales = weight->load().scales.to(DType::kF32);
+    return std::ranges::all_of(scales.data<float>(), [](float s) { return s == 1; });
   }
 
   // The dynamic_quantize whose codes, less their zero point, the linear reads.

@@ -117,7 +117,7 @@ class Fuser {
   std::vector<bool> alive_;
   std::vector<size_t> users_;      // the last node that reads each value
   std::vector<int64_t> uses_;      // how often each value is read
-  std::set<ValueId> dequantized_;  // codes of the model as numbers: as constant as weights
+  std::set<ValueId> dequantized_;  // codes of the model as numbers: biases are read in each run, so their scale may be made there
 };
 
 }  // namespace

@@ -24,7 +24,8 @@ bool rounds(const std::vector<PlanNode>& nodes) {
 // `uses` need not know.
 void round_result(const Graph& graph, const std::vector<bool>& kept, const Uses& uses, PlanNode& plan, InputRounding PlanNode::*place) {
   PlanNode* quantize = uses.only_reader(plan.node.outputs[0], kept);
-  auto rounding = quantize && quantize->node.op == Op::quantize ? static_rounding(graph, quantize->node) : std::nullopt;
+  bool rounds = quantize && quantize->node.op == Op::quantize && is_float(graph.value(quantize->node.inputs[0]).dtype);
+  auto rounding = rounds ? static_rounding(graph, quantize->node) : std::nullopt;
   PlanNode* dequantize = rounding ? uses.only_reader(quantize->node.outputs[0], kept) : nullptr;
   if (!dequantize || dequantize->node.op != Op::dequantize || static_rounding(graph, dequantize->node) != rounding) return;
   plan.*place = *rounding;
@@ -52,7 +53,7 @@ std::optional<InputRounding> static_rounding(const Graph& graph, const Node& nod
 void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const TakesCodes& takes_codes, std::vector<PlanNode>& nodes) {
   Uses uses(graph, nodes);
   for (PlanNode& plan : nodes) {
-    if (!is_product(graph, plan.node)) continue;
+    if (!is_product(graph, plan.node) || plan.rounding) continue;
     const Node* dequantize = uses.made_by(plan.node.inputs[0], Op::dequantize);
     auto rounding = dequantize ? static_rounding(graph, *dequantize) : std::nullopt;
     if (!rounding) continue;
@@ -275,6 +276,7 @@ void fuse_pairs(const Graph& graph, const std::vector<bool>& kept, std::vector<P
     PlanNode* quantize = rounding ? pairs.maker(plan.node.inputs[0]) : nullptr;
     if (!quantize || quantize->node.op != Op::quantize || quantize->codes || static_rounding(graph, quantize->node) != rounding) continue;
     if (kept[size_t(quantize->node.outputs[0])]) continue;  // as do those whose sizes only the run can tell
+    if (!is_float(graph.value(quantize->node.inputs[0]).dtype)) continue;
     plan.rounding = *rounding;
     plan.node.inputs = {quantize->node.inputs[0]};
   }
