@@ -8,6 +8,7 @@
 
 #include <sched.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <exception>
@@ -187,6 +188,11 @@ void set_thread_count(int threads) {
   if (threads < 1 || threads > 1024) throw InvalidArgument(cat("threads must be 1 to 1024, got ", threads));
   std::lock_guard lock(pool_mutex);
   requested_threads = threads;
+}
+
+int64_t image_bands(int64_t images, int64_t rows) noexcept {
+  int64_t threads = thread_count();
+  return images <= 0 ? 1 : std::clamp<int64_t>((threads + images - 1) / images, 1, std::max<int64_t>(rows, 1));
 }
 
 SerialLoops::SerialLoops() noexcept : before_(std::exchange(inside_parallel, true)) {}

@@ -44,16 +44,17 @@ class GroupSource final : public ChainSource {
       call_.isa.copy_lanes(columns, cols, tokens, panel_pitch, out);
       return;
     }
-    for (int64_t t = 0; t < tokens; t += call_.isa.vector_lanes) {
+    int64_t lanes = call_.isa.vector_lanes;
+    for (int64_t t = 0; t < tokens; t += kPanelLanes)
       call_.pack_taps({.channel = channel,
                        .channel_pitch = call_.table.channel_pitch(),
                        .pieces = call_.table.pieces(),
-                       .starts = call_.table.starts((first_token + t) / call_.isa.vector_lanes),
+                       .starts = call_.table.starts((first_token + t) / lanes),
                        .first_tap = first_col % taps,
                        .taps = taps,
                        .cols = cols,
-                       .out = out + t / kPanelLanes * panel_pitch + t % kPanelLanes});
-    }
+                       .vectors = (std::min(kPanelLanes, tokens - t) + lanes - 1) / lanes,
+                       .out = out + t / kPanelLanes * panel_pitch});
   }
 
   void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const override {

@@ -10,11 +10,13 @@ namespace {
 
 int64_t floor_div(int64_t a, int64_t b) { return a >= 0 ? a / b : -((-a + b - 1) / b); }
 
-// in[0], in[2], ... to out, `count` of them.
-void copy_every_second(const float* in, int64_t count, float* out) {
-  if (cpu_features().avx512) return avx512::copy_every_second(in, count, out);
-  if (cpu_features().avx2) return avx2::copy_every_second(in, count, out);
-  for (int64_t i = 0; i < count; i++) out[i] = in[2 * i];
+// Of `rows` rows, in[0], in[step], ... to out, `count` of them.
+void copy_every(int64_t step, const float* in, int64_t in_pitch, int64_t rows, int64_t count, float* out, int64_t out_pitch) {
+  if (count <= 0) return;
+  if (step == 2 && cpu_features().avx512) return avx512::copy_every_second(in, in_pitch, rows, count, out, out_pitch);
+  if (step == 2 && cpu_features().avx2) return avx2::copy_every_second(in, in_pitch, rows, count, out, out_pitch);
+  for (int64_t row = 0; row < rows; row++, in += in_pitch, out += out_pitch)
+    for (int64_t i = 0; i < count; i++) out[i] = in[i * step];
 }
 
 }  // namespace
@@ -30,7 +32,7 @@ TapTable::TapTable(const ConvProblem& p, int64_t batch, int64_t in_h, int64_t in
       taps_(p.kernel_h * p.kernel_w),
       height_((in_h + p.stride_h - 1) / p.stride_h),
       width_((in_w + p.stride_w - 1) / p.stride_w),
-      plane_pitch_(height_ * width_) {
+      plane_pitch_(splits() ? (height_ * width_ + 15) / 16 * 16 : height_ * width_) {
   struct Tap {
     int64_t phase, first_row, first_col;  // of the phase, under output (0, 0)
     int64_t top, left;                    // of the input, under output (0, 0)
@@ -79,18 +81,17 @@ TapTable::TapTable(const ConvProblem& p, int64_t batch, int64_t in_h, int64_t in
 
 void TapTable::split(const float* x, float* source) const {
   constexpr int64_t kChannelsPerTask = 4;
-  int64_t planes = batch_ * channels_;
-  parallel_for((planes + kChannelsPerTask - 1) / kChannelsPerTask, [&](int64_t task) {
-    for (int64_t plane = task * kChannelsPerTask; plane < std::min((task + 1) * kChannelsPerTask, planes); plane++)
-      for (size_t phase = 0; phase < phases_.size(); phase++) {
-        const float* in = x + plane * in_h_ * in_w_ + phases_[phase].row * in_w_ + phases_[phase].col;
-        float* out = source + plane * channel_pitch() + int64_t(phase) * plane_pitch_;
-        int64_t count = (in_w_ - phases_[phase].col + stride_w_ - 1) / stride_w_;
-        for (int64_t row = phases_[phase].row; row < in_h_; row += stride_h_, in += stride_h_ * in_w_, out += width_)
-          if (stride_w_ == 2)
-            copy_every_second(in, count, out);
-          else
-            for (int64_t i = 0; i < count; i++) out[i] = in[i * stride_w_];
+  int64_t groups = (channels_ + kChannelsPerTask - 1) / kChannelsPerTask, bands = image_bands(batch_, height_);
+  parallel_for(batch_ * bands * groups, [&](int64_t task) {
+    int64_t image = task / groups / bands, band = task / groups % bands, first = task % groups * kChannelsPerTask;
+    for (int64_t channel = first; channel < std::min(first + kChannelsPerTask, channels_); channel++)
+      for (size_t i = 0; i < phases_.size(); i++) {
+        const Phase& phase = phases_[i];
+        int64_t plane = image * channels_ + channel, count = (in_w_ - phase.col + stride_w_ - 1) / stride_w_;
+        int64_t rows = (in_h_ - phase.row + stride_h_ - 1) / stride_h_, row = band * height_ / bands;
+        int64_t last = std::min((band + 1) * height_ / bands, rows);
+        copy_every(stride_w_, x + (plane * in_h_ + phase.row + row * stride_h_) * in_w_ + phase.col, stride_h_ * in_w_, last - row, count,
+                   source + plane * channel_pitch() + int64_t(i) * plane_pitch_ + row * width_, width_);
       }
   });
 }

@@ -1,45 +1,64 @@
 // Template over Vec (vec256.inl). Included inside the namespace of an ISA folder.
 
-// Columns of one tap, whose pieces are single and stay in registers: every taps-th of the panel.
-static void pack_tap(const float* channel, int64_t channel_pitch, int64_t count, TapPiece piece, float* out, int64_t out_pitch) {
-  const Vec::Lanes lanes = Vec::lanes(piece.lanes);
-  channel += piece.offset;
-  for (; count > 0; count--, channel += channel_pitch, out += out_pitch) Vec::store(out, Vec::load_lanes(channel, lanes));
+// Every taps-th column, for one tap of V vectors: their pieces, one each, stay in registers.
+template <int V>
+static void pack_tap(const float* channel, int64_t channel_pitch, int64_t count, const TapPiece* const* pieces, float* out, int64_t out_pitch) {
+  Vec::Lanes lanes[V];
+  int64_t offsets[V];
+  for (int v = 0; v < V; v++) lanes[v] = Vec::lanes(pieces[v]->lanes), offsets[v] = pieces[v]->offset;
+  for (; count > 0; count--, channel += channel_pitch, out += out_pitch)
+    for (int v = 0; v < V; v++) Vec::store(out + v * Vec::kLanes, Vec::load_lanes(channel + offsets[v], lanes[v]));
 }
 
-// Mostly one piece per tap.
-void pack_taps(const TapTask& task) noexcept {
-  constexpr int64_t kManyChannels = 3;
-  const TapPiece* pieces = task.pieces + task.starts[0];
-  const bool single = task.starts[task.taps] - task.starts[0] == task.taps;
-  if (single && task.cols >= kManyChannels * task.taps) {
-    for (int64_t i = 0, tap = task.first_tap; i < task.taps; i++) {
-      const float* channel = tap < task.first_tap ? task.channel + task.channel_pitch : task.channel;
-      pack_tap(channel, task.channel_pitch, (task.cols - i + task.taps - 1) / task.taps, pieces[tap], task.out + i * kPanelLanes,
-               task.taps * kPanelLanes);
-      if (++tap == task.taps) tap = 0;
-    }
-    return;
+// Vectors [first, first + V) of every column, each tap of which is one piece.
+template <int V>
+static void pack_pieces(const TapTask& task, int64_t first) {
+  for (int64_t i = 0, tap = task.first_tap; i < task.taps && i < task.cols; i++) {
+    const TapPiece* pieces[V];
+    for (int v = 0; v < V; v++) pieces[v] = task.pieces + task.starts[(first + v) * task.taps + tap];
+    const float* channel = tap < task.first_tap ? task.channel + task.channel_pitch : task.channel;
+    pack_tap<V>(channel, task.channel_pitch, (task.cols - i + task.taps - 1) / task.taps, pieces, task.out + first * Vec::kLanes + i * kPanelLanes,
+                task.taps * kPanelLanes);
+    if (++tap == task.taps) tap = 0;
   }
+}
+
+// Of one vector, any number of pieces.
+static void join_pieces(const TapTask& task, int64_t vector) {
+  const int32_t* starts = task.starts + vector * task.taps;
   const float* channel = task.channel;
-  float* out = task.out;
+  float* out = task.out + vector * Vec::kLanes;
   for (int64_t c = 0, tap = task.first_tap; c < task.cols; c++, out += kPanelLanes) {
-    if (single) {
-      Vec::store(out, Vec::load_lanes(channel + pieces[tap].offset, Vec::lanes(pieces[tap].lanes)));
-    } else {
-      Vec v = Vec::zero();
-      for (int64_t i = task.starts[tap]; i < task.starts[tap + 1]; i++)
-        v = Vec::join(v, Vec::load_lanes(channel + task.pieces[i].offset, Vec::lanes(task.pieces[i].lanes)));
-      Vec::store(out, v);
-    }
+    Vec v = Vec::zero();
+    for (int64_t i = starts[tap]; i < starts[tap + 1]; i++)
+      v = Vec::join(v, Vec::load_lanes(channel + task.pieces[i].offset, Vec::lanes(task.pieces[i].lanes)));
+    Vec::store(out, v);
     if (++tap == task.taps) tap = 0, channel += task.channel_pitch;
   }
 }
 
-void copy_every_second(const float* in, int64_t count, float* out) noexcept {
-  int64_t i = 0;
-  for (; i + Vec::kLanes < count; i += Vec::kLanes) Vec::store(out + i, Vec::load_even(in + 2 * i));  // reads one element beyond the last
-  for (; i < count; i++) out[i] = in[2 * i];
+void pack_taps(const TapTask& task) noexcept {
+  auto single = [&](int64_t first, int64_t vectors) {
+    return task.starts[(first + vectors) * task.taps] - task.starts[first * task.taps] == vectors * task.taps;
+  };
+  for (int64_t v = 0; v < task.vectors;) {
+    if (v + 4 <= task.vectors && single(v, 4))
+      pack_pieces<4>(task, v), v += 4;
+    else if (v + 2 <= task.vectors && single(v, 2))
+      pack_pieces<2>(task, v), v += 2;
+    else if (single(v, 1))
+      pack_pieces<1>(task, v), v++;
+    else
+      join_pieces(task, v), v++;
+  }
+}
+
+void copy_every_second(const float* in, int64_t in_pitch, int64_t rows, int64_t count, float* out, int64_t out_pitch) noexcept {
+  for (int64_t row = 0; row < rows; row++, in += in_pitch, out += out_pitch) {
+    int64_t i = 0;
+    for (; i + Vec::kLanes < count; i += Vec::kLanes) Vec::store(out + i, Vec::load_even(in + 2 * i));  // reads one element beyond the last
+    Vec::store_first(out + i, Vec::load_even_first(in + 2 * i, count - i), count - i);
+  }
 }
 
 void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept {

@@ -11,8 +11,8 @@ static inline const float* at_offset(const float* panel, uint16_t offset) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(panel) + offset);
 }
 
-// What the results of a row, of the step after this one, will touch. Its number is what follows this step in `meta`: after the last step of a run it may
-// be something else, and memory that does not matter is fetched.
+// What the results of a row, of the step after this one, will touch. Its number is what follows this step in `meta`: after the last step of a run it
+// may be something else, and memory that does not matter is fetched.
 static inline void fetch_for_results(const SpmmTile::Finish& f, int64_t row) {
   if (f.y)
     for (int64_t i = 0; i < f.lanes; i += 16) __builtin_prefetch(f.y + row * f.y_stride + i, 1, 3);
@@ -105,18 +105,27 @@ static void paired_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t
       {
         const float *x_a = at_offset(panel, uint16_t(offsets)), *x_b = at_offset(panel, uint16_t(offsets >> 16));
         const Vec w_a = Vec::set1(values[0]), w_b = Vec::set1(values[1]);
-        LACUNA_FMA(0) LACUNA_FMA(1) LACUNA_FMA(2) LACUNA_FMA(3)
+        LACUNA_FMA(0);
+        LACUNA_FMA(1);
+        LACUNA_FMA(2);
+        LACUNA_FMA(3);
       }
       {
         const float *x_a = at_offset(panel, uint16_t(offsets >> 32)), *x_b = at_offset(panel, uint16_t(offsets >> 48));
         const Vec w_a = Vec::set1(values[2]), w_b = Vec::set1(values[3]);
-        LACUNA_FMA(0) LACUNA_FMA(1) LACUNA_FMA(2) LACUNA_FMA(3)
+        LACUNA_FMA(0);
+        LACUNA_FMA(1);
+        LACUNA_FMA(2);
+        LACUNA_FMA(3);
       }
     }
     if (meta != end) {
       const float *x_a = at_offset(panel, meta[0]), *x_b = at_offset(panel, meta[1]);
       const Vec w_a = Vec::set1(values[0]), w_b = Vec::set1(values[1]);
-      LACUNA_FMA(0) LACUNA_FMA(1) LACUNA_FMA(2) LACUNA_FMA(3)
+      LACUNA_FMA(0);
+      LACUNA_FMA(1);
+      LACUNA_FMA(2);
+      LACUNA_FMA(3);
       meta += 2, values += 2;
     }
 #undef LACUNA_FMA
@@ -125,7 +134,10 @@ static void paired_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t
     Vec::store(out_a + i * Vec::kLanes, a##i); \
     Vec::store(out_b + i * Vec::kLanes, b##i); \
   }
-    LACUNA_STORE(0) LACUNA_STORE(1) LACUNA_STORE(2) LACUNA_STORE(3)
+    LACUNA_STORE(0);
+    LACUNA_STORE(1);
+    LACUNA_STORE(2);
+    LACUNA_STORE(3);
 #undef LACUNA_STORE
     if (tile.finish) finish_row(*tile.finish, row_a, out_a), finish_row(*tile.finish, row_b, out_b);
   }
@@ -167,7 +179,10 @@ static void block_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*
     c##i = Vec::fmadd(w_c, p, c##i);        \
     d##i = Vec::fmadd(w_d, p, d##i);        \
   }
-      LACUNA_FMA(0) LACUNA_FMA(1) LACUNA_FMA(2) LACUNA_FMA(3)
+      LACUNA_FMA(0);
+      LACUNA_FMA(1);
+      LACUNA_FMA(2);
+      LACUNA_FMA(3);
 #undef LACUNA_FMA
     }
 #define LACUNA_STORE(i)                                        \
@@ -177,7 +192,10 @@ static void block_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*
     Vec::store(out + 2 * kPanelLanes + i * Vec::kLanes, c##i); \
     Vec::store(out + 3 * kPanelLanes + i * Vec::kLanes, d##i); \
   }
-    LACUNA_STORE(0) LACUNA_STORE(1) LACUNA_STORE(2) LACUNA_STORE(3)
+    LACUNA_STORE(0);
+    LACUNA_STORE(1);
+    LACUNA_STORE(2);
+    LACUNA_STORE(3);
 #undef LACUNA_STORE
     for (int64_t i = 0; tile.finish && last && i < kBlockRows; i++) finish_row(*tile.finish, row + i, out - lane + i * kPanelLanes);
   }

@@ -26,6 +26,12 @@ struct Vec {
     __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8), 0x88);
     return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
   }
+  // The first n of them, 1 <= n <= 8; what follows the last is not read.
+  static Vec load_even_first(const float* p, int64_t n) {
+    const int64_t low = 2 * n - 1 < 8 ? 2 * n - 1 : 8;
+    __m256 mixed = _mm256_shuffle_ps(_mm256_maskload_ps(p, first(low)), _mm256_maskload_ps(p + 8, first(2 * n - 1 - low)), 0x88);
+    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
+  }
   static void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
 

@@ -23,6 +23,12 @@ struct Vec {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + 16))};
   }
+  // The first n of them, 1 <= n <= 16; what follows the last is not read.
+  static Vec load_even_first(const float* p, int64_t n) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const uint32_t read = uint32_t((uint64_t(1) << (2 * n - 1)) - 1);
+    return {_mm512_permutex2var_ps(_mm512_maskz_loadu_ps(__mmask16(read), p), even, _mm512_maskz_loadu_ps(__mmask16(read >> 16), p + 16))};
+  }
   static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 

@@ -348,7 +348,6 @@ CompiledStep compile_global_average_pool(const OpContext& context) {
           }};
 }
 
-// A window is combined over its rows first (contiguous), then over its columns.
 CompiledStep compile_pool(const OpContext& context) {
   if (context.plan().codes) return compile_codes_pool(context);
   Shape x = context.shape(0);
@@ -393,32 +392,40 @@ CompiledStep compile_pool(const OpContext& context) {
     for (int64_t k = 0; k < kernel; k++) n += start + k * dilation >= low && start + k * dilation < high;
     return n;
   };
-  auto accumulate = maximum ? accumulate_max : accumulate_sum;
-  float empty = maximum ? std::numeric_limits<float>::lowest() : 0;
+  if (w.pad_begin[0] < 0 || w.pad_begin[1] < 0) return {};
+  // What the outputs of a row have under their windows, beside rows.
+  std::vector<int64_t> counts_x;
+  for (int64_t ox = 0, low = count_padding ? -w.pad_begin[1] : 0, high = in_w + (count_padding ? w.pad_end[1] : 0); ox < out_w; ox++)
+    counts_x.push_back(inside(ox * w.strides[1] - w.pad_begin[1], w.kernel[1], w.dilations[1], low, high));
+  PooledRow pooled = {.in_w = in_w,
+                      .out_w = out_w,
+                      .kernel_w = w.kernel[1],
+                      .stride_w = w.strides[1],
+                      .dilation_w = w.dilations[1],
+                      .pad_left = w.pad_begin[1],
+                      .empty = maximum ? std::numeric_limits<float>::lowest() : 0,
+                      .maximum = maximum};
   return {.kernel = "planes", .run = [=](const StepCall& call) {
-            parallel_for(planes, [&](int64_t p) {
-              std::vector<float> column(static_cast<size_t>(in_w));
-              const float* image = call.floats(0) + p * in_h * in_w;
-              for (int64_t oy = 0; oy < out_h; oy++) {
-                std::fill(column.begin(), column.end(), empty);
+            int64_t bands = image_bands(x[0], out_h);
+            parallel_for(bands * planes, [&](int64_t task) {
+              int64_t image = task / x[1] / bands, band = task / x[1] % bands, p = image * x[1] + task % x[1];
+              const float* plane = call.floats(0) + p * in_h * in_w;
+              PooledRow pool = pooled;
+              std::vector<float> column(size_t(pool_row_size(pool)), pool.empty);
+              std::vector<const float*> under(size_t(w.kernel[0]));
+              pool.column = column.data(), pool.rows = under.data();
+              for (int64_t oy = band * out_h / bands; oy < (band + 1) * out_h / bands; oy++) {
                 int64_t top = oy * w.strides[0] - w.pad_begin[0];
-                for (int64_t k = 0; k < w.kernel[0]; k++)
-                  if (int64_t y = top + k * w.dilations[0]; y >= 0 && y < in_h) accumulate(image + y * in_w, 1, in_w, column.data());
                 float* row = call.out_floats() + (p * out_h + oy) * out_w;
-                std::fill_n(row, out_w, empty);
-                for (int64_t k = 0; k < w.kernel[1]; k++) {
-                  // Outputs whose k-th column lies inside the input.
-                  int64_t shift = k * w.dilations[1] - w.pad_begin[1], stride = w.strides[1];
-                  int64_t first = shift >= 0 ? 0 : (-shift + stride - 1) / stride,
-                          last = in_w - 1 - shift < 0 ? -1 : std::min(out_w - 1, (in_w - 1 - shift) / stride);
-                  if (first <= last) accumulate(column.data() + first * stride + shift, stride, last - first + 1, row + first);
-                }
+                pool.row_count = 0, pool.y = row;
+                for (int64_t k = 0; k < w.kernel[0]; k++)
+                  if (int64_t y = top + k * w.dilations[0]; y >= 0 && y < in_h) under[size_t(pool.row_count++)] = plane + y * in_w;
+                pool_row(pool);
                 if (maximum) continue;
                 int64_t low_y = count_padding ? -w.pad_begin[0] : 0, high_y = in_h + (count_padding ? w.pad_end[0] : 0);
-                int64_t low_x = count_padding ? -w.pad_begin[1] : 0, high_x = in_w + (count_padding ? w.pad_end[1] : 0);
                 int64_t count_y = inside(top, w.kernel[0], w.dilations[0], low_y, high_y);
                 for (int64_t ox = 0; ox < out_w; ox++) {
-                  int64_t count = count_y * inside(ox * w.strides[1] - w.pad_begin[1], w.kernel[1], w.dilations[1], low_x, high_x);
+                  int64_t count = count_y * counts_x[size_t(ox)];
                   row[ox] = count ? row[ox] / float(count) : 0;
                 }
               }

@@ -22,9 +22,7 @@ float sum_of_array(const float* x, int64_t n) noexcept { return LACUNA_CALL(sum_
 void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept {
   LACUNA_CALL(scale_and_shift, x, n, factor, offset, y);
 }
-void accumulate_max(const float* x, int64_t stride, int64_t n, float* y) noexcept { LACUNA_CALL(accumulate_max, x, stride, n, y); }
-void accumulate_sum(const float* x, int64_t stride, int64_t n, float* y) noexcept { LACUNA_CALL(accumulate_sum, x, stride, n, y); }
-
+void pool_row(const PooledRow& pool) noexcept { LACUNA_CALL(pool_row, pool); }
 void pool_block(const BlockedPool& pool) noexcept { LACUNA_CALL(pool_block, pool); }
 void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept { LACUNA_CALL(sum_pixels, x, pixels, block, y); }
 void combine_lanes(BinaryOp op, const float* x, const float* lanes, int64_t pixels, int64_t block, float* y) noexcept {

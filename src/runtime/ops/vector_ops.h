@@ -22,6 +22,23 @@ struct BlockedPool {
   bool maximum, count_padding;
 };
 
+// One output row of a plane: the `row_count` input rows under its windows, [in_w] each, to y [out_w]. `column` holds a row and what pads it, as
+// pool_row_size() says; what pads is `empty` before the call and stays so.
+struct PooledRow {
+  const float* const* rows;
+  int64_t row_count, in_w, out_w, kernel_w, stride_w, dilation_w, pad_left;
+  float empty;   // what a window of nothing gives
+  bool maximum;  // else the sum
+  float* column;
+  float* y;
+};
+// Floats of `column`: windows of whole vectors of outputs.
+inline int64_t pool_row_size(const PooledRow& p) {
+  constexpr int64_t kMostLanes = 16;
+  int64_t windows = (p.out_w + kMostLanes - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1;
+  return (windows > p.pad_left + p.in_w ? windows : p.pad_left + p.in_w) + 2 * kMostLanes;
+}
+
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv };
 enum class UnaryOp : uint8_t { kErf, kElu, kMish };
 
@@ -34,9 +51,7 @@ enum class UnaryOp : uint8_t { kErf, kElu, kMish };
   float sum_of_array(const float* x, int64_t n) noexcept;                                                                \
   /* y[i] = x[i] * factor + offset */                                                                                    \
   void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept;                        \
-  /* y[i] = max(x[i], y[i]) or y[i] += x[i], with x in steps of `stride`. */                                             \
-  void accumulate_max(const float* x, int64_t stride, int64_t n, float* y) noexcept;                                     \
-  void accumulate_sum(const float* x, int64_t stride, int64_t n, float* y) noexcept;                                     \
+  void pool_row(const PooledRow& pool) noexcept;                                                                         \
   void pool_block(const BlockedPool& pool) noexcept;                                                                     \
   /* y [block] = the sums of x [pixels, block]; block is 8 or 16. */                                                     \
   void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept;                                     \

@@ -124,26 +124,48 @@ void scale_and_shift(const float* x, int64_t n, float factor, float offset, floa
   }
 }
 
-// y[i] = op(x[i * stride], y[i]) as far as whole vectors go; the first i that is left.
+// Rows first, then columns, each in order.
 template <class Op>
-static int64_t accumulate(const float* x, int64_t stride, int64_t n, float* y, Op op) noexcept {
+static inline void pool_row_by(Op op, const PooledRow& p) {
   constexpr int L = Vec::kLanes;
-  int64_t i = 0;
-  if (stride == 1)
-    for (; i + L <= n; i += L) Vec::store(y + i, op(Vec::load(x + i), Vec::load(y + i)));
-  if (stride == 2)
-    for (; i + L < n; i += L) Vec::store(y + i, op(Vec::load_even(x + 2 * i), Vec::load(y + i)));  // reads one element beyond the last
-  return i;
+  const Vec empty = Vec::set1(p.empty);
+  float* column = p.column + p.pad_left;
+  for (int64_t i = 0; i < p.in_w; i += L) {
+    const int64_t n = p.in_w - i;
+    Vec v = empty;
+    for (int64_t r = 0; r < p.row_count; r++) v = op(n >= L ? Vec::load(p.rows[r] + i) : Vec::load_first(p.rows[r] + i, n), v);
+    if (n >= L)
+      Vec::store(column + i, v);
+    else
+      Vec::store_first(column + i, v, n);
+  }
+  for (int64_t i = 0; i < p.out_w; i += L) {
+    const int64_t n = p.out_w - i;
+    const float* x = p.column + i * p.stride_w;
+    Vec v = empty;
+    for (int64_t k = 0; k < p.kernel_w; k++, x += p.dilation_w) {
+      if (p.stride_w == 1) {
+        v = op(Vec::load(x), v);
+      } else if (p.stride_w == 2) {
+        v = op(Vec::load_even(x), v);
+      } else {
+        float lanes[L] = {};
+        for (int64_t lane = 0; lane < L && lane < n; lane++) lanes[lane] = x[lane * p.stride_w];
+        v = op(Vec::load(lanes), v);
+      }
+    }
+    if (n >= L)
+      Vec::store(p.y + i, v);
+    else
+      Vec::store_first(p.y + i, v, n);
+  }
 }
 
-void accumulate_max(const float* x, int64_t stride, int64_t n, float* y) noexcept {
-  int64_t i = accumulate(x, stride, n, y, [](Vec a, Vec b) { return Vec::max(a, b); });
-  for (; i < n; i++) y[i] = x[i * stride] > y[i] ? x[i * stride] : y[i];
-}
-
-void accumulate_sum(const float* x, int64_t stride, int64_t n, float* y) noexcept {
-  int64_t i = accumulate(x, stride, n, y, [](Vec a, Vec b) { return Vec::add(a, b); });
-  for (; i < n; i++) y[i] += x[i * stride];
+void pool_row(const PooledRow& p) noexcept {
+  if (p.maximum)
+    pool_row_by([](Vec a, Vec b) { return Vec::max(a, b); }, p);
+  else
+    pool_row_by([](Vec a, Vec b) { return Vec::add(a, b); }, p);
 }
 
 // The taps of a window, along one axis, that lie inside [0, size).
