@@ -91,7 +91,7 @@ class Pool {
     if (sleepers_.load() > 0) wake_.notify_all();
     claim_tiles(0);
     for (int spin = 0; unfinished_.load() != 0; spin++) {
-      if (spin < 20000)
+      if (spin < 4000)
         pause_briefly();
       else
         std::this_thread::yield();
