@@ -1,4 +1,4 @@
-// Transposes, slices and splits: strided copies with merged axes.
+// Transposes, slices and splits: strided copies with merged axes; pads, joins of channel blocks, resizing.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -103,6 +103,65 @@ CompiledStep compile_slice(const OpContext& context) {
   reference::SliceView view = reference::slice_view(OpCall{context.node(), {}, {}, {}}, context.shape(0), *starts, *ends, axes, steps);
   return {
       .kernel = "strided copy", .run = step_of(merged(view.shape, view.strides, view.offset, storage_type(context.type(0)))), .unread = {1, 2, 3, 4}};
+}
+
+// With a constant: rows along the last axis that is padded, those outside of the input filled, the others copied between what is filled. Negative
+// pads crop. Other modes are left to the reference.
+CompiledStep compile_pad(const OpContext& context) {
+  auto pads = context.integers(1), wanted_axes = context.has(3) ? context.integers(3) : std::vector<int64_t>();
+  const Tensor* value = context.has(2) ? context.constant(2) : nullptr;
+  if (!pads || !wanted_axes || (context.has(2) && !value) || context.attributes().text("mode", "constant") != "constant") return {};
+  Shape x = context.shape(0), y = context.out_shape(), before(x.size(), 0);
+  int64_t rank = int64_t(x.size());
+  for (int64_t i = 0, count = int64_t(pads->size()) / 2; i < count; i++) {
+    int64_t axis = context.has(3) ? (*wanted_axes)[size_t(i)] : i;
+    before[size_t(axis < 0 ? axis + rank : axis)] = (*pads)[size_t(i)];
+  }
+  int64_t last = rank - 1;
+  while (last > 0 && x[size_t(last)] == y[size_t(last)] && before[size_t(last)] == 0) last--;
+  if (last < 0 || element_count(y) == 0) return {};
+  DType type = storage_type(context.type(0));
+  size_t width = size_t(bits_of(type) / 8);
+  std::vector<std::byte> fill(width);
+  if (value && value->size() > 0 && value->dtype() == context.type(0)) std::memcpy(fill.data(), value->raw(), width);
+  bool zero = std::all_of(fill.begin(), fill.end(), [](std::byte b) { return b == std::byte(0); });
+  int64_t inner = element_count(std::span(x).subspan(size_t(last) + 1)), row = y[size_t(last)] * inner, rows = element_count(y) / row;
+  // What of a row comes from the input.
+  int64_t first = std::clamp<int64_t>(before[size_t(last)], 0, y[size_t(last)]);
+  int64_t end = std::clamp<int64_t>(before[size_t(last)] + x[size_t(last)], first, y[size_t(last)]);
+  constexpr int64_t kElementTile = 16384;
+  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / row);
+  return {.kernel = "rows",
+          .run =
+              [=](const StepCall& call) {
+                auto fill_in = [&](std::byte* to, int64_t count) {
+                  if (zero) return void(std::memset(to, 0, size_t(count) * width));
+                  for (int64_t i = 0; i < count; i++) std::memcpy(to + size_t(i) * width, fill.data(), width);
+                };
+                parallel_for((rows + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
+                  for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++) {
+                    std::byte* to = call.out(0).mutable_raw() + size_t(r * row) * width;
+                    int64_t rest = r, from = 0, stride = 1;
+                    bool inside = true;
+                    for (int64_t d = last; d-- > 0; rest /= y[size_t(d)], stride *= x[size_t(d)]) {
+                      int64_t at = rest % y[size_t(d)] - before[size_t(d)];
+                      inside = inside && at >= 0 && at < x[size_t(d)];
+                      from += at * stride;
+                    }
+                    if (!inside) {
+                      fill_in(to, row);
+                      continue;
+                    }
+                    int64_t source = (from * x[size_t(last)] + first - before[size_t(last)]) * inner;
+                    fill_in(to, first * inner);
+                    if (end > first)
+                      std::memcpy(to + size_t(first * inner) * width, call.in(0).raw() + size_t(source) * width,
+                                  size_t((end - first) * inner) * width);
+                    fill_in(to + size_t(end * inner) * width, row - end * inner);
+                  }
+                });
+              },
+          .unread = {1, 2, 3}};
 }
 
 // Of channels that come in whole blocks: blocks follow blocks. All other joins are left to the reference, which copies in whole runs too.

@@ -62,6 +62,7 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::transpose: return compile_transpose(context);
     case Op::concat: return compile_concat(context);
     case Op::slice: return compile_slice(context);
+    case Op::pad: return compile_pad(context);
     case Op::split: return compile_split(context);
     default: return compile_activation(context);
   }

@@ -152,6 +152,7 @@ CompiledStep compile_unary(const OpContext& context);
 CompiledStep compile_transpose(const OpContext& context);
 CompiledStep compile_concat(const OpContext& context);
 CompiledStep compile_slice(const OpContext& context);
+CompiledStep compile_pad(const OpContext& context);
 CompiledStep compile_split(const OpContext& context);
 
 }  // namespace lacuna

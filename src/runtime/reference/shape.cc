@@ -243,7 +243,7 @@ void pad(const OpCall& call) {
       for (size_t d = 0; d < index.size(); d++) {
         int64_t p = index[d] - before[d], size = x.shape()[d];
         if (p < 0 || p >= size) {
-          if (size == 0) call.fail("pads an empty axis with values of it");
+          if (size == 0 && mode != "constant") call.fail("pads an empty axis with values of it");
           if (mode == "constant")
             inside = false;
           else if (mode == "edge")

@@ -1,0 +1,98 @@
+// Padding and pooling of the runtime against the reference.
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "base/cat.h"
+#include "base/parallel.h"
+#include "graph/testing.h"
+#include "runtime/testing.h"
+
+namespace lacuna {
+namespace {
+
+using Integers = std::vector<int64_t>;
+
+SymShape symbolic(const Shape& shape) {
+  SymShape out;
+  for (int64_t d : shape) out.push_back(Dim(d));
+  return out;
+}
+
+// The outputs of both executors are the same bits; gives the kernel of the first step.
+std::string same_as_reference(Graph graph, const Shape& shape, const std::string& what) {
+  infer_shapes(graph);
+  Rng rng(7);
+  TensorMap values{{"x", testing::random_tensor(rng, shape)}};
+  Session session(std::make_shared<const Graph>(graph));
+  session.enable_profile(true);
+  Tensor got = session.run(values).at("y"), want = testing::run(graph, values, Executor::kReference).at("y");
+  EXPECT_EQ(got.shape(), want.shape()) << what;
+  EXPECT_EQ(0, std::memcmp(got.raw(), want.raw(), size_t(std::min(got.size(), want.size())) * sizeof(float))) << what;
+  return session.profile()[0].kernel;
+}
+
+TEST(Pad, EqualsTheReference) {
+  struct Case {
+    Shape x;
+    Integers pads, axes;
+    float value;
+  };
+  std::vector<Case> cases = {{{1, 16, 16, 16}, {0, 8, 0, 0, 0, 8, 0, 0}, {}, 0},
+                             {{2, 3, 5, 7}, {0, 0, 1, 2, 0, 0, 3, 4}, {}, 0.5f},
+                             {{2, 3, 5, 7}, {1, 0, -1, 2, 0, 2, 1, -3}, {}, -2},
+                             {{3, 4, 5}, {2, 1}, {1}, 0},
+                             {{3, 4, 5}, {0, 1, 2, 0}, {-1, 0}, 9},
+                             {{7}, {-2, 4}, {}, 1},
+                             {{4, 6}, {0, -7, 0, 9}, {}, 3},
+                             {{2, 0, 3}, {0, 1, 0, 0, 1, 0}, {}, 4},
+                             {{2, 3, 4}, {0, 0, 0, 0, 0, 0}, {}, 1}};
+  for (const Case& c : cases) {
+    Graph graph;
+    std::vector<ValueId> inputs = {graph.add_input("x", DType::kF32, symbolic(c.x)), testing::vector_of(graph, "pads", c.pads),
+                                   testing::add_weight(graph, "value", testing::tensor<float>({}, {c.value}))};
+    if (!c.axes.empty()) inputs.push_back(testing::vector_of(graph, "axes", c.axes));
+    graph.add_output("y", graph.add(Op::pad, inputs));
+    EXPECT_EQ(same_as_reference(std::move(graph), c.x, cat(to_string(c.x), " by ", c.pads)), "rows");
+  }
+}
+
+TEST(Pool, EqualsTheReferenceForAnyThreadCount) {
+  struct Case {
+    Shape x;
+    Integers kernel, strides, pads, dilations;
+    bool ceil = false, count_padding = false;
+  };
+  std::vector<Case> cases = {
+      {{1, 5, 112, 112}, {3, 3}, {2, 2}, {1, 1, 1, 1}, {1, 1}}, {{1, 3, 9, 37}, {3, 3}, {2, 2}, {0, 0, 1, 1}, {1, 1}, true},
+      {{3, 2, 14, 15}, {2, 2}, {2, 2}, {0, 0, 0, 0}, {1, 1}},   {{2, 4, 13, 17}, {3, 3}, {1, 1}, {1, 1, 1, 1}, {1, 1}, false, true},
+      {{1, 4, 20, 50}, {5, 4}, {3, 3}, {2, 1, 2, 2}, {1, 2}},   {{1, 2, 8, 8}, {3, 3}, {2, 2}, {2, 2, 2, 2}, {2, 2}, true},
+      {{2, 3, 1, 1}, {1, 1}, {1, 1}, {0, 0, 0, 0}, {1, 1}}};
+  for (int threads : {1, 3}) {
+    set_thread_count(threads);
+    for (const Case& c : cases)
+      for (Op op : {Op::max_pool, Op::average_pool}) {
+        Graph graph;
+        Attributes a;
+        a.set("kernel_shape", c.kernel), a.set("strides", c.strides), a.set("pads", c.pads), a.set("dilations", c.dilations);
+        a.set("ceil_mode", int64_t(c.ceil));
+        if (op == Op::average_pool) a.set("count_include_pad", int64_t(c.count_padding));
+        graph.add_output("y", graph.add(op, {graph.add_input("x", DType::kF32, symbolic(c.x))}, a));
+        std::string what = cat(name_of(op), " ", to_string(c.x), " under ", c.kernel, " by ", c.strides);
+        if (op == Op::max_pool) {
+          EXPECT_EQ(same_as_reference(std::move(graph), c.x, what), "planes");
+          continue;
+        }
+        infer_shapes(graph);
+        Rng rng(8);
+        TensorMap values{{"x", testing::random_tensor(rng, c.x)}};
+        EXPECT_LE(relative_error(testing::run(graph, values, Executor::kRuntime).at("y"), testing::run(graph, values, Executor::kReference).at("y")),
+                  1e-6)
+            << what;
+      }
+  }
+  set_thread_count(2);
+}
+
+}  // namespace
+}  // namespace lacuna
