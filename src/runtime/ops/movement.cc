@@ -164,13 +164,13 @@ CompiledStep compile_pad(const OpContext& context) {
           .unread = {1, 2, 3}};
 }
 
-// Of channels that come in whole blocks: blocks follow blocks. All other joins are left to the reference, which copies in whole runs too.
-CompiledStep compile_concat(const OpContext& context) {
-  int64_t block = 0, axis = context.attributes().integer("axis", 0);
+namespace {
+
+// Channels that come in whole blocks: blocks follow blocks.
+CompiledStep compile_blocked_concat(const OpContext& context, int64_t axis, int64_t block) {
   size_t inputs = context.node().inputs.size();
-  for (size_t i = 0; i < inputs; i++) block = std::max(block, context.block(i));
   Shape out = context.out_shape();
-  if (block == 0 || out.size() < 3 || (axis != 1 && axis + int64_t(out.size()) != 1)) return {};
+  if (out.size() < 3 || axis != 1) return {};
   int64_t pixels = element_count(std::span(out).subspan(2)), batch = out[0], whole = 0;
   std::vector<int64_t> sizes;
   for (size_t i = 0; i < inputs; i++) {
@@ -190,6 +190,50 @@ CompiledStep compile_concat(const OpContext& context) {
               },
           .input_blocks = std::vector<int64_t>(inputs, block),
           .output_block = block};
+}
+
+}  // namespace
+
+// Values of one type. Pictures joined by channels are copied by bands of pixels.
+CompiledStep compile_concat(const OpContext& context) {
+  Shape out = context.out_shape();
+  int64_t block = 0, axis = context.attributes().integer("axis", 0), rank = int64_t(out.size());
+  if (axis < 0) axis += rank;
+  size_t inputs = context.node().inputs.size();
+  for (size_t i = 0; i < inputs; i++) block = std::max(block, context.block(i));
+  if (block)
+    if (CompiledStep step = compile_blocked_concat(context, axis, block); step.run) return step;
+  std::vector<int64_t> ends;  // of the inputs, along the axis
+  for (size_t i = 0; i < inputs; i++) {
+    if (context.type(i) != context.type(0)) return {};
+    ends.push_back((ends.empty() ? 0 : ends.back()) + context.shape(i)[size_t(axis)]);
+  }
+  DType type = storage_type(context.type(0));
+  int64_t outer = element_count(std::span(out).subspan(0, size_t(axis))), inner = element_count(std::span(out).subspan(size_t(axis) + 1));
+  int64_t length = out[size_t(axis)], width = bits_of(type) / 8;
+  if (width == 0 || element_count(out) == 0) return {};
+  constexpr int64_t kBytes = 64 << 10;
+  bool pictures = axis == 1 && rank > 2;
+  return {.kernel = "rows", .run = [=](const StepCall& call) {
+            int64_t bands = pictures ? image_bands(outer, inner / 64) : 1, band_bytes = inner * width / bands;
+            int64_t entries = std::max<int64_t>(1, kBytes / std::max<int64_t>(1, band_bytes)), chunks = (length + entries - 1) / entries;
+            parallel_for(outer * bands * chunks, [&](int64_t task) {
+              int64_t o = task / chunks / bands, band = task / chunks % bands;
+              int64_t first = band * inner / bands * width, size = (band + 1) * inner / bands * width - first;
+              size_t input = 0;
+              for (int64_t at = task % chunks * entries, end = std::min(at + entries, length); at < end;) {
+                while (ends[input] <= at) input++;
+                int64_t begin = input ? ends[input - 1] : 0, count = std::min(ends[input], end) - at;
+                const std::byte* from = call.in(input).raw() + ((ends[input] - begin) * o + at - begin) * inner * width + first;
+                std::byte* to = call.out(0).mutable_raw() + (length * o + at) * inner * width + first;
+                at += count;
+                if (bands == 1)
+                  std::memcpy(to, from, size_t(count * size));
+                else
+                  for (; count > 0; count--, from += inner * width, to += inner * width) std::memcpy(to, from, size_t(size));
+              }
+            });
+          }};
 }
 
 CompiledStep compile_split(const OpContext& context) {

@@ -1,4 +1,4 @@
-// Padding and pooling of the runtime against the reference.
+// Padding, joining and pooling of the runtime against the reference.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -55,6 +55,44 @@ TEST(Pad, EqualsTheReference) {
     graph.add_output("y", graph.add(Op::pad, inputs));
     EXPECT_EQ(same_as_reference(std::move(graph), c.x, cat(to_string(c.x), " by ", c.pads)), "rows");
   }
+}
+
+TEST(Concat, EqualsTheReferenceForAnyThreadCount) {
+  struct Case {
+    std::vector<Shape> inputs;
+    int64_t axis;
+  };
+  std::vector<Case> cases = {{{{1, 5, 40, 44}, {1, 9, 40, 44}, {1, 1, 40, 44}}, 1},
+                             {{{3, 2, 7}, {3, 5, 7}}, -2},
+                             {{{4, 3}, {0, 3}, {2, 3}}, 0},
+                             {{{2, 3, 1}, {2, 3, 70}, {2, 3, 0}}, -1},
+                             {{{1, 300, 9, 9}, {1, 20, 9, 9}}, 1},
+                             {{{5}, {6}}, 0}};
+  for (int threads : {1, 3}) {
+    set_thread_count(threads);
+    for (const Case& c : cases) {
+      Graph graph;
+      Rng rng(9);
+      TensorMap values;
+      std::vector<ValueId> inputs;
+      for (const Shape& shape : c.inputs) {
+        std::string name = cat("x", inputs.size());
+        inputs.push_back(graph.add_input(name, DType::kF32, symbolic(shape)));
+        values[name] = testing::random_tensor(rng, shape);
+      }
+      Attributes a;
+      a.set("axis", c.axis);
+      graph.add_output("y", graph.add(Op::concat, inputs, a));
+      infer_shapes(graph);
+      Session session(std::make_shared<const Graph>(graph));
+      session.enable_profile(true);
+      Tensor got = session.run(values).at("y"), want = testing::run(graph, values, Executor::kReference).at("y");
+      EXPECT_EQ(session.profile()[0].kernel, "rows");
+      ASSERT_EQ(got.shape(), want.shape());
+      EXPECT_EQ(0, std::memcmp(got.raw(), want.raw(), size_t(got.size()) * sizeof(float))) << to_string(c.inputs[0]) << " along " << c.axis;
+    }
+  }
+  set_thread_count(2);
 }
 
 TEST(Pool, EqualsTheReferenceForAnyThreadCount) {
