@@ -1,5 +1,7 @@
-// Depthwise f32 convolution (one input channel per group): per output channel one pass over the plane (planes.h) with its taps. The pass
-// runs over the plane's full width, so that vectors cross row ends; the few sums between the rows are dropped at the store.
+// Depthwise f32 convolution (one input channel per group): each channel is padded into a plane of its own (planes.h), in L1, over which one pass goes
+// with its taps. The pass runs over the plane's full width, so that vectors cross row ends; the few sums between the rows are dropped at the store.
+#include <limits>
+
 #include "base/cat.h"
 #include "base/parallel.h"
 #include "kernels/conv.h"
@@ -8,56 +10,100 @@
 #include "kernels/inner/conv_f32.h"
 #include "kernels/planes.h"
 #include "kernels/support.h"
+#include "kernels/transformer.h"
 
 namespace lacuna::kernels {
 namespace {
 
-using DepthwiseChannel = void (*)(const DepthwiseTask&) noexcept;
-constexpr int64_t kSpare = 16;  // floats that the inner loop may touch beyond its end
+struct DepthwiseIsa {
+  std::string_view name, isa;
+  void (*fill)(const PlaneRows&) noexcept;
+  void (*channel)(const DepthwiseTask&) noexcept;
+};
+constexpr int64_t kSpare = 64;  // floats that the inner loops may touch beyond their ends
 
 class Depthwise final : public PackedConv {
  public:
-  Depthwise(std::string_view name, DepthwiseChannel channel, const ConvProblem& problem, const WeightMatrix& weight)
-      : name_(name), channel_(channel), problem_(problem), weights_(weight.values, weight.values + weight.rows * weight.cols) {}
+  Depthwise(const DepthwiseIsa& isa, const ConvProblem& problem, const WeightMatrix& weight)
+      : isa_(isa), problem_(problem), weights_(weight.values, weight.values + weight.rows * weight.cols) {}
 
-  std::string_view kernel() const override { return name_; }
+  std::string_view kernel() const override { return isa_.name; }
   int64_t size_bytes() const override { return int64_t(weights_.size() * sizeof(float)); }
+  bool residual_in_place() const override { return true; }
 
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
-    PlaneLayout layout(problem_, in_h, in_w);
-    float* planes = thread_scratch_of<float>(ScratchSlot::kShared, layout.size(batch) + kSpare);
-    fill_planes(problem_, layout, x, batch, planes);
-    constexpr int64_t kChannelsPerTask = 8;
+    ConvProblem one = problem_;
+    one.in_channels = one.out_channels = one.groups = 1;
+    PlaneLayout layout(one, in_h, in_w);
+    constexpr int64_t kChannelsPerTask = 8, kPanelPixels = 64;
+    // Few pixels are divided by channels by 1x1 convolutions too.
+    int64_t bands = layout.out_h * layout.out_w > kPanelPixels ? image_bands(batch, layout.out_h) : 1;
     int64_t chunks = (problem_.out_channels + kChannelsPerTask - 1) / kChannelsPerTask;
-    parallel_for(batch * chunks, [&](int64_t task) {
-      int64_t image = task / chunks, first = task % chunks * kChannelsPerTask;
-      for (int64_t o = first; o < std::min(first + kChannelsPerTask, problem_.out_channels); o++) run_channel(layout, planes, image, o, y, epilogue);
+    parallel_for(batch * bands * chunks, [&](int64_t task) {
+      int64_t image = task / chunks / bands, band = task / chunks % bands, first = task % chunks * kChannelsPerTask;
+      Rows rows = {band * layout.out_h / bands, (band + 1) * layout.out_h / bands};
+      for (int64_t o = first; o < std::min(first + kChannelsPerTask, problem_.out_channels); o++) run_channel(layout, x, image, o, rows, y, epilogue);
     });
   }
 
  private:
-  void run_channel(const PlaneLayout& layout, const float* planes, int64_t image, int64_t out_channel, float* y, const Epilogue& epilogue) const {
-    int64_t taps = problem_.kernel_h * problem_.kernel_w, length = (layout.out_h - 1) * layout.width + layout.out_w,
-            pixels = layout.out_h * layout.out_w;
-    float* sums = thread_scratch_of<float>(ScratchSlot::kTile, length + kSpare);
-    channel_({.plane = planes + image * layout.image_pitch + out_channel / (problem_.out_channels / problem_.groups) * layout.channel_pitch,
-              .offsets = layout.tap_offsets.data(),
-              .weights = weights_.data() + out_channel * taps,
-              .taps = taps,
-              .length = length,
-              .sums = sums});
-    Epilogue row_epilogue = epilogue;
-    if (epilogue.bias) row_epilogue.bias = epilogue.bias + out_channel;
-    for (int64_t h = 0; h < layout.out_h; h++) {
-      int64_t offset = (image * problem_.out_channels + out_channel) * pixels + h * layout.out_w;
-      if (epilogue.residual) row_epilogue.residual = epilogue.residual + offset;
-      store_channel_major({.sums = sums + h * layout.width, .sums_stride = 0, .first_row = 0, .rows = 1, .first_token = 0, .tokens = layout.out_w},
-                          y + offset, 0, row_epilogue);
-    }
+  struct Rows {
+    int64_t first, end;
+  };
+
+  void run_channel(const PlaneLayout& layout, const float* x, int64_t image, int64_t out_channel, const Rows& rows, float* y,
+                   const Epilogue& epilogue) const {
+    const ConvProblem& p = problem_;
+    int64_t in_channel = out_channel / (p.out_channels / p.groups), taps = p.kernel_h * p.kernel_w, pixels = layout.out_h * layout.out_w;
+    float* planes = thread_scratch_of<float>(ScratchSlot::kTile, layout.image_pitch + kSpare);
+    const float* channel = x + (image * p.in_channels + in_channel) * layout.in_h * layout.in_w;
+    for (size_t i = 0; i < layout.phases.size(); i++) fill_phase(layout, channel, layout.phases[i], rows, planes + int64_t(i) * layout.phase_pitch);
+    float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, (rows.end - rows.first) * layout.width + kSpare);
+    int64_t at = (image * p.out_channels + out_channel) * pixels + rows.first * layout.out_w;
+    constexpr float kAll = std::numeric_limits<float>::infinity();
+    std::optional<Bounds> bounds = bounds_of(epilogue);
+    isa_.channel({.plane = planes + rows.first * layout.width,
+                  .offsets = layout.tap_offsets.data(),
+                  .weights = weights_.data() + out_channel * taps,
+                  .taps = taps,
+                  .rows = rows.end - rows.first,
+                  .width = layout.width,
+                  .out_w = layout.out_w,
+                  .start = epilogue.bias ? epilogue.bias[out_channel] : 0,
+                  .low = bounds ? bounds->low : -kAll,
+                  .high = bounds ? bounds->high : kAll,
+                  .residual = epilogue.residual ? epilogue.residual + at : nullptr,
+                  .sums = sums,
+                  .y = y + at});
+    if (!bounds) activate_array(y + at, (rows.end - rows.first) * layout.out_w, epilogue.activation, epilogue.alpha, epilogue.beta, y + at);
   }
 
-  std::string_view name_;
-  DepthwiseChannel channel_;
+  // What output rows read of a phase, at its place in the plane.
+  void fill_phase(const PlaneLayout& layout, const float* channel, const PlaneLayout::Phase& phase, const Rows& rows, float* plane) const {
+    const ConvProblem& p = problem_;
+    int64_t shift_h = phase.row - p.pad_top, shift_w = phase.col - p.pad_left;
+    int64_t begin = rows.first, end = std::min(rows.end + layout.height - layout.out_h, layout.height);
+    // Rows [top, bottom) and columns [first, last) of the plane lie inside the input.
+    int64_t top = std::clamp<int64_t>((-shift_h + p.stride_h - 1) / p.stride_h, begin, end);
+    int64_t bottom = std::clamp<int64_t>((layout.in_h - shift_h + p.stride_h - 1) / p.stride_h, top, end);
+    int64_t first = std::clamp<int64_t>((-shift_w + p.stride_w - 1) / p.stride_w, 0, layout.width);
+    int64_t last = std::clamp<int64_t>((layout.in_w - shift_w + p.stride_w - 1) / p.stride_w, first, layout.width);
+    std::fill_n(plane + begin * layout.width, (top - begin) * layout.width, 0.0f);
+    if (bottom > top && last > first)
+      isa_.fill({.in = channel + (top * p.stride_h + shift_h) * layout.in_w + first * p.stride_w + shift_w,
+                 .in_pitch = p.stride_h * layout.in_w,
+                 .step = p.stride_w,
+                 .rows = bottom - top,
+                 .first = first,
+                 .count = last - first,
+                 .width = layout.width,
+                 .out = plane + top * layout.width});
+    else
+      std::fill_n(plane + top * layout.width, (bottom - top) * layout.width, 0.0f);
+    std::fill_n(plane + bottom * layout.width, (end - bottom) * layout.width, 0.0f);
+  }
+
+  const DepthwiseIsa& isa_;
   ConvProblem problem_;
   std::vector<float> weights_;
 };
@@ -69,28 +115,24 @@ std::optional<std::string> accepts(std::string_view isa, const ConvProblem& prob
   return std::nullopt;
 }
 
-constexpr std::string_view kAvx512 = "avx512::conv_depthwise_f32", kAvx2 = "avx2::conv_depthwise_f32";
+constexpr DepthwiseIsa kAvx512 = {"avx512::conv_depthwise_f32", "avx512", avx512::fill_plane_rows, avx512::depthwise_channel};
+constexpr DepthwiseIsa kAvx2 = {"avx2::conv_depthwise_f32", "avx2", avx2::fill_plane_rows, avx2::depthwise_channel};
+
+template <const DepthwiseIsa* isa>
+constexpr ConvKernel kernel() {
+  return {.name = isa->name,
+          .help = "dense depthwise f32",
+          .sparse = false,
+          .break_even = 0,
+          .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts(isa->isa, problem, cpu); },
+          .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
+            return std::make_unique<Depthwise>(*isa, problem, weight);
+          }};
+}
 
 }  // namespace
 
-extern const ConvKernel avx512_conv_depthwise_f32 = {
-    .name = kAvx512,
-    .help = "dense depthwise f32",
-    .sparse = false,
-    .break_even = 0,
-    .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", problem, cpu); },
-    .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<Depthwise>(kAvx512, avx512::depthwise_channel, problem, weight);
-    }};
-
-extern const ConvKernel avx2_conv_depthwise_f32 = {
-    .name = kAvx2,
-    .help = "dense depthwise f32",
-    .sparse = false,
-    .break_even = 0,
-    .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", problem, cpu); },
-    .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<Depthwise>(kAvx2, avx2::depthwise_channel, problem, weight);
-    }};
+extern const ConvKernel avx512_conv_depthwise_f32 = kernel<&kAvx512>();
+extern const ConvKernel avx2_conv_depthwise_f32 = kernel<&kAvx2>();
 
 }  // namespace lacuna::kernels

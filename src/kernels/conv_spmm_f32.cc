@@ -67,20 +67,22 @@ class GroupSource final : public ChainSource {
 
   bool finishes(int64_t first_token, int64_t tokens) const override {
     const Epilogue& e = call_.epilogue;
-    bool plain = (e.activation == Activation::kNone || e.activation == Activation::kRelu) && e.sum_rounding.scale == 0 && e.rounding.scale == 0;
-    return plain && one_image(first_token, tokens);
+    return bounds_of(e) && !e.rounds() && one_image(first_token, tokens);
   }
 
   SpmmTile::Finish finish(int64_t first_token, int64_t tokens, int64_t first_row) const override {
     const Epilogue& e = call_.epilogue;
     int64_t pixels = call_.table.pixels(), at = position(first_token, first_row);
+    Bounds bounds = *bounds_of(e);
     return {.bias = e.bias ? e.bias + call_.first_out_channel + first_row : nullptr,
             .residual = e.residual ? e.residual + at : nullptr,
             .residual_stride = pixels,
             .y = call_.y ? call_.y + at : nullptr,
             .y_stride = pixels,
             .lanes = tokens,
-            .relu = e.activation == Activation::kRelu};
+            .cuts = e.activation != Activation::kNone,
+            .low = bounds.low,
+            .high = bounds.high};
   }
 
   bool streams() const override { return call_.table.plain(); }

@@ -1,5 +1,7 @@
 #include "kernels/epilogue.h"
 
+#include <limits>
+
 #include "kernels/inner/store.h"
 
 namespace lacuna::kernels {
@@ -34,6 +36,17 @@ StoreTask task_of(const OutputTile& tile, float* y, int64_t y_stride, bool rows_
 }
 
 }  // namespace
+
+std::optional<Bounds> bounds_of(const Epilogue& e) noexcept {
+  constexpr float kAll = std::numeric_limits<float>::infinity();
+  switch (e.activation) {
+    case Activation::kNone: return Bounds{-kAll, kAll};
+    case Activation::kRelu: return Bounds{0, kAll};
+    case Activation::kRelu6: return Bounds{0, 6};
+    case Activation::kClip: return Bounds{e.alpha, e.beta};
+    default: return std::nullopt;
+  }
+}
 
 void store_transposed(const OutputTile& tile, float* y, int64_t y_stride, const Epilogue& epilogue) noexcept {
   if (cpu_features().avx512) return avx512::store_transposed(task_of(tile, y, y_stride, false, epilogue));

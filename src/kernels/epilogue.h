@@ -8,6 +8,12 @@ namespace lacuna::kernels {
 // activation(v), in f32, as the reference computes it, without bias and roundings. Faster stores approximate the transcendental ones to 4 ulp or so.
 float activate(float v, const Epilogue& epilogue) noexcept;
 
+// What an activation that only cuts cuts to; nullopt for others. None cuts to all numbers.
+struct Bounds {
+  float low, high;
+};
+std::optional<Bounds> bounds_of(const Epilogue& epilogue) noexcept;
+
 // A tile of sums on its way to y. `y`, bias and residual are those of the whole output; the tile covers
 // rows [first_row, first_row + rows) and tokens [first_token, first_token + tokens).
 struct OutputTile {

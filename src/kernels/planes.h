@@ -26,8 +26,4 @@ struct PlaneLayout {
   int64_t size(int64_t batch) const { return batch * image_pitch; }
 };
 
-// Fills planes [size(batch)] from x [batch, channels, in_h, in_w] in parallel.
-template <class T>
-void fill_planes(const ConvProblem& problem, const PlaneLayout& layout, const T* x, int64_t batch, T* planes);
-
 }  // namespace lacuna::kernels

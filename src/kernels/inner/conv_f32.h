@@ -23,14 +23,25 @@ struct TapTask {
   float* out;  // [cols][64], at the first vector
 };
 
-// One output channel of a depthwise convolution: sums[i] = sum over taps of weights[tap] * plane[offsets[tap] + i], 0 <= i < length.
-// Reads and writes up to a vector beyond.
+// Rows of a plane, [rows][width]: columns [first, first + count) are in[0], in[step], ... of a row, the others zero.
+struct PlaneRows {
+  const float* in;
+  int64_t in_pitch, step;
+  int64_t rows, first, count, width;
+  float* out;  // up to two vectors beyond the last row may be written
+};
+
+// Rows of one output channel of a depthwise convolution: y[row][i] = min(high, max(low, start + sum over taps of weights[tap] * plane[offsets[tap] +
+// row * width + i] + residual)), 0 <= i < out_w. Reads up to two vectors beyond, and writes as many of `sums`, rows * width floats.
 struct DepthwiseTask {
   const float* plane;
   const int64_t* offsets;
   const float* weights;
-  int64_t taps, length;
+  int64_t taps, rows, width, out_w;
+  float start, low, high;
+  const float* residual;  // as y, which it may be, or nullptr
   float* sums;
+  float* y;
 };
 
 #define LACUNA_CONV_FUNCTIONS                                                                                                                    \
@@ -39,8 +50,7 @@ struct DepthwiseTask {
   void copy_every_second(const float* in, int64_t in_pitch, int64_t rows, int64_t count, float* out, int64_t out_pitch) noexcept;                \
   /* Panels of 64 lanes: out[panel * panel_pitch + column * 64 + lane] = columns[column][panel * 64 + lane]; up to a vector of zeros follows. */ \
   void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept;                           \
-  /* Each row of out = `left` zeros, `cols` of in, `right` zeros. */                                                                             \
-  void pad_rows(const float* in, int64_t in_pitch, int64_t rows, int64_t cols, int64_t left, int64_t right, float* out) noexcept;                \
+  void fill_plane_rows(const PlaneRows& rows) noexcept;                                                                                          \
   void depthwise_channel(const DepthwiseTask& task) noexcept;
 
 namespace avx2 {

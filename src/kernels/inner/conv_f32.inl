@@ -70,24 +70,33 @@ void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_
     }
 }
 
-void pad_rows(const float* in, int64_t in_pitch, int64_t rows, int64_t cols, int64_t left, int64_t right, float* out) noexcept {
-  auto zeros = [&](int64_t n) {
-    for (int64_t i = 0; i < n; i++) *out++ = 0;
-  };
-  for (int64_t row = 0; row < rows; row++, in += in_pitch) {
-    zeros(left);
-    int64_t c = 0;
-    for (; c + Vec::kLanes <= cols; c += Vec::kLanes) Vec::store(out + c, Vec::load(in + c));
-    if (c < cols) Vec::store_first(out + c, Vec::load_first(in + c, cols - c), cols - c);
-    out += cols;
-    zeros(right);
+// Vectors go over the ends of rows; what follows is written afterwards.
+void fill_plane_rows(const PlaneRows& p) noexcept {
+  constexpr int64_t L = Vec::kLanes;
+  const float* in = p.in;
+  float* out = p.out;
+  for (int64_t row = 0; row < p.rows; row++, in += p.in_pitch, out += p.width) {
+    for (int64_t i = 0; i < p.first; i += L) Vec::store(out + i, Vec::zero());
+    float* to = out + p.first;
+    int64_t i = 0;
+    if (p.step == 1) {
+      for (; i + L <= p.count; i += L) Vec::store(to + i, Vec::load(in + i));
+      if (i < p.count) Vec::store(to + i, Vec::load_first(in + i, p.count - i));
+    } else if (p.step == 2) {
+      for (; i + L < p.count; i += L) Vec::store(to + i, Vec::load_even(in + 2 * i));  // reads one element beyond the last
+      if (i < p.count) Vec::store(to + i, Vec::load_even_first(in + 2 * i, p.count - i));
+    } else {
+      for (; i < p.count; i++) to[i] = in[i * p.step];
+    }
+    for (i = p.count; i < p.width - p.first; i += L) Vec::store(to + i, Vec::zero());
   }
 }
 
 void depthwise_channel(const DepthwiseTask& task) noexcept {
+  const int64_t length = (task.rows - 1) * task.width + task.out_w;
   int64_t i = 0;
-  for (; i + 3 * Vec::kLanes < task.length; i += 4 * Vec::kLanes) {
-    Vec a = Vec::zero(), b = a, c = a, d = a;
+  for (; i + 3 * Vec::kLanes < length; i += 4 * Vec::kLanes) {
+    Vec a = Vec::set1(task.start), b = a, c = a, d = a;
     for (int64_t tap = 0; tap < task.taps; tap++) {
       const float* x = task.plane + task.offsets[tap] + i;
       Vec w = Vec::set1(task.weights[tap]);
@@ -101,9 +110,25 @@ void depthwise_channel(const DepthwiseTask& task) noexcept {
     Vec::store(task.sums + i + 2 * Vec::kLanes, c);
     Vec::store(task.sums + i + 3 * Vec::kLanes, d);
   }
-  for (; i < task.length; i += Vec::kLanes) {
-    Vec a = Vec::zero();
+  for (; i < length; i += Vec::kLanes) {
+    Vec a = Vec::set1(task.start);
     for (int64_t tap = 0; tap < task.taps; tap++) a = Vec::fmadd(Vec::set1(task.weights[tap]), Vec::load(task.plane + task.offsets[tap] + i), a);
     Vec::store(task.sums + i, a);
+  }
+  const Vec low = Vec::set1(task.low), high = Vec::set1(task.high);
+  const float *sums = task.sums, *residual = task.residual;
+  float* y = task.y;
+  for (int64_t row = 0; row < task.rows; row++, sums += task.width, y += task.out_w) {
+    for (i = 0; i < task.out_w; i += Vec::kLanes) {
+      const int64_t n = task.out_w - i;
+      Vec v = Vec::load(sums + i);
+      if (residual) v = Vec::add(v, n >= Vec::kLanes ? Vec::load(residual + i) : Vec::load_first(residual + i, n));
+      v = Vec::min(high, Vec::max(low, v));
+      if (n >= Vec::kLanes)
+        Vec::store(y + i, v);
+      else
+        Vec::store_first(y + i, v, n);
+    }
+    if (residual) residual += task.out_w;
   }
 }

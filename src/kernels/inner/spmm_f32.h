@@ -44,7 +44,9 @@ struct SpmmTile {
     int64_t residual_stride = 0;
     float* y = nullptr;  // or nullptr
     int64_t y_stride = 0, lanes = 0;
-    bool relu = false, keep = false;  // keep: results take the place of the sums too
+    bool cuts = false;  // to [low, high]
+    float low = 0, high = 0;
+    bool keep = false;  // results take the place of the sums too
   };
   const Finish* finish = nullptr;
 };

@@ -20,14 +20,14 @@ static inline void fetch_for_results(const SpmmTile::Finish& f, int64_t row) {
 
 // Makes results of the sums of a row, as store_channel_major does. On its own, so that the loops over the non-zeros keep their registers.
 __attribute__((noinline)) static void finish_row(const SpmmTile::Finish& f, int64_t row, float* sums) {
-  const Vec bias = f.bias ? Vec::set1(f.bias[row]) : Vec::zero();
+  const Vec bias = f.bias ? Vec::set1(f.bias[row]) : Vec::zero(), low = Vec::set1(f.low), high = Vec::set1(f.high);
   const float* residual = f.residual ? f.residual + row * f.residual_stride : nullptr;
   float* y = f.y ? f.y + row * f.y_stride : sums;
   for (int64_t t = 0; t < f.lanes; t += Vec::kLanes) {
     const int64_t n = f.lanes - t;
     Vec v = Vec::add(Vec::load(sums + t), bias);
     if (residual) v = Vec::add(v, n >= Vec::kLanes ? Vec::load(residual + t) : Vec::load_first(residual + t, n));
-    if (f.relu) v = Vec::max(Vec::zero(), v);
+    if (f.cuts) v = Vec::min(high, Vec::max(low, v));
     if (n >= Vec::kLanes)
       Vec::store(y + t, v);
     else
