@@ -23,16 +23,23 @@ __attribute__((noinline)) static void finish_row(const SpmmTile::Finish& f, int6
   const Vec bias = f.bias ? Vec::set1(f.bias[row]) : Vec::zero(), low = Vec::set1(f.low), high = Vec::set1(f.high);
   const float* residual = f.residual ? f.residual + row * f.residual_stride : nullptr;
   float* y = f.y ? f.y + row * f.y_stride : sums;
-  for (int64_t t = 0; t < f.lanes; t += Vec::kLanes) {
-    const int64_t n = f.lanes - t;
+  const bool cuts = f.cuts, keep = f.keep;
+  const int64_t lanes = f.lanes;
+  int64_t t = 0;
+  for (; t + 2 * Vec::kLanes <= lanes; t += 2 * Vec::kLanes) {
+    Vec a = Vec::add(Vec::load(sums + t), bias), b = Vec::add(Vec::load(sums + t + Vec::kLanes), bias);
+    if (residual) a = Vec::add(a, Vec::load(residual + t)), b = Vec::add(b, Vec::load(residual + t + Vec::kLanes));
+    if (cuts) a = Vec::min(high, Vec::max(low, a)), b = Vec::min(high, Vec::max(low, b));
+    Vec::store(y + t, a), Vec::store(y + t + Vec::kLanes, b);
+    if (keep) Vec::store(sums + t, a), Vec::store(sums + t + Vec::kLanes, b);
+  }
+  for (; t < lanes; t += Vec::kLanes) {
+    const int64_t n = lanes - t < Vec::kLanes ? lanes - t : Vec::kLanes;
     Vec v = Vec::add(Vec::load(sums + t), bias);
-    if (residual) v = Vec::add(v, n >= Vec::kLanes ? Vec::load(residual + t) : Vec::load_first(residual + t, n));
-    if (f.cuts) v = Vec::min(high, Vec::max(low, v));
-    if (n >= Vec::kLanes)
-      Vec::store(y + t, v);
-    else
-      Vec::store_first(y + t, v, n);
-    if (f.keep) Vec::store(sums + t, v);
+    if (residual) v = Vec::add(v, Vec::load_first(residual + t, n));
+    if (cuts) v = Vec::min(high, Vec::max(low, v));
+    Vec::store_first(y + t, v, n);
+    if (keep) Vec::store(sums + t, v);
   }
 }
 
