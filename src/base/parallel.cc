@@ -190,9 +190,10 @@ void set_thread_count(int threads) {
   requested_threads = threads;
 }
 
-int64_t image_bands(int64_t images, int64_t rows) noexcept {
-  int64_t threads = thread_count();
-  return images <= 0 ? 1 : std::clamp<int64_t>((threads + images - 1) / images, 1, std::max<int64_t>(rows, 1));
+int64_t image_bands(int64_t images, int64_t rows, int64_t cols) noexcept {
+  constexpr int64_t kLeastPixels = 64;
+  int64_t wanted = images > 0 ? (thread_count() + images - 1) / images : 1;
+  return std::clamp<int64_t>(std::min(wanted, rows * cols / kLeastPixels), 1, std::max<int64_t>(rows, 1));
 }
 
 SerialLoops::SerialLoops() noexcept : before_(std::exchange(inside_parallel, true)) {}

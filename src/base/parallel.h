@@ -26,9 +26,9 @@ void parallel_for(int64_t tiles, Body&& body) {
                          [](void* context, int64_t tile) { (*static_cast<std::remove_reference_t<Body>*>(context))(tile); });
 }
 
-// In how many bands of rows a loop over images takes each of them, bands outside of channels: convolutions divide pixels among the threads, so
-// what one loop leaves in the cache of a core is then what the same core reads in the next.
-int64_t image_bands(int64_t images, int64_t rows) noexcept;
+// In how many bands of rows a loop over images of rows x cols pixels takes each of them, bands outside of channels: convolutions divide pixels, 64 at
+// a time, among the threads, so what one loop leaves in the cache of a core is then what the same core reads in the next.
+int64_t image_bands(int64_t images, int64_t rows, int64_t cols) noexcept;
 
 // While it lives, loops of this thread run serially, and thread_count() is 1 here, as within a parallel_for.
 class SerialLoops {

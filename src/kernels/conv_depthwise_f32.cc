@@ -1,6 +1,7 @@
-// Depthwise f32 convolution (one input channel per group): each channel is padded into a plane of its own (planes.h), in L1, over which one pass goes
+// Depthwise f32 convolution (one input channel per group): each channel is padded into a plane of its own (planes.h), over which one pass goes
 // with its taps. The pass runs over the plane's full width, so that vectors cross row ends; the few sums between the rows are dropped at the store.
 #include <limits>
+#include <utility>
 
 #include "base/cat.h"
 #include "base/parallel.h"
@@ -20,7 +21,7 @@ struct DepthwiseIsa {
   void (*fill)(const PlaneRows&) noexcept;
   void (*channel)(const DepthwiseTask&) noexcept;
 };
-constexpr int64_t kSpare = 64;  // floats that the inner loops may touch beyond their ends
+constexpr int64_t kSpare = 32;  // floats that the inner loops may touch beyond their ends
 
 class Depthwise final : public PackedConv {
  public:
@@ -35,14 +36,20 @@ class Depthwise final : public PackedConv {
     ConvProblem one = problem_;
     one.in_channels = one.out_channels = one.groups = 1;
     PlaneLayout layout(one, in_h, in_w);
-    constexpr int64_t kChannelsPerTask = 8, kPanelPixels = 64;
-    // Few pixels are divided by channels by 1x1 convolutions too.
-    int64_t bands = layout.out_h * layout.out_w > kPanelPixels ? image_bands(batch, layout.out_h) : 1;
+    constexpr int64_t kChannelsPerTask = 8;
+    int64_t bands = image_bands(batch, layout.out_h, layout.out_w);
     int64_t chunks = (problem_.out_channels + kChannelsPerTask - 1) / kChannelsPerTask;
     parallel_for(batch * bands * chunks, [&](int64_t task) {
       int64_t image = task / chunks / bands, band = task / chunks % bands, first = task % chunks * kChannelsPerTask;
       Rows rows = {band * layout.out_h / bands, (band + 1) * layout.out_h / bands};
-      for (int64_t o = first; o < std::min(first + kChannelsPerTask, problem_.out_channels); o++) run_channel(layout, x, image, o, rows, y, epilogue);
+      float* planes = thread_scratch_of<float>(ScratchSlot::kTile, layout.image_pitch + kSpare);
+      int64_t padded = -1;
+      for (int64_t o = first; o < std::min(first + kChannelsPerTask, problem_.out_channels); o++) {
+        int64_t in_channel = o / (problem_.out_channels / problem_.groups);
+        if (std::exchange(padded, in_channel) != in_channel)
+          fill_planes(layout, x + (image * problem_.in_channels + in_channel) * in_h * in_w, rows, planes);
+        run_channel(layout, planes, image, o, rows, y, epilogue);
+      }
     });
   }
 
@@ -51,13 +58,14 @@ class Depthwise final : public PackedConv {
     int64_t first, end;
   };
 
-  void run_channel(const PlaneLayout& layout, const float* x, int64_t image, int64_t out_channel, const Rows& rows, float* y,
+  void fill_planes(const PlaneLayout& layout, const float* channel, const Rows& rows, float* planes) const {
+    for (size_t i = 0; i < layout.phases.size(); i++) fill_phase(layout, channel, layout.phases[i], rows, planes + int64_t(i) * layout.phase_pitch);
+  }
+
+  void run_channel(const PlaneLayout& layout, const float* planes, int64_t image, int64_t out_channel, const Rows& rows, float* y,
                    const Epilogue& epilogue) const {
     const ConvProblem& p = problem_;
-    int64_t in_channel = out_channel / (p.out_channels / p.groups), taps = p.kernel_h * p.kernel_w, pixels = layout.out_h * layout.out_w;
-    float* planes = thread_scratch_of<float>(ScratchSlot::kTile, layout.image_pitch + kSpare);
-    const float* channel = x + (image * p.in_channels + in_channel) * layout.in_h * layout.in_w;
-    for (size_t i = 0; i < layout.phases.size(); i++) fill_phase(layout, channel, layout.phases[i], rows, planes + int64_t(i) * layout.phase_pitch);
+    int64_t taps = p.kernel_h * p.kernel_w, pixels = layout.out_h * layout.out_w;
     float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, (rows.end - rows.first) * layout.width + kSpare);
     int64_t at = (image * p.out_channels + out_channel) * pixels + rows.first * layout.out_w;
     constexpr float kAll = std::numeric_limits<float>::infinity();

@@ -81,7 +81,7 @@ TapTable::TapTable(const ConvProblem& p, int64_t batch, int64_t in_h, int64_t in
 
 void TapTable::split(const float* x, float* source) const {
   constexpr int64_t kChannelsPerTask = 4;
-  int64_t groups = (channels_ + kChannelsPerTask - 1) / kChannelsPerTask, bands = image_bands(batch_, height_);
+  int64_t groups = (channels_ + kChannelsPerTask - 1) / kChannelsPerTask, bands = image_bands(batch_, height_, width_);
   parallel_for(batch_ * bands * groups, [&](int64_t task) {
     int64_t image = task / groups / bands, band = task / groups % bands, first = task % groups * kChannelsPerTask;
     for (int64_t channel = first; channel < std::min(first + kChannelsPerTask, channels_); channel++)

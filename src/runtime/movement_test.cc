@@ -57,6 +57,20 @@ TEST(Pad, EqualsTheReference) {
   }
 }
 
+TEST(Pad, OfHalvesTakesTheValue) {
+  for (DType type : {DType::kF16, DType::kBF16})
+    for (DType of_value : {type, DType::kF32}) {
+      Graph graph;
+      std::vector<ValueId> inputs = {graph.add_input("x", type, {Dim(2)}), testing::vector_of(graph, "pads", {1, 0}),
+                                     testing::add_weight(graph, "value", testing::tensor<float>({}, {2}).to(of_value))};
+      graph.add_output("y", graph.add(Op::pad, inputs));
+      infer_shapes(graph);
+      TensorMap values{{"x", testing::tensor<float>({2}, {5, 6}).to(type)}};
+      Tensor y = testing::run(graph, values, Executor::kRuntime).at("y").to(DType::kF32);
+      EXPECT_EQ(std::vector<float>(y.data<float>().begin(), y.data<float>().end()), (std::vector<float>{2, 5, 6})) << name_of(type);
+    }
+}
+
 TEST(Concat, EqualsTheReferenceForAnyThreadCount) {
   struct Case {
     std::vector<Shape> inputs;
@@ -67,7 +81,8 @@ TEST(Concat, EqualsTheReferenceForAnyThreadCount) {
                              {{{4, 3}, {0, 3}, {2, 3}}, 0},
                              {{{2, 3, 1}, {2, 3, 70}, {2, 3, 0}}, -1},
                              {{{1, 300, 9, 9}, {1, 20, 9, 9}}, 1},
-                             {{{5}, {6}}, 0}};
+                             {{{5}, {6}}, 0},
+                             {{{900, 3}, {900, 2}}, -1}};
   for (int threads : {1, 3}) {
     set_thread_count(threads);
     for (const Case& c : cases) {

@@ -28,11 +28,11 @@ struct PlaneRows {
   const float* in;
   int64_t in_pitch, step;
   int64_t rows, first, count, width;
-  float* out;  // up to two vectors beyond the last row may be written
+  float* out;  // up to a vector beyond the last row may be written
 };
 
 // Rows of one output channel of a depthwise convolution: y[row][i] = min(high, max(low, start + sum over taps of weights[tap] * plane[offsets[tap] +
-// row * width + i] + residual)), 0 <= i < out_w. Reads up to two vectors beyond, and writes as many of `sums`, rows * width floats.
+// row * width + i] + residual)), 0 <= i < out_w. Reads up to a vector beyond, and writes as many of `sums`, rows * width floats.
 struct DepthwiseTask {
   const float* plane;
   const int64_t* offsets;

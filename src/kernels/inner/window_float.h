@@ -1,7 +1,8 @@
 // One to eight tokens of floats times weights that are mostly zero: the inner loop and the stream of bytes that it reads.
 //
 // Sixteen rows (a group) sit in the lanes of a register. A step gives every row its next two kept weights as far as they lie in a window of 64 or
-// 128 columns, whose base, a multiple of 16, follows the slowest row; slots left over hold weight 0. Activations are gathered from the window in
+// 128 columns, whose base, a multiple of 16, follows the slowest row; slots left over hold weight 0 and the index 0 (so that an infinite
+// activation there becomes NaN in a row that does not keep it, as where zeros are multiplied). Activations are gathered from the window in
 // registers: a permutation of two registers for each 32 columns, by the index in its low five bits, of which the other bits choose one.
 //   step     16 indices (column - base) of the first slots, 16 of the second, then the weights: f32 or f16 as the indices, bf16 by pairs, a word
 //            for each row with the first slot in its low half

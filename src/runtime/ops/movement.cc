@@ -123,42 +123,40 @@ CompiledStep compile_pad(const OpContext& context) {
   DType type = storage_type(context.type(0));
   size_t width = size_t(bits_of(type) / 8);
   std::vector<std::byte> fill(width);
-  if (value && value->size() > 0 && value->dtype() == context.type(0)) std::memcpy(fill.data(), value->raw(), width);
+  if (value && value->size() > 0 && value->dtype() == type) std::memcpy(fill.data(), value->raw(), width);
   bool zero = std::all_of(fill.begin(), fill.end(), [](std::byte b) { return b == std::byte(0); });
   int64_t inner = element_count(std::span(x).subspan(size_t(last) + 1)), row = y[size_t(last)] * inner, rows = element_count(y) / row;
   // What of a row comes from the input.
   int64_t first = std::clamp<int64_t>(before[size_t(last)], 0, y[size_t(last)]);
   int64_t end = std::clamp<int64_t>(before[size_t(last)] + x[size_t(last)], first, y[size_t(last)]);
   constexpr int64_t kElementTile = 16384;
-  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / row);
+  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / row), pieces = (row + kElementTile - 1) / kElementTile;
   return {.kernel = "rows",
           .run =
               [=](const StepCall& call) {
                 auto fill_in = [&](std::byte* to, int64_t count) {
-                  if (zero) return void(std::memset(to, 0, size_t(count) * width));
+                  if (zero && count > 0) return void(std::memset(to, 0, size_t(count) * width));
                   for (int64_t i = 0; i < count; i++) std::memcpy(to + size_t(i) * width, fill.data(), width);
                 };
-                parallel_for((rows + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
-                  for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++) {
-                    std::byte* to = call.out(0).mutable_raw() + size_t(r * row) * width;
-                    int64_t rest = r, from = 0, stride = 1;
-                    bool inside = true;
-                    for (int64_t d = last; d-- > 0; rest /= y[size_t(d)], stride *= x[size_t(d)]) {
-                      int64_t at = rest % y[size_t(d)] - before[size_t(d)];
-                      inside = inside && at >= 0 && at < x[size_t(d)];
-                      from += at * stride;
-                    }
-                    if (!inside) {
-                      fill_in(to, row);
-                      continue;
-                    }
-                    int64_t source = (from * x[size_t(last)] + first - before[size_t(last)]) * inner;
-                    fill_in(to, first * inner);
-                    if (end > first)
-                      std::memcpy(to + size_t(first * inner) * width, call.in(0).raw() + size_t(source) * width,
-                                  size_t((end - first) * inner) * width);
-                    fill_in(to + size_t(end * inner) * width, row - end * inner);
+                // Elements [begin, stop) of a row; where the row lies in the input, its elements [low, high) come from there.
+                auto write_row = [&](int64_t r, int64_t begin, int64_t stop) {
+                  std::byte* to = call.out(0).mutable_raw() + size_t(r * row) * width;
+                  int64_t rest = r, from = 0, stride = 1, low = first * inner, high = end * inner;
+                  for (int64_t d = last; d-- > 0; rest /= y[size_t(d)], stride *= x[size_t(d)]) {
+                    int64_t at = rest % y[size_t(d)] - before[size_t(d)];
+                    if (at < 0 || at >= x[size_t(d)]) low = high = row;
+                    from += at * stride;
                   }
+                  low = std::clamp(low, begin, stop), high = std::clamp(high, low, stop);
+                  fill_in(to + size_t(begin) * width, low - begin);
+                  int64_t source = (from * x[size_t(last)] - before[size_t(last)]) * inner + low;
+                  if (high > low) std::memcpy(to + size_t(low) * width, call.in(0).raw() + size_t(source) * width, size_t(high - low) * width);
+                  fill_in(to + size_t(high) * width, stop - high);
+                };
+                parallel_for((rows + rows_per_tile - 1) / rows_per_tile * pieces, [&](int64_t task) {
+                  int64_t tile = task / pieces, piece = task % pieces;
+                  for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++)
+                    write_row(r, row * piece / pieces, row * (piece + 1) / pieces);
                 });
               },
           .unread = {1, 2, 3}};
@@ -215,22 +213,25 @@ CompiledStep compile_concat(const OpContext& context) {
   constexpr int64_t kBytes = 64 << 10;
   bool pictures = axis == 1 && rank > 2;
   return {.kernel = "rows", .run = [=](const StepCall& call) {
-            int64_t bands = pictures ? image_bands(outer, inner / 64) : 1, band_bytes = inner * width / bands;
+            int64_t bands = pictures ? image_bands(outer, inner / 64, 64) : 1, band_bytes = inner * width / bands;
             int64_t entries = std::max<int64_t>(1, kBytes / std::max<int64_t>(1, band_bytes)), chunks = (length + entries - 1) / entries;
-            parallel_for(outer * bands * chunks, [&](int64_t task) {
-              int64_t o = task / chunks / bands, band = task / chunks % bands;
-              int64_t first = band * inner / bands * width, size = (band + 1) * inner / bands * width - first;
-              size_t input = 0;
-              for (int64_t at = task % chunks * entries, end = std::min(at + entries, length); at < end;) {
-                while (ends[input] <= at) input++;
-                int64_t begin = input ? ends[input - 1] : 0, count = std::min(ends[input], end) - at;
-                const std::byte* from = call.in(input).raw() + ((ends[input] - begin) * o + at - begin) * inner * width + first;
-                std::byte* to = call.out(0).mutable_raw() + (length * o + at) * inner * width + first;
-                at += count;
-                if (bands == 1)
-                  std::memcpy(to, from, size_t(count * size));
-                else
-                  for (; count > 0; count--, from += inner * width, to += inner * width) std::memcpy(to, from, size_t(size));
+            int64_t together = bands * chunks == 1 ? std::max<int64_t>(1, kBytes / (length * inner * width)) : 1;  // of `outer`
+            parallel_for((outer + together - 1) / together * bands * chunks, [&](int64_t task) {
+              int64_t band = task / chunks % bands, first = band * inner / bands * width, size = (band + 1) * inner / bands * width - first;
+              int64_t begin = task % chunks * entries, stop = std::min(begin + entries, length), o = task / chunks / bands * together;
+              for (int64_t last = std::min(o + together, outer); o < last; o++) {
+                size_t input = 0;
+                for (int64_t at = begin; at < stop;) {
+                  while (ends[input] <= at) input++;
+                  int64_t start = input ? ends[input - 1] : 0, count = std::min(ends[input], stop) - at;
+                  const std::byte* from = call.in(input).raw() + ((ends[input] - start) * o + at - start) * inner * width + first;
+                  std::byte* to = call.out(0).mutable_raw() + (length * o + at) * inner * width + first;
+                  at += count;
+                  if (bands == 1)
+                    std::memcpy(to, from, size_t(count * size));
+                  else
+                    for (; count > 0; count--, from += inner * width, to += inner * width) std::memcpy(to, from, size_t(size));
+                }
               }
             });
           }};

@@ -406,15 +406,19 @@ CompiledStep compile_pool(const OpContext& context) {
                       .empty = maximum ? std::numeric_limits<float>::lowest() : 0,
                       .maximum = maximum};
   return {.kernel = "planes", .run = [=](const StepCall& call) {
-            int64_t bands = image_bands(x[0], out_h);
-            parallel_for(bands * planes, [&](int64_t task) {
-              int64_t image = task / x[1] / bands, band = task / x[1] % bands, p = image * x[1] + task % x[1];
-              const float* plane = call.floats(0) + p * in_h * in_w;
+            int64_t bands = image_bands(x[0], out_h, out_w), channels = x[1];
+            int64_t per_task = std::clamp<int64_t>(kElementTile * bands / std::max<int64_t>(1, out_h * out_w), 1, 16);
+            int64_t chunks = (channels + per_task - 1) / per_task;
+            parallel_for(x[0] * bands * chunks, [&](int64_t task) {
+              int64_t image = task / chunks / bands, band = task / chunks % bands, first = task % chunks * per_task;
               PooledRow pool = pooled;
               std::vector<float> column(size_t(pool_row_size(pool)), pool.empty);
               std::vector<const float*> under(size_t(w.kernel[0]));
               pool.column = column.data(), pool.rows = under.data();
-              for (int64_t oy = band * out_h / bands; oy < (band + 1) * out_h / bands; oy++) {
+              int64_t begin = band * out_h / bands, rows = (band + 1) * out_h / bands - begin, last = std::min(first + per_task, channels);
+              for (int64_t i = 0; i < (last - first) * rows; i++) {
+                int64_t p = image * channels + first + i / rows, oy = begin + i % rows;
+                const float* plane = call.floats(0) + p * in_h * in_w;
                 int64_t top = oy * w.strides[0] - w.pad_begin[0];
                 float* row = call.out_floats() + (p * out_h + oy) * out_w;
                 pool.row_count = 0, pool.y = row;

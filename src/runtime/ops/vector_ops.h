@@ -32,10 +32,10 @@ struct PooledRow {
   float* column;
   float* y;
 };
-// Floats of `column`: windows of whole vectors of outputs.
+// Floats of `column`: for strides of 1 and 2 windows of whole vectors of outputs.
 inline int64_t pool_row_size(const PooledRow& p) {
   constexpr int64_t kMostLanes = 16;
-  int64_t windows = (p.out_w + kMostLanes - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1;
+  int64_t outputs = p.out_w + (p.stride_w <= 2 ? kMostLanes : 0), windows = (outputs - 1) * p.stride_w + (p.kernel_w - 1) * p.dilation_w + 1;
   return (windows > p.pad_left + p.in_w ? windows : p.pad_left + p.in_w) + 2 * kMostLanes;
 }
 

@@ -138,8 +138,8 @@ Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& ke
     if (room < 0) call.fail(cat("a window of ", extent, " does not fit into ", w.input[i], " with padding ", w.pad_begin[i], " and ", w.pad_end[i]));
     int64_t out = room / stride + 1;
     if (ceil_mode) {
-      out = (room + stride - 1) / stride + 1;
-      if ((out - 1) * stride >= w.input[i] + w.pad_begin[i]) out--;  // a window must start inside the input or the left padding
+      // A window must start inside the input or the left padding.
+      out = std::min((room + stride - 1) / stride + 1, (w.input[i] + w.pad_begin[i] + stride - 1) / stride);
     }
     w.output.push_back(out);
   }
