@@ -343,7 +343,7 @@ TEST_F(Program, RequestsThatCannotBeServedSayWhyAndWriteNothing) {
     std::string flags, says;
   };
   for (auto& c : {Case{"--sparsity 0.5 --targets nonsense", "matches no weight"}, Case{"--sparsity 0.3 --pattern 2:4", "2:4"},
-                  Case{"--sparsity 1.5", "[0, 1]"}, Case{"", "sparsity"}, Case{"--sparsity 0.5 --criterion magic", "magnitude"},
+                  Case{"--sparsity 1.5", "[0, 1)"}, Case{"", "sparsity"}, Case{"--sparsity 0.5 --criterion magic", "magnitude"},
                   Case{"--sparsity 0.5 --pattern 4:2", "4:2"}, Case{"--sparsity 0.5 --allocation fair", "uniform"},
                   Case{"--sparsity 0.5 --ignore 're:('", "re:("}, Case{"--pattern 8:16 --targets conv1", "narrower"}}) {
     Result r = lacuna("prune " + kResnet20 + " -o " + at("small") + " " + c.flags);
@@ -385,7 +385,7 @@ TEST_F(Program, OptionsThatWouldChangeNothingAreRefused) {
   for (auto& c : {Case{"prune " + kStories + " -o " + at("out") + " --pattern 2:4 --allocation global", "allocation global"},
                   Case{"prune " + kStories + " -o " + at("out") + " --sparsity 0.5 --norm l2", "norm l2"},
                   Case{"prune " + kStories + " -o " + at("out") + " --sparsity 0.5 --seed 5", "seed"},
-                  Case{"prune " + kStories + " -o " + at("out") + " --pattern 2:4 --sparsity -1", "[0, 1]"},
+                  Case{"prune " + kStories + " -o " + at("out") + " --pattern 2:4 --sparsity -1", "[0, 1)"},
                   Case{"eval " + kStories + " --protocol perplexity --dataset " + kStories + "/stories-test.txt --limit 3", "--limit"},
                   Case{"convert " + kStories + " -o " + at("out") + " --encoding q8_0", "--encoding"}}) {
     Result r = lacuna(c.command);

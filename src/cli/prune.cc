@@ -30,7 +30,7 @@ void add_prune(CLI::App& app) {
   add_recipe_run(*c, o->run);
   auto* sparsity =
       c->add_option("--sparsity,--sparsity-ratio,--sparsity_ratio,--final-sparsity,--final_sparsity,--amount,--pruning-ratio,--pruning_ratio",
-                    o->sparsity, "Share of zeros in [0, 1] among the claimed weights (N:M fixes it)");
+                    o->sparsity, "Share of zeros in [0, 1) among the claimed weights (N:M fixes it)");
   c->add_option("--pattern,--mask-structure,--sparsity-type", o->line.pattern, "Where zeros may fall:" + choices(pattern_choices()))
       ->capture_default_str();
   c->add_option("--criterion", o->line.criterion, "What ranks weights:" + choices(criteria_choices()))->capture_default_str();
@@ -43,7 +43,7 @@ void add_prune(CLI::App& app) {
   c->add_option("--seed", o->line.seed, "Seed of the random criterion")->capture_default_str();
   c->callback([o, sparsity, json = verb.json] {
     if (sparsity->count()) {
-      if (!(o->sparsity >= 0 && o->sparsity <= 1)) throw InvalidArgument("--sparsity must be in [0, 1], found " + fixed(o->sparsity, 4));
+      if (!(o->sparsity >= 0 && o->sparsity <= 1)) throw InvalidArgument("--sparsity must be in [0, 1), found " + fixed(o->sparsity, 4));
       o->line.sparsity = o->sparsity;
     }
     run_recipe(o->run, Recipe{{Stage{"prune", {o->line}, {}}}}, *json);

@@ -89,7 +89,7 @@ void print(const PruneReport& r) {
 void add_recipe_run(CLI::App& command, RecipeRun& run) {
   command.add_option("model", run.model, "An .onnx or .gguf file, a Hugging Face directory or a Lacuna directory")->required();
   command.add_option("-o,--output", run.output, "Lacuna directory to write; missing parents are made, an existing one must be empty (or --force)");
-  command.add_flag("--force", run.options.force, "Replace an existing output (a file, or a directory that holds a lacuna.json)");
+  command.add_flag("--force", run.options.force, "Replace an existing output: a directory of a lacuna.json and what it lists");
   command.add_flag("--dry-run", run.options.dry_run, "Only print which weights each line claims");
 }
 

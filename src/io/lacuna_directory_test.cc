@@ -234,8 +234,8 @@ TEST(LacunaDirectory, OnlyForceReplacesAndOnlyWhatLacunaMade) {
   EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "out", sample, true); }), "notes.txt"));
   EXPECT_TRUE(fs::exists(dir / "out/notes.txt"));
   put_file(dir / "file", "x");
-  write_all(dir / "file", sample, true);
-  EXPECT_TRUE(fs::is_directory(dir / "file"));
+  EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "file", sample, true); }), "is a file"));
+  EXPECT_TRUE(fs::is_regular_file(dir / "file"));
   put_file(dir / "taken.partial/thesis.tex", "x");
   EXPECT_TRUE(contains(message_of<InvalidArgument>([&] { write_all(dir / "taken", sample); }), "was not made by Lacuna"));
 }

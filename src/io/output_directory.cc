@@ -81,9 +81,16 @@ void check_replaceable(const fs::path& out, bool force, const fs::path& input) {
   throw InvalidArgument(cat(out, ": is neither a regular file nor a directory with a lacuna.json; --force does not replace it"));
 }
 
+void check_replaceable_by_directory(const fs::path& out, bool force, const fs::path& input) {
+  std::error_code error;
+  if (fs::is_regular_file(fs::symlink_status(without_slash(out), error)) && (input.empty() || !is_or_holds(out, input)))
+    throw InvalidArgument(cat(out, ": is a file, and the output is a directory, which does not replace it; remove it or name another output"));
+  check_replaceable(out, force, input);
+}
+
 OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
     : out_(without_slash(out)), partial_(out_.string() + ".partial"), force_(force), resumable_(!job_key.empty()) {
-  check_replaceable(out_, force);
+  check_replaceable_by_directory(out_, force);
   std::error_code error;
   bool there = fs::exists(fs::symlink_status(partial_, error));
   bool ours = there && fs::is_directory(fs::symlink_status(partial_, error)) && fs::is_regular_file(fs::symlink_status(partial_ / kMarker, error));
@@ -123,7 +130,7 @@ void OutputDirectory::lock() {
 }
 
 void OutputDirectory::commit() {
-  check_replaceable(out_, force_);  // it may have come while we worked
+  check_replaceable_by_directory(out_, force_);  // it may have come while we worked
   sync_directory(partial_);
   std::error_code error;
   fs::file_status status = fs::symlink_status(out_, error);

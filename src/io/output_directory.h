@@ -10,11 +10,14 @@ namespace lacuna {
 // a regular file nor a directory of a lacuna.json and the files that it lists, or is the model that is read or holds it.
 void check_replaceable(const std::filesystem::path& out, bool force, const std::filesystem::path& input = {});
 
+// The same for an output that is a directory: it does not take the place of a file, which may be anything.
+void check_replaceable_by_directory(const std::filesystem::path& out, bool force, const std::filesystem::path& input = {});
+
 class OutputDirectory {
  public:
   // Creates OUT.partial/ or, if it is there with the same `job_key`, continues in it (resumed() is then true). One of another job is
   // emptied first; a directory that no OutputDirectory made is never touched. An empty job_key is never resumed.
-  // Throws InvalidArgument (see check_replaceable; also while another process writes the same output), IoError.
+  // Throws InvalidArgument (see check_replaceable_by_directory; also while another process writes the same output), IoError.
   OutputDirectory(std::filesystem::path out, bool force, std::string job_key);
   ~OutputDirectory();  // without commit(): leaves OUT.partial/ for a later resume, or removes it if there can be none
   OutputDirectory(const OutputDirectory&) = delete;

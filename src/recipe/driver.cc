@@ -443,7 +443,7 @@ PruneReport sparsify(const std::filesystem::path& path, const Recipe& recipe, co
                      Progress* progress) {
   auto start = std::chrono::steady_clock::now();
   if (recipe.stages.empty()) throw InvalidArgument("the recipe has no stage");
-  if (!options.dry_run) check_replaceable(output, options.force, path);
+  if (!options.dry_run) check_replaceable_by_directory(output, options.force, path);
   PruneReport report{.model = path.string(), .output = output.string(), .dry_run = options.dry_run};
   Model model = load_model(path);
   Driver driver(*model.graph, recipe, report, progress);

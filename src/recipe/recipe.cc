@@ -114,8 +114,8 @@ class Reader {
   }
 
   double sparsity(const YAML::Node& node) const {
-    double s = scalar<double>(node, "sparsity", "a number in [0, 1]");
-    if (!(s >= 0 && s <= 1)) fail(node.Mark(), cat("sparsity must be in [0, 1], found ", s, s > 1 && s <= 100 ? " (write 0.5 for 50 %)" : ""));
+    double s = scalar<double>(node, "sparsity", "a number in [0, 1)");
+    if (!(s >= 0 && s <= 1)) fail(node.Mark(), cat("sparsity must be in [0, 1), found ", s, s > 1 && s <= 100 ? " (write 0.5 for 50 %)" : ""));
     return s;
   }
 

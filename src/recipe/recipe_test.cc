@@ -95,10 +95,10 @@ TEST(Recipe, RefusesValuesOfTheWrongKind) {
   struct Case {
     std::string yaml, says;
   };
-  for (auto& c : {Case{"prune: {sparsity: much}", "sparsity: wanted a number in [0, 1], found 'much'"},
-                  {"prune: {sparsity: 50}", "must be in [0, 1], found 50 (write 0.5 for 50 %)"},
-                  {"prune: {sparsity: -0.5}", "must be in [0, 1], found -0.5"},
-                  {"prune: {sparsity: .nan}", "must be in [0, 1]"},
+  for (auto& c : {Case{"prune: {sparsity: much}", "sparsity: wanted a number in [0, 1), found 'much'"},
+                  {"prune: {sparsity: 50}", "must be in [0, 1), found 50 (write 0.5 for 50 %)"},
+                  {"prune: {sparsity: -0.5}", "must be in [0, 1), found -0.5"},
+                  {"prune: {sparsity: .nan}", "must be in [0, 1)"},
                   {"prune: {sparsity: [0.5]}", "found a list"},
                   {"prune: {seed: -1}", "seed: wanted a whole number"},
                   {"prune: {seed: 0.5}", "seed: wanted a whole number"},

@@ -354,7 +354,7 @@ CompiledStep compile_pool(const OpContext& context) {
   if (x.size() != 4 || context.node().outputs.size() > 1 || !context.is_float(0)) return {};
   reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
   bool maximum = context.node().op == Op::max_pool, count_padding = context.attributes().integer("count_include_pad", 0) != 0;
-  int64_t in_h = w.input[0], in_w = w.input[1], out_h = w.output[0], out_w = w.output[1], planes = x[0] * x[1];
+  int64_t in_h = w.input[0], in_w = w.input[1], out_h = w.output[0], out_w = w.output[1];
   if (int64_t block = context.block(0)) {
     BlockedPool pool{.block = block,
                      .in_h = in_h,
