@@ -87,6 +87,11 @@ class WindowLinear final : public PackedLinear {
     });
     starts_ = {0};
     for (const Group& group : packed) starts_.push_back(starts_.back() + int64_t(group.bases.size()));
+    // Blocks are shared out by their steps.
+    constexpr int64_t kPartSteps = 128, kMostParts = 64;
+    std::vector<int64_t> steps;
+    for (int64_t g = 0; g < groups; g += block_groups_) steps.push_back(starts_[size_t(std::min(g + block_groups_, groups))] - starts_[size_t(g)]);
+    parts_ = balanced_cut(steps, std::clamp<int64_t>(starts_.back() / kPartSteps, 1, kMostParts));
     bases_.resize(size_t(starts_.back()));
     stream_ = allocate(size_t(starts_.back() * step_bytes(type_)), false);
     parallel_for(groups, [&](int64_t g) {
@@ -119,22 +124,8 @@ class WindowLinear final : public PackedLinear {
       if (t < tokens) std::copy_n(x + (first + t) * x_stride, cols_, to);
       std::fill(to + (t < tokens ? cols_ : 0), to + stride, 0.0f);
     }
-    // Blocks are shared out by their steps.
-    constexpr int64_t kPartSteps = 128;
-    int64_t groups = int64_t(starts_.size()) - 1, blocks = (groups + block_groups_ - 1) / block_groups_;
-    int64_t parts = std::clamp<int64_t>(starts_.back() / kPartSteps, 1, std::min<int64_t>(blocks, 8 * thread_count()));
-    auto start_of = [&](int64_t block) { return starts_[size_t(std::min(block * block_groups_, groups))]; };
-    auto boundary = [&](int64_t part) {
-      int64_t wanted = starts_.back() * part / parts, low = 0;
-      for (int64_t high = blocks; low < high;)
-        if (int64_t middle = (low + high) / 2; start_of(middle) < wanted)
-          low = middle + 1;
-        else
-          high = middle;
-      return part == parts ? blocks : low;
-    };
-    parallel_for(parts, [&](int64_t part) {
-      for (int64_t block = boundary(part), end = boundary(part + 1); block < end; block++)
+    parallel_for(int64_t(parts_.size()) - 1, [&](int64_t part) {
+      for (int64_t block = parts_[size_t(part)]; block < parts_[size_t(part) + 1]; block++)
         run_block(block, first, tokens, lanes, activations, stride, y, y_stride, epilogue);
     });
   }
@@ -171,6 +162,7 @@ class WindowLinear final : public PackedLinear {
   std::vector<int32_t> row_of_;  // [group][16], -1 beyond the last row
   std::vector<int64_t> starts_;  // first step of each group, and the end
   std::vector<uint16_t> bases_;  // [step]
+  std::vector<int64_t> parts_;   // first block of each, and the end
   std::shared_ptr<std::byte[]> stream_;
 };
 
