@@ -65,6 +65,7 @@ void check_linear(const LinearKernel& kernel, const LinearProblem& problem, int6
   int64_t out_outer = channel_major ? problem.rows : tokens, out_inner = channel_major ? tokens : problem.rows;
   int64_t in_outer = channel_major ? problem.cols : tokens, in_inner = channel_major ? tokens : problem.cols;
   int64_t x_stride = in_inner + (rng.below(2) ? 3 : 0), y_stride = out_inner + (rng.below(2) ? 5 : 0), offset = rng.below(2);
+  if (rng.below(4) == 0) y_stride = (out_inner + 1023) / 1024 * 1024;  // where outputs meet in one set of the L1 cache
   std::vector<float> x = random_floats(in_outer * x_stride + offset, seed), bias = random_floats(problem.rows, seed + 1);
   std::vector<float> residual = random_floats(out_outer * y_stride, seed + 2), expected(size_t(out_outer * y_stride), kGuard), bound = expected;
   std::vector<float> y(size_t(out_outer * y_stride + offset), kGuard);

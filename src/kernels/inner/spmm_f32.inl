@@ -18,6 +18,13 @@ static inline void fetch_for_results(const SpmmTile::Finish& f, int64_t row) {
     for (int64_t i = 0; i < f.lanes; i += 16) __builtin_prefetch(f.y + row * f.y_stride + i, 1, 3);
 }
 
+// Asks for what steps to come will read, `values` and `meta` of one step's worth at a time: the hardware prefetcher stops at the end of a page.
+static inline void fetch_ahead(const uint16_t* meta, int64_t meta_bytes, const float* values, int64_t value_bytes) {
+  constexpr int64_t kAhead = 2048;
+  for (int64_t i = 0; i < value_bytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(values) + kAhead + i);
+  for (int64_t i = 0; i < meta_bytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(meta) + kAhead / 2 + i);
+}
+
 // Makes results of the sums of a row, as store_channel_major does. On its own, so that the loops over the non-zeros keep their registers.
 __attribute__((noinline)) static void finish_row(const SpmmTile::Finish& f, int64_t row, float* sums) {
   const Vec bias = f.bias ? Vec::set1(f.bias[row]) : Vec::zero(), low = Vec::set1(f.low), high = Vec::set1(f.high);
@@ -52,6 +59,7 @@ static void single_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
     if (tile.finish) fetch_for_results(*tile.finish, meta[1 + run.count]);
+    fetch_ahead(meta, 2 * run.count, values, 4 * run.count);
     const int64_t row = *meta++;
     float* out = sums + row * kPanelLanes;
 #define LACUNA_LOAD(i) [[maybe_unused]] Vec a##i = V > i ? Vec::load_lanes(out + i * Vec::kLanes, old) : Vec::zero();
@@ -87,6 +95,7 @@ static void paired_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t
       fetch_for_results(*tile.finish, meta[2 + 2 * run.count]);
       fetch_for_results(*tile.finish, meta[3 + 2 * run.count]);
     }
+    fetch_ahead(meta, 4 * run.count, values, 8 * run.count);
     const int64_t row_a = meta[0], row_b = meta[1];
     float* out_a = sums + row_a * kPanelLanes;
     float* out_b = sums + row_b * kPanelLanes;
@@ -162,6 +171,7 @@ static void block_rows(const SpmmTile& tile, const SpmmRun& run, const uint16_t*
   const float* values = values_cursor;
   for (uint32_t step = 0; step < run.steps; step++) {
     for (int64_t i = 0; tile.finish && i < kBlockRows; i++) fetch_for_results(*tile.finish, meta[1 + run.count] + i);
+    if (last) fetch_ahead(meta, 2 * run.count, values, 16 * run.count);
     const int64_t row = *meta++;
     float* out = sums + row * kPanelLanes;
 #define LACUNA_LOAD(i)                                                                                             \

@@ -163,6 +163,16 @@ void PanelWeight::scale(int64_t chunk, int64_t first_row, const int32_t* sums, c
   isa_.output_channel_major(out);
 }
 
+// Tokens a multiple of 4096 bytes apart: lines that are written to many of them in turn meet in one set of the L1 cache and wait for each other, so
+// outputs are made elsewhere and copied token by token.
+void PanelWeight::output_by_tokens(PanelOutput out) const {
+  float* y = out.y;
+  int64_t y_stride = out.y_stride, stride = chunk_rows_ + 16;
+  out.y = thread_scratch_of<float>(ScratchSlot::kTileSecond, isa_.tokens * stride), out.y_stride = stride;
+  isa_.output_token_major(out);
+  for (int64_t t = 0; t < isa_.tokens; t++) std::memcpy(y + t * y_stride, out.y + t * stride, size_t(out.rows) * sizeof(float));
+}
+
 void PanelWeight::store(int64_t chunk, const int32_t* sums, const Finish& finish, int64_t first_token, int64_t tokens, float* y, int64_t y_stride,
                         const Epilogue& epilogue) const {
   int64_t first_row = chunk * chunk_rows_, rows = std::min(chunk_rows_, rows_ - first_row);
@@ -190,7 +200,12 @@ void PanelWeight::store(int64_t chunk, const int32_t* sums, const Finish& finish
     if (epilogue.bias) out.bias = epilogue.bias + first_row;
     if (epilogue.residual) out.residual = epilogue.residual + at(epilogue.residual_stride);
     out.residual_stride = epilogue.residual_stride, out.relu = epilogue.activation == Activation::kRelu;
-    finish.channel_major ? isa_.output_channel_major(out) : isa_.output_token_major(out);
+    if (finish.channel_major)
+      isa_.output_channel_major(out);
+    else if (y_stride * int64_t(sizeof(float)) % 4096 != 0)
+      isa_.output_token_major(out);
+    else
+      output_by_tokens(out);
   }
   float* scaled = thread_scratch_of<float>(ScratchSlot::kTileSecond, kOutputRows * isa_.tokens);
   for (int64_t row = fused_rows; row < rows; row += kOutputRows) {

@@ -60,6 +60,7 @@ class PanelWeight {
  private:
   int64_t rows_of_chunk(int64_t chunk) const;  // padded
   PanelOutput output_of(int64_t chunk, int64_t first_row, int64_t rows, const int32_t* sums, const Finish& finish) const;
+  void output_by_tokens(PanelOutput out) const;
 
   // Unit u = chunk * tiles + tile has the stream from stream_begin[u] and the counts of its row groups from quads_begin[u].
   const PanelIsa& isa_;
