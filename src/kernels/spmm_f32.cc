@@ -43,11 +43,11 @@ constexpr int64_t kMostGroupRows = 256;   // 64 KiB of sums
 constexpr int64_t kMostRangeRows = 1024;  // of one task: its sums stay in L2
 
 // Columns whose panel (256 bytes each) stays in L1 beside the sums; at few non-zeros per row and tile the sums are reloaded too often,
-// so the tile grows. Tried on Granite Rapids (48 KiB): 128 is best from 0 to 90 % zeros, 192 at 95 %. Tiles are made even.
+// so the tile grows. Tried with 48 KiB: on Granite Rapids 128 is best from 0 to 90 % zeros, 192 at 95 %; on Zen 5 160 at 90 %. Tiles are made even.
 int64_t columns_per_tile(int64_t cols, double density) {
   size_t l1 = cache_sizes().l1;
   int64_t base = l1 >= 40 * 1024 ? 128 : 96;
-  int64_t wanted = density > 0.07 ? base : density > 0.03 ? std::min<int64_t>(base * 3 / 2, kMostTileCols) : kMostTileCols;
+  int64_t wanted = density > 0.15 ? base : density > 0.07 ? base * 5 / 4 : density > 0.03 ? base * 3 / 2 : kMostTileCols;
   int64_t tiles = std::max<int64_t>((cols + wanted / 2) / wanted, 1);
   return std::min((cols + tiles - 1) / tiles, kMostTileCols);
 }
@@ -70,7 +70,9 @@ SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const 
   });
   int64_t total = std::accumulate(work.begin(), work.end(), int64_t(0)) - 4 * rows;
   tile_cols_ = columns_per_tile(cols, rows * cols > 0 ? double(total) / double(rows * cols) : 0);
-  int64_t parts = std::max<int64_t>({(rows + kMostGroupRows - 1) / kMostGroupRows, std::min<int64_t>(4, rows / 32), 1});
+  // More rows find more of their number of non-zeros to go with; more groups keep more threads busy where there are few panels.
+  int64_t threads = thread_count(), fewest_rows = store == Store::kSingle && threads <= 4 ? 128 : 32;
+  int64_t parts = std::max<int64_t>({(rows + kMostGroupRows - 1) / kMostGroupRows, std::min(std::max<int64_t>(4, threads), rows / fewest_rows), 1});
   std::vector<int64_t> bounds = balanced_cut(work, parts);
   for (size_t i = 0; i + 1 < bounds.size(); i++)
     for (int64_t first = bounds[i] * kUnit; first < std::min(bounds[i + 1] * kUnit, rows); first += kMostGroupRows)
@@ -114,8 +116,9 @@ SpmmMatrix::Part SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col,
   int64_t column_bytes = kPanelLanes * (bf16 ? 2 : 4), per_entry = bf16 ? 2 : 1;
   auto add_entry = [&](const RowInTile& unit, size_t i, int64_t rows) {
     if (!bf16) {
-      out.meta.push_back(uint16_t(unit.cols[i] * column_bytes));
-      for (int64_t r = 0; r < rows; r++) out.values.push_back(value(unit.row + r, unit.cols[i]));
+      bool repeats = unit.cols[i] < 0;
+      out.meta.push_back(repeats ? out.meta[out.meta.size() - 2] : uint16_t(unit.cols[i] * column_bytes));
+      for (int64_t r = 0; r < rows; r++) out.values.push_back(repeats ? 0 : value(unit.row + r, unit.cols[i]));
       return;
     }
     bool pair = i + 1 < unit.cols.size();
@@ -143,14 +146,25 @@ SpmmMatrix::Part SpmmMatrix::pack_tile(const RowGroup& group, int64_t first_col,
   units.clear();
   for (int64_t row = blocked; row < group.rows; row++) add_unit(row, 1);
   std::stable_sort(units.begin(), units.end(), by_count);
-  std::vector<const RowInTile*> singles;
+  std::vector<RowInTile> singles;
   for (size_t i = 0; i < units.size();) {
     if (isa_.pairs_rows && i + 1 < units.size() && entries(units[i]) == entries(units[i + 1]))
       add_step({&units[i], 2}, 2), i += 2;
     else
-      singles.push_back(&units[i++]);
+      singles.push_back(std::move(units[i++]));
   }
-  for (const RowInTile* unit : singles) add_step({unit, 1}, 1);
+  // A single row waits for its few sums. So rows of nearly as many non-zeros are paired too: the shorter one repeats its last column with weight 0.
+  constexpr int64_t kMostRepeats = 4;
+  for (size_t i = 0; i < singles.size();) {
+    bool pair = isa_.pairs_rows && !isa_.convert && i + 1 < singles.size() && entries(singles[i]) > 0 &&
+                entries(singles[i + 1]) - entries(singles[i]) <= kMostRepeats;
+    if (pair) {
+      singles[i].cols.resize(singles[i + 1].cols.size(), -1);
+      add_step({&singles[i], 2}, 2), i += 2;
+    } else {
+      add_step({&singles[i], 1}, 1), i++;
+    }
+  }
   return out;
 }
 
