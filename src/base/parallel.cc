@@ -3,9 +3,12 @@
 // Each thread begins with a share of its own, neighbouring tiles, then helps with the shares of the others. What a loop over pixels or
 // tokens wrote is then mostly in the caches of the core that reads it in the next loop.
 // Workers spin briefly before they sleep: a network runs hundreds of short loops, and waking a thread costs 5-50 us.
+// Linux may wake a worker on the CPU of its caller, who then waits for it there, and leave it so for milliseconds while other CPUs are idle. A worker
+// seen on its caller's CPU is sent elsewhere.
 // Why not OpenMP: a pool of our own is visible to ThreadSanitizer in every build, and one mechanism serves all.
 #include "base/parallel.h"
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -59,6 +62,7 @@ thread_local bool inside_parallel = false;
 class Pool {
  public:
   explicit Pool(int workers) : shares_(size_t(workers) + 1) {
+    if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
     for (int i = 1; i <= workers; i++) threads_.emplace_back([this, i] { work(size_t(i)); });
   }
   ~Pool() {
@@ -84,6 +88,7 @@ class Pool {
       shares_[i].left.store(shares_[i].end - first);
     }
     unfinished_.store(tiles);
+    keep_off(sched_getcpu());
     {
       std::lock_guard lock(mutex_);  // against a worker between its last look and its sleep
       unclaimed_.store(((unclaimed_.load() >> kTileBits) + 1) << kTileBits | uint64_t(tiles));
@@ -108,7 +113,18 @@ class Pool {
   struct alignas(64) Share {
     std::atomic<int64_t> left{0};
     int64_t end = 0;
+    std::atomic<int> cpu{-1};  // that its thread was seen on
   };
+
+  void keep_off(int cpu) {
+    for (size_t i = 0; i < threads_.size(); i++) {
+      if (cpu < 0 || shares_[i + 1].cpu.load() != cpu || CPU_COUNT(&allowed_) <= workers()) continue;
+      cpu_set_t others = allowed_;
+      CPU_CLR(cpu, &others);
+      pthread_setaffinity_np(threads_[i].native_handle(), sizeof others, &others);
+      shares_[i + 1].cpu.store(-1);
+    }
+  }
 
   // A tile for a thread that has counted itself one: of its own share, or of the next that has any. A share once empty stays so.
   int64_t take_tile(size_t thread) {
@@ -144,10 +160,12 @@ class Pool {
         wake_.wait(lock, [&] { return !idle(); });
         sleepers_.fetch_sub(1);
       }
+      shares_[thread].cpu.store(sched_getcpu());
       claim_tiles(thread);
     }
   }
 
+  cpu_set_t allowed_;
   std::vector<Share> shares_;  // of the caller, then of each worker
   std::vector<std::thread> threads_;
   std::mutex run_mutex_, mutex_, error_mutex_;
