@@ -1,5 +1,6 @@
-// Depthwise f32 convolution (one input channel per group): each channel is padded into a plane of its own (planes.h), over which one pass goes
-// with its taps. The pass runs over the plane's full width, so that vectors cross row ends; the few sums between the rows are dropped at the store.
+// Depthwise f32 convolution (one input channel per group). The usual kernels read the input as it is; for the others each channel is padded into a
+// plane of its own (planes.h), over which one pass goes with its taps. The pass runs over the plane's full width, so that vectors cross row ends; the
+// few sums between the rows are dropped at the store.
 #include <limits>
 #include <utility>
 
@@ -20,6 +21,7 @@ struct DepthwiseIsa {
   std::string_view name, isa;
   void (*fill)(const PlaneRows&) noexcept;
   void (*channel)(const DepthwiseTask&) noexcept;
+  void (*rows)(const DepthwiseRows&) noexcept;
 };
 constexpr int64_t kSpare = 32;  // floats that the inner loops may touch beyond their ends
 
@@ -37,15 +39,20 @@ class Depthwise final : public PackedConv {
     one.in_channels = one.out_channels = one.groups = 1;
     PlaneLayout layout(one, in_h, in_w);
     constexpr int64_t kChannelsPerTask = 8;
+    const bool straight = reads_straight();
     int64_t bands = image_bands(batch, layout.out_h, layout.out_w);
     int64_t chunks = (problem_.out_channels + kChannelsPerTask - 1) / kChannelsPerTask;
     parallel_for(batch * bands * chunks, [&](int64_t task) {
       int64_t image = task / chunks / bands, band = task / chunks % bands, first = task % chunks * kChannelsPerTask;
       Rows rows = {band * layout.out_h / bands, (band + 1) * layout.out_h / bands};
-      float* planes = thread_scratch_of<float>(ScratchSlot::kTile, layout.image_pitch + kSpare);
+      float* planes = straight ? nullptr : thread_scratch_of<float>(ScratchSlot::kTile, layout.image_pitch + kSpare);
       int64_t padded = -1;
       for (int64_t o = first; o < std::min(first + kChannelsPerTask, problem_.out_channels); o++) {
         int64_t in_channel = o / (problem_.out_channels / problem_.groups);
+        if (straight) {
+          run_straight(layout, x + (image * problem_.in_channels + in_channel) * in_h * in_w, image, o, rows, y, epilogue);
+          continue;
+        }
         if (std::exchange(padded, in_channel) != in_channel)
           fill_planes(layout, x + (image * problem_.in_channels + in_channel) * in_h * in_w, rows, planes);
         run_channel(layout, planes, image, o, rows, y, epilogue);
@@ -62,14 +69,52 @@ class Depthwise final : public PackedConv {
     for (size_t i = 0; i < layout.phases.size(); i++) fill_phase(layout, channel, layout.phases[i], rows, planes + int64_t(i) * layout.phase_pitch);
   }
 
+  bool reads_straight() const {
+    const ConvProblem& p = problem_;
+    return p.kernel_h == p.kernel_w && (p.kernel_h == 3 || p.kernel_h == 5) && p.stride_h == p.stride_w && p.stride_h <= 2 && p.dilation_h == 1 &&
+           p.dilation_w == 1;
+  }
+
+  void run_straight(const PlaneLayout& layout, const float* channel, int64_t image, int64_t out_channel, const Rows& rows, float* y,
+                    const Epilogue& epilogue) const {
+    const ConvProblem& p = problem_;
+    int64_t at = (image * p.out_channels + out_channel) * layout.out_h * layout.out_w + rows.first * layout.out_w;
+    Bounds bounds = bounds_or_all(epilogue);
+    isa_.rows({.x = channel,
+               .in_h = layout.in_h,
+               .in_w = layout.in_w,
+               .pad_top = p.pad_top,
+               .pad_left = p.pad_left,
+               .kernel = p.kernel_h,
+               .stride = p.stride_h,
+               .first_row = rows.first,
+               .end_row = rows.end,
+               .out_w = layout.out_w,
+               .weights = weights_.data() + out_channel * p.kernel_h * p.kernel_w,
+               .start = epilogue.bias ? epilogue.bias[out_channel] : 0,
+               .low = bounds.low,
+               .high = bounds.high,
+               .residual = epilogue.residual ? epilogue.residual + at : nullptr,
+               .y = y + at});
+    activate_unbounded(y + at, (rows.end - rows.first) * layout.out_w, epilogue);
+  }
+
+  // What the inner loops do of an activation, and the rest.
+  static Bounds bounds_or_all(const Epilogue& epilogue) {
+    constexpr float kAll = std::numeric_limits<float>::infinity();
+    return bounds_of(epilogue).value_or(Bounds{-kAll, kAll});
+  }
+  static void activate_unbounded(float* y, int64_t count, const Epilogue& e) {
+    if (!bounds_of(e)) activate_array(y, count, e.activation, e.alpha, e.beta, y);
+  }
+
   void run_channel(const PlaneLayout& layout, const float* planes, int64_t image, int64_t out_channel, const Rows& rows, float* y,
                    const Epilogue& epilogue) const {
     const ConvProblem& p = problem_;
     int64_t taps = p.kernel_h * p.kernel_w, pixels = layout.out_h * layout.out_w;
     float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, (rows.end - rows.first) * layout.width + kSpare);
     int64_t at = (image * p.out_channels + out_channel) * pixels + rows.first * layout.out_w;
-    constexpr float kAll = std::numeric_limits<float>::infinity();
-    std::optional<Bounds> bounds = bounds_of(epilogue);
+    Bounds bounds = bounds_or_all(epilogue);
     isa_.channel({.plane = planes + rows.first * layout.width,
                   .offsets = layout.tap_offsets.data(),
                   .weights = weights_.data() + out_channel * taps,
@@ -78,12 +123,12 @@ class Depthwise final : public PackedConv {
                   .width = layout.width,
                   .out_w = layout.out_w,
                   .start = epilogue.bias ? epilogue.bias[out_channel] : 0,
-                  .low = bounds ? bounds->low : -kAll,
-                  .high = bounds ? bounds->high : kAll,
+                  .low = bounds.low,
+                  .high = bounds.high,
                   .residual = epilogue.residual ? epilogue.residual + at : nullptr,
                   .sums = sums,
                   .y = y + at});
-    if (!bounds) activate_array(y + at, (rows.end - rows.first) * layout.out_w, epilogue.activation, epilogue.alpha, epilogue.beta, y + at);
+    activate_unbounded(y + at, (rows.end - rows.first) * layout.out_w, epilogue);
   }
 
   // What output rows read of a phase, at its place in the plane.
@@ -123,8 +168,8 @@ std::optional<std::string> accepts(std::string_view isa, const ConvProblem& prob
   return std::nullopt;
 }
 
-constexpr DepthwiseIsa kAvx512 = {"avx512::conv_depthwise_f32", "avx512", avx512::fill_plane_rows, avx512::depthwise_channel};
-constexpr DepthwiseIsa kAvx2 = {"avx2::conv_depthwise_f32", "avx2", avx2::fill_plane_rows, avx2::depthwise_channel};
+constexpr DepthwiseIsa kAvx512 = {"avx512::conv_depthwise_f32", "avx512", avx512::fill_plane_rows, avx512::depthwise_channel, avx512::depthwise_rows};
+constexpr DepthwiseIsa kAvx2 = {"avx2::conv_depthwise_f32", "avx2", avx2::fill_plane_rows, avx2::depthwise_channel, avx2::depthwise_rows};
 
 template <const DepthwiseIsa* isa>
 constexpr ConvKernel kernel() {

@@ -499,11 +499,13 @@ Choice<LinearKernel> measured_choice(const LinearProblem& problem, const WeightM
 }
 
 Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatrix& weight, int64_t batch, int64_t in_h, int64_t in_w,
-                                   int64_t model_weights, bool codes) {
+                                   int64_t model_weights, ConvValues values) {
   WeightsFrom from = weights_from(problem, model_weights);
+  const bool codes = values == ConvValues::kCodes, depthwise = problem.groups > 1 && problem.groups == problem.in_channels;
+  const bool planes = values == ConvValues::kPlanes && depthwise;
   auto refusal = [&](const ConvKernel& kernel) { return kernels::refusal(kernel, problem, codes); };
   trace_refusals(kernels::conv_kernels(), problem.to_string(batch, in_h, in_w), refusal);
-  // In the layout that each kernel prefers, as a Program runs it; channels rounded up to the largest block.
+  // Channels rounded up to the largest block.
   auto rounded = [](int64_t channels) { return (channels + 15) / 16 * 16; };
   std::vector<float> x, y;
   std::vector<int8_t> x_codes, y_codes;
@@ -516,12 +518,17 @@ Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatri
     }
     std::shared_ptr<kernels::PackedConv> packed = kernel.pack(problem, weight);
     auto run_codes = [&, packed] { packed->run_codes({.x = x_codes.data(), .y = y_codes.data(), .y_scale = 1}, batch, in_h, in_w); };
-    auto run = [&, packed] { packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {}); };
+    auto run = [&, packed, planes] {
+      planes ? packed->run(x.data(), batch, in_h, in_w, y.data(), {}) : packed->run_blocked(x.data(), batch, in_h, in_w, y.data(), {});
+    };
     return {codes ? std::function<void()>(run_codes) : run, packed->size_bytes()};
   };
-  return choose<ConvKernel>(cat(codes ? "codes " : "", key_of(problem, from, batch, in_h, in_w)), problem.pattern,
-                            candidates_of(kernels::conv_kernels(), std::not_fn(refusal)), kernels::conv_kernel_named,
-                            {prepare, from, codes ? kWorthwhile : kWorthwhileConv});
+  return choose<ConvKernel>(cat(codes    ? "codes "
+                                : planes ? "planes "
+                                         : "",
+                                key_of(problem, from, batch, in_h, in_w)),
+                            problem.pattern, candidates_of(kernels::conv_kernels(), std::not_fn(refusal)), kernels::conv_kernel_named,
+                            {prepare, from, values == ConvValues::kFloats ? kWorthwhileConv : kWorthwhile});
 }
 
 }  // namespace lacuna

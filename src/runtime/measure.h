@@ -27,16 +27,20 @@ struct Choice {
 };
 
 Choice<kernels::LinearKernel> static_choice(const kernels::LinearProblem& problem, int64_t tokens);
-// `codes`: of the kernels that take codes and leave them, here and below.
+// `codes`: of the kernels that take codes and leave them.
 Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem, bool codes = false);
 
-// Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 % (convolutions of floats: 15 %), and where the bytes it
+// What a convolution is measured on: floats in the layout that each kernel prefers; floats that come in planes, of which dense kernels that prefer
+// blocks of channels want a copy; codes. A depthwise convolution, which takes no longer than such copies, is timed with them, of input and output.
+enum class ConvValues : uint8_t { kFloats, kPlanes, kCodes };
+
+// Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 % (convolutions of floats: 15 %, 5 % where they come in planes), and where the bytes it
 // saves are worth what it loses: a tenth at most where weights come from memory, from L3 a twentieth for convolutions and nothing for linear layers.
 // `model_weights` says how many weights the products of the whole model have: where a layer's lie when its turn comes follows from it.
 Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens,
                                               int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
-                                            int64_t in_w, int64_t model_weights, bool codes = false);
+                                            int64_t in_w, int64_t model_weights, ConvValues values = ConvValues::kFloats);
 // The fastest of several ways to do the same, which differ by name: as the table says under `key`, or as timed now, in turns. An entry of ten
 // minutes is timed once more, and then stays.
 struct Way {

@@ -38,7 +38,7 @@ TEST(Planner, ConvolutionsOfCodesTakeKernelsOfCodesAndDenseOnesStayDense) {
   for (size_t i = 0; i < codes.size(); i += 10) codes[i] = 7;
   std::vector<float> scales(32, 0.01f);
   kernels::WeightMatrix weight{.rows = 32, .cols = 64 * 9, .codes = codes.data(), .scales = scales.data(), .inner = 64};
-  auto sparse = measured_choice(problem, weight, 1, 8, 8, 0, true);
+  auto sparse = measured_choice(problem, weight, 1, 8, 8, 0, ConvValues::kCodes);
   EXPECT_FALSE(sparse.sparse_kernel.empty());
   EXPECT_TRUE(sparse.kernel->codes);
   // Without measuring it is the first one, of the sparse ones only such as are said to pay at 90 %: on AMX none.
@@ -49,7 +49,7 @@ TEST(Planner, ConvolutionsOfCodesTakeKernelsOfCodesAndDenseOnesStayDense) {
   }
   // Zeros or not: who asks for dense weights gets them.
   problem.pattern = "dense", problem.sparsity = 0;
-  EXPECT_FALSE(measured_choice(problem, weight, 1, 8, 8, 0, true).kernel->sparse);
+  EXPECT_FALSE(measured_choice(problem, weight, 1, 8, 8, 0, ConvValues::kCodes).kernel->sparse);
 }
 
 }  // namespace

@@ -188,9 +188,10 @@ std::string PackStore::geometry_of(const ConvProblem& problem, int64_t batch, in
 }
 
 PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem problem, int64_t batch, int64_t in_h, int64_t in_w,
-                                            const InputRounding& rounding) {
+                                            const InputRounding& rounding, bool in_planes) {
   WeightId id = graph_.value(node.inputs[1]).weight;
-  std::string geometry = geometry_of(problem, batch, in_h, in_w, rounding);
+  in_planes = in_planes && options_.measured_plan;
+  std::string geometry = cat(in_planes ? "planes " : "", geometry_of(problem, batch, in_h, in_w, rounding));
   auto [choice, fresh] = conv_choices_.try_emplace({id, geometry});
   auto pack_of = [&](const Chosen<ConvProblem>& c) {
     return Pack<PackedConv>{convs_.at({id, c.packed}), c.rounds, c.problem.to_string(batch, in_h, in_w), c.line};
@@ -201,7 +202,9 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   auto choose = [&](DType type) {
     problem.weights = problem.activations = type;
     problem.input_scale = type == DType::kS8 ? rounding.scale : 0, problem.input_zero = type == DType::kS8 ? rounding.signed_zero() : 0;
-    return options_.measured_plan ? measured_choice(problem, matrix->view(type), batch, in_h, in_w, model_weights_) : static_choice(problem);
+    return options_.measured_plan ? measured_choice(problem, matrix->view(type), batch, in_h, in_w, model_weights_,
+                                                    in_planes ? ConvValues::kPlanes : ConvValues::kFloats)
+                                  : static_choice(problem);
   };
   const ConvKernel* reference = &kernels::conv_kernels().back();
   Choice<ConvKernel> chosen{reference, ""};
@@ -233,7 +236,7 @@ PackStore::Pack<PackedConv> PackStore::conv_of_codes(const Node& node, ConvProbl
   problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
   kernels::WeightMatrix weight = matrix->view(DType::kS8);
   Choice<ConvKernel> choice_made =
-      options_.measured_plan ? measured_choice(problem, weight, batch, in_h, in_w, model_weights_, true) : static_choice(problem, true);
+      options_.measured_plan ? measured_choice(problem, weight, batch, in_h, in_w, model_weights_, ConvValues::kCodes) : static_choice(problem, true);
   chosen = {cat(choice_made.kernel->name, " ", key), true, problem};
   auto& packed = convs_[{id, chosen.packed}];
   packed = choice_made.kernel->pack(problem, weight);

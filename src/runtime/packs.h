@@ -25,9 +25,9 @@ class PackStore {
     int64_t line = -1;    // of plan()
   };
   Pack<kernels::PackedLinear> linear(const Node& node, int64_t tokens, const InputRounding& rounding = {});
-  // The weight of a conv node; `geometry` holds all but the weight's own properties.
+  // The weight of a conv node; `geometry` holds all but the weight's own properties. `in_planes`: its input comes so (ConvValues).
   Pack<kernels::PackedConv> conv(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w,
-                                 const InputRounding& rounding = {});
+                                 const InputRounding& rounding = {}, bool in_planes = false);
   // The same for a kernel that takes codes; nothing is packed if none accepts the problem or the weight has no codes that it takes.
   Pack<kernels::PackedConv> conv_of_codes(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w,
                                           const InputRounding& rounding);

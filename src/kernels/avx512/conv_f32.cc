@@ -2,6 +2,8 @@
 
 #include <immintrin.h>
 
+#include <utility>
+
 #include "kernels/inner/spmm_f32.h"
 
 namespace lacuna::kernels::avx512 {

@@ -44,6 +44,17 @@ struct DepthwiseTask {
   float* y;
 };
 
+// The same straight from the input, for kernels of 3x3 and 5x5 with stride 1 or 2 in both directions: rows [first_row, end_row) of y.
+struct DepthwiseRows {
+  const float* x;  // [in_h][in_w]
+  int64_t in_h, in_w, pad_top, pad_left, kernel, stride;
+  int64_t first_row, end_row, out_w;
+  const float* weights;
+  float start, low, high;
+  const float* residual;  // at row first_row, as y, which it may be, or nullptr
+  float* y;
+};
+
 #define LACUNA_CONV_FUNCTIONS                                                                                                                    \
   void pack_taps(const TapTask& task) noexcept;                                                                                                  \
   /* Of each row, out[i] = in[2 * i], 0 <= i < count. */                                                                                         \
@@ -51,7 +62,8 @@ struct DepthwiseTask {
   /* Panels of 64 lanes: out[panel * panel_pitch + column * 64 + lane] = columns[column][panel * 64 + lane]; up to a vector of zeros follows. */ \
   void copy_lanes(const float* const* columns, int64_t cols, int64_t lanes, int64_t panel_pitch, float* out) noexcept;                           \
   void fill_plane_rows(const PlaneRows& rows) noexcept;                                                                                          \
-  void depthwise_channel(const DepthwiseTask& task) noexcept;
+  void depthwise_channel(const DepthwiseTask& task) noexcept;                                                                                    \
+  void depthwise_rows(const DepthwiseRows& task) noexcept;
 
 namespace avx2 {
 LACUNA_CONV_FUNCTIONS

@@ -132,3 +132,77 @@ void depthwise_channel(const DepthwiseTask& task) noexcept {
     if (residual) residual += task.out_w;
   }
 }
+
+// run(0), run(1), ..., each a constant.
+template <int N, class F>
+[[gnu::always_inline]] inline void for_constants(F&& run) {
+  [&]<int... i>(std::integer_sequence<int, i...>) { (run(std::integral_constant<int, i>()), ...); }
+  (std::make_integer_sequence<int, N>());
+}
+
+// Of a vector from column `col` on, as bits, the lanes of which the column lies in [0, width).
+static inline uint32_t lanes_inside(int64_t col, int64_t width) {
+  const int64_t first = col < 0 ? -col : 0, last = width - col < Vec::kLanes ? width - col : Vec::kLanes;
+  return first >= last ? 0 : uint32_t((uint64_t(1) << last) - (uint64_t(1) << first));
+}
+
+// R rows at a time: a row of the input is loaded once for each shift, for all outputs that it is part of.
+template <int K, int S, int R>
+[[gnu::always_inline]] static inline void depthwise_block(const DepthwiseRows& t, int64_t row, int64_t col, const Vec (&weights)[K * K],
+                                                          const Vec::Lanes (&low)[K], const Vec::Lanes (&high)[K]) {
+  Vec sums[R];
+  for_constants<R>([&](auto r) __attribute__((always_inline)) { sums[r] = Vec::set1(t.start); });
+  const int64_t top = row * S - t.pad_top;
+  const float* x = t.x + top * t.in_w + col * S - t.pad_left;
+  for_constants<(R - 1) * S + K>([&](auto i) __attribute__((always_inline)) {
+    if (uint64_t(top + i) >= uint64_t(t.in_h)) return;
+    for_constants<K>([&](auto shift) __attribute__((always_inline)) {
+      const float* at = x + i * t.in_w + shift;
+      const Vec v = S == 1 ? Vec::load_lanes(at, low[shift]) : Vec::load_even_lanes(at, low[shift], high[shift]);
+      for_constants<R>([&](auto r) __attribute__((always_inline)) {
+        constexpr int tap = i - r * S;
+        if constexpr (tap >= 0 && tap < K) sums[r] = Vec::fmadd(weights[tap * K + shift], v, sums[r]);
+      });
+    });
+  });
+  const Vec lowest = Vec::set1(t.low), highest = Vec::set1(t.high);
+  const int64_t n = t.out_w - col;
+  for_constants<R>([&](auto r) __attribute__((always_inline)) {
+    const int64_t at = (row - t.first_row + r) * t.out_w + col;
+    Vec v = sums[r];
+    if (t.residual) v = Vec::add(v, n >= Vec::kLanes ? Vec::load(t.residual + at) : Vec::load_first(t.residual + at, n));
+    v = Vec::min(highest, Vec::max(lowest, v));
+    if (n >= Vec::kLanes)
+      Vec::store(t.y + at, v);
+    else
+      Vec::store_first(t.y + at, v, n);
+  });
+}
+
+template <int K, int S>
+static void depthwise_rows_of(const DepthwiseRows& t) {
+  constexpr int R = S == 1 && K == 3 ? 4 : 2;
+  Vec weights[K * K];
+  for_constants<K * K>([&](auto i) __attribute__((always_inline)) { weights[i] = Vec::set1(t.weights[i]); });
+  for (int64_t col = 0; col < t.out_w; col += Vec::kLanes) {
+    Vec::Lanes low[K], high[K];
+    for_constants<K>([&](auto shift) __attribute__((always_inline)) {
+      const int64_t from = col * S - t.pad_left + shift;
+      // What no output of the last vector reads stays unread.
+      const int64_t end = (t.out_w - 1) * S - t.pad_left + shift + 1, width = end < t.in_w ? end : t.in_w;
+      low[shift] = Vec::lanes(lanes_inside(from, width));
+      high[shift] = Vec::lanes(lanes_inside(from + Vec::kLanes, width));
+    });
+    int64_t row = t.first_row;
+    for (; row + R <= t.end_row; row += R) depthwise_block<K, S, R>(t, row, col, weights, low, high);
+    if (R > 2 && row + 2 <= t.end_row) depthwise_block<K, S, 2>(t, row, col, weights, low, high), row += 2;
+    for (; row < t.end_row; row++) depthwise_block<K, S, 1>(t, row, col, weights, low, high);
+  }
+}
+
+void depthwise_rows(const DepthwiseRows& t) noexcept {
+  if (t.kernel == 3)
+    t.stride == 1 ? depthwise_rows_of<3, 1>(t) : depthwise_rows_of<3, 2>(t);
+  else
+    t.stride == 1 ? depthwise_rows_of<5, 1>(t) : depthwise_rows_of<5, 2>(t);
+}

@@ -26,6 +26,11 @@ struct Vec {
     __m256 mixed = _mm256_shuffle_ps(_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8), 0x88);
     return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
   }
+  // Of p[0] to p[7] those lanes that `low` has, of p[8] on those that `high` has; the others are zero and not read.
+  static Vec load_even_lanes(const float* p, Lanes low, Lanes high) {
+    __m256 mixed = _mm256_shuffle_ps(_mm256_maskload_ps(p, low), _mm256_maskload_ps(p + 8, high), 0x88);
+    return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(mixed), 0xd8))};
+  }
   // The first n of them, 1 <= n <= 8; what follows the last is not read.
   static Vec load_even_first(const float* p, int64_t n) {
     const int64_t low = 2 * n - 1 < 8 ? 2 * n - 1 : 8;

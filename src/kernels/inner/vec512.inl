@@ -23,6 +23,11 @@ struct Vec {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return {_mm512_permutex2var_ps(_mm512_loadu_ps(p), even, _mm512_loadu_ps(p + 16))};
   }
+  // Of p[0] to p[15] those lanes that `low` has, of p[16] on those that `high` has; the others are zero and not read.
+  static Vec load_even_lanes(const float* p, Lanes low, Lanes high) {
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return {_mm512_permutex2var_ps(_mm512_maskz_loadu_ps(low, p), even, _mm512_maskz_loadu_ps(high, p + 16))};
+  }
   // The first n of them, 1 <= n <= 16; what follows the last is not read.
   static Vec load_even_first(const float* p, int64_t n) {
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);

@@ -159,7 +159,9 @@ CompiledStep compile_conv(const OpContext& context) {
   auto [problem, batch, in_h, in_w] = *shape;
   Shape x = context.shape(0);
   InputRounding rounding = context.plan().rounding;
-  auto pack = context.packs().conv(context.node(), problem, batch, in_h, in_w, rounding);
+  constexpr int64_t kColours = 3;  // which every kernel reads in planes
+  bool in_planes = problem.in_channels > kColours && context.block(0) == 0;
+  auto pack = context.packs().conv(context.node(), problem, batch, in_h, in_w, rounding, in_planes);
   const auto& packed = pack.packed;
   kernels::Epilogue epilogue = context.epilogue();
   CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}, .problem = pack.problem, .plan_line = pack.line};
