@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "base/assert.h"
+#include "base/cpu.h"
 #include "base/parallel.h"
 #include "kernels/inner/conv_f32.h"
 #include "kernels/inner/store.h"
@@ -26,7 +27,7 @@ const SpmmF32Isa kSpmmF32Avx512 = {.name = "avx512",
                                    .vector_lanes = 16,
                                    .pairs_rows = true,
                                    .convert = nullptr,
-                                   .tile = avx512::spmm_f32_tile,
+                                   .tile = cpu_vendor() == "AuthenticAMD" ? avx512::spmm_f32_tile_indexed : avx512::spmm_f32_tile,
                                    .copy_lanes = avx512::copy_lanes,
                                    .transpose = avx512::transpose};
 const SpmmF32Isa kSpmmBf16 = {.name = "avx512_bf16",

@@ -58,6 +58,8 @@ void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_
 }
 namespace avx512 {
 void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
+// The same bits, faster on AMD's cores.
+void spmm_f32_tile_indexed(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
 }
 namespace avx512_bf16 {
 void spmm_bf16_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
