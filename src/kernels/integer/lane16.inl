@@ -315,9 +315,9 @@ template <int kValue>
 struct Tokens {
   static constexpr int value = kValue;
 };
-template <class S, int kMost, class Pass>
+// kMostBytes: of sixteen tokens, which should stay in the L1 cache.
+template <class S, int kMost, int64_t kMostBytes = 40 << 10, class Pass>
 inline void by_tokens(const Lane16Call& c, Pass pass) {
-  constexpr int64_t kMostBytes = 40 << 10;  // of sixteen tokens in the L1 cache
   int64_t t = 0;
   if constexpr (S::kMaxTokens >= 16 && kMost >= 16)
     for (; t + 12 < c.tokens && 16 * c.x_stride <= kMostBytes; t += 16) pass(Tokens<16>(), t);
@@ -348,7 +348,8 @@ void run_group_scaled_pair(const Lane16Call* pair) {
 }
 template <class S, int kSlots>
 void run_n16(const Lane16Call& c) {
-  by_tokens<S, 8>(c, [&](auto n, int64_t t) { n16<S, kSlots, n.value>(c, t); });
+  // Nibbles are taken apart once for all tokens: worth lines that come from L2 now and then (Zen 5, 16 tokens of 4096 columns: 6 to 10 % faster).
+  by_tokens<S, 16, 80 << 10>(c, [&](auto n, int64_t t) { n16<S, kSlots, n.value>(c, t); });
 }
 template <class S, int kWindow>
 void run_window(const Lane16Call& c) {
