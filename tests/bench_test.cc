@@ -166,6 +166,16 @@ TEST_F(BenchProgram, LayersSayHowTheirWeightIsPackedAndHowFarTheyAreFromTheFloor
   for (std::string line; std::getline(lines, line);) EXPECT_LE(line.size(), 150u) << line;
 }
 
+TEST_F(BenchProgram, AdviceCoversConvolutionsBeforeBatchNorms) {
+  const std::string model = (kData / "cifar10/resnet20-bn.onnx").string();
+  LACUNA_NEEDS(model);
+  Result r = lacuna("advise " + model + " --threads 1 --precision f32 --pattern unstructured --sparsity 0.9 --json");
+  ASSERT_EQ(r.status, 0) << r.err;
+  auto weights = names_of(r.json()["layers"], "weight");
+  EXPECT_EQ(weights.size(), 19u);  // all but the head
+  EXPECT_EQ(weights[0], "conv1.weight");
+}
+
 TEST_F(BenchProgram, MeasurementsOfOtherKernelsAreForgotten) {
   if (!has_avx2()) GTEST_SKIP() << "this CPU has no avx2";
   std::string command = kLlama + " --precision f32 --threads 1";

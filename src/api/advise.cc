@@ -20,16 +20,18 @@ std::vector<LayerAdvice> layers_of(const Model& model, int64_t batch, const Advi
   Session session(
       model.graph,
       SessionOptions{.max_tokens = decoder ? options.prompt_tokens + 1 : 0, .measured_plan = true, .allow_sparse = false, .split_batches = false});
-  std::set<std::string> prunable;
+  // By node: a weight into which the plan folds a batch norm has another name there.
+  std::map<std::string, std::string> prunable;
   for (const WeightUse& use : weight_uses(graph))
-    if (use.prunable) prunable.insert(graph.weights[use.weight].name);
+    if (use.prunable) prunable.emplace(graph.node(use.node).name, graph.weights[use.weight].name);
   std::vector<LayerAdvice> layers;
   auto run = [&](const char* phase, int64_t tokens) {
     size_t before = session.plan().size();
     session.run(sample_inputs(graph, bind_symbols(graph, options.dimensions, batch, tokens), 0));
     for (size_t i = before; i < session.plan().size(); i++) {
       const PlanLine& line = session.plan()[i];
-      if (prunable.contains(line.weight)) layers.push_back({.node = line.node, .weight = line.weight, .phase = phase, .problem = line.problem});
+      if (auto it = prunable.find(line.node); it != prunable.end())
+        layers.push_back({.node = line.node, .weight = it->second, .phase = phase, .problem = line.problem});
     }
   };
   run(decoder ? "prefill" : "run", options.prompt_tokens);

@@ -4,7 +4,7 @@
 // tokens wrote is then mostly in the caches of the core that reads it in the next loop.
 // Workers spin briefly before they sleep: a network runs hundreds of short loops, and waking a thread costs 5-50 us.
 // Linux may wake a worker on the CPU of its caller, who then waits for it there, and leave it so for milliseconds while other CPUs are idle. A worker
-// seen on its caller's CPU is sent elsewhere.
+// seen on its caller's CPU is sent elsewhere, and may run on all CPUs but that one from then on. Masks that somebody else changed stay.
 // Why not OpenMP: a pool of our own is visible to ThreadSanitizer in every build, and one mechanism serves all.
 #include "base/parallel.h"
 
@@ -63,6 +63,7 @@ class Pool {
  public:
   explicit Pool(int workers) : shares_(size_t(workers) + 1) {
     if (sched_getaffinity(0, sizeof allowed_, &allowed_) != 0) CPU_ZERO(&allowed_);
+    for (Share& share : shares_) share.mask = allowed_;
     for (int i = 1; i <= workers; i++) threads_.emplace_back([this, i] { work(size_t(i)); });
   }
   ~Pool() {
@@ -114,15 +115,20 @@ class Pool {
     std::atomic<int64_t> left{0};
     int64_t end = 0;
     std::atomic<int> cpu{-1};  // that its thread was seen on
+    cpu_set_t mask;            // that its thread was given last; the caller's alone
   };
 
   void keep_off(int cpu) {
     for (size_t i = 0; i < threads_.size(); i++) {
       if (cpu < 0 || shares_[i + 1].cpu.load() != cpu || CPU_COUNT(&allowed_) <= workers()) continue;
+      Share& share = shares_[i + 1];
+      pthread_t thread = threads_[i].native_handle();
+      share.cpu.store(-1);
+      cpu_set_t now;
+      if (pthread_getaffinity_np(thread, sizeof now, &now) != 0 || !CPU_EQUAL(&now, &share.mask)) continue;
       cpu_set_t others = allowed_;
       CPU_CLR(cpu, &others);
-      pthread_setaffinity_np(threads_[i].native_handle(), sizeof others, &others);
-      shares_[i + 1].cpu.store(-1);
+      if (pthread_setaffinity_np(thread, sizeof others, &others) == 0) share.mask = others;
     }
   }
 

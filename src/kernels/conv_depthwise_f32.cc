@@ -22,6 +22,7 @@ struct DepthwiseIsa {
   void (*fill)(const PlaneRows&) noexcept;
   void (*channel)(const DepthwiseTask&) noexcept;
   void (*rows)(const DepthwiseRows&) noexcept;
+  int64_t most_straight;  // the largest kernel read straight: the weights of larger ones do not fit the registers
 };
 constexpr int64_t kSpare = 32;  // floats that the inner loops may touch beyond their ends
 
@@ -71,8 +72,8 @@ class Depthwise final : public PackedConv {
 
   bool reads_straight() const {
     const ConvProblem& p = problem_;
-    return p.kernel_h == p.kernel_w && (p.kernel_h == 3 || p.kernel_h == 5) && p.stride_h == p.stride_w && p.stride_h <= 2 && p.dilation_h == 1 &&
-           p.dilation_w == 1;
+    return p.kernel_h == p.kernel_w && (p.kernel_h == 3 || p.kernel_h == 5) && p.kernel_h <= isa_.most_straight && p.stride_h == p.stride_w &&
+           p.stride_h <= 2 && p.dilation_h == 1 && p.dilation_w == 1;
   }
 
   void run_straight(const PlaneLayout& layout, const float* channel, int64_t image, int64_t out_channel, const Rows& rows, float* y,
@@ -168,8 +169,9 @@ std::optional<std::string> accepts(std::string_view isa, const ConvProblem& prob
   return std::nullopt;
 }
 
-constexpr DepthwiseIsa kAvx512 = {"avx512::conv_depthwise_f32", "avx512", avx512::fill_plane_rows, avx512::depthwise_channel, avx512::depthwise_rows};
-constexpr DepthwiseIsa kAvx2 = {"avx2::conv_depthwise_f32", "avx2", avx2::fill_plane_rows, avx2::depthwise_channel, avx2::depthwise_rows};
+constexpr DepthwiseIsa kAvx512 = {"avx512::conv_depthwise_f32", "avx512", avx512::fill_plane_rows, avx512::depthwise_channel,
+                                  avx512::depthwise_rows,       5};
+constexpr DepthwiseIsa kAvx2 = {"avx2::conv_depthwise_f32", "avx2", avx2::fill_plane_rows, avx2::depthwise_channel, avx2::depthwise_rows, 3};
 
 template <const DepthwiseIsa* isa>
 constexpr ConvKernel kernel() {

@@ -27,9 +27,18 @@ const SpmmF32Isa kSpmmF32Avx512 = {.name = "avx512",
                                    .vector_lanes = 16,
                                    .pairs_rows = true,
                                    .convert = nullptr,
-                                   .tile = cpu_vendor() == "AuthenticAMD" ? avx512::spmm_f32_tile_indexed : avx512::spmm_f32_tile,
+                                   .tile = avx512::spmm_f32_tile,
                                    .copy_lanes = avx512::copy_lanes,
                                    .transpose = avx512::transpose};
+const SpmmF32Isa& best_spmm(const SpmmF32Isa& isa) {
+  static const SpmmF32Isa indexed = [] {
+    SpmmF32Isa of_amd = kSpmmF32Avx512;
+    of_amd.tile = avx512::spmm_f32_tile_indexed;
+    return of_amd;
+  }();
+  static const bool amd = cpu_vendor() == "AuthenticAMD";
+  return amd && &isa == &kSpmmF32Avx512 ? indexed : isa;
+}
 const SpmmF32Isa kSpmmBf16 = {.name = "avx512_bf16",
                               .vector_lanes = 32,
                               .pairs_rows = true,
@@ -44,7 +53,8 @@ constexpr int64_t kMostGroupRows = 256;   // 64 KiB of sums
 constexpr int64_t kMostRangeRows = 1024;  // of one task: its sums stay in L2
 
 // Columns whose panel (256 bytes each) stays in L1 beside the sums; at few non-zeros per row and tile the sums are reloaded too often,
-// so the tile grows. Tried with 48 KiB: on Granite Rapids 128 is best from 0 to 90 % zeros, 192 at 95 %; on Zen 5 160 at 90 %. Tiles are made even.
+// so the tile grows. Tried with 48 KiB: on Granite Rapids 128 is best from 0 to 90 % zeros, 192 at 95 %; on Zen 5 160 at
+// 90 %, which others take too. Tiles are made even.
 int64_t columns_per_tile(int64_t cols, double density) {
   size_t l1 = cache_sizes().l1;
   int64_t base = l1 >= 40 * 1024 ? 128 : 96;
@@ -60,7 +70,8 @@ struct RowInTile {
 
 }  // namespace
 
-SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, Store store) : isa_(isa), rows_(rows), cols_(cols) {
+SpmmMatrix::SpmmMatrix(const SpmmF32Isa& isa, int64_t rows, int64_t cols, const float* values, Store store)
+    : isa_(best_spmm(isa)), rows_(rows), cols_(cols) {
   constexpr int64_t kUnit = 16;
   std::vector<int64_t> work(size_t((rows + kUnit - 1) / kUnit));
   parallel_for(int64_t(work.size()), [&](int64_t unit) {

@@ -23,6 +23,8 @@ struct SpmmF32Isa {
   void (*transpose)(const float* in, int64_t in_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride, int64_t lanes_written) noexcept;
 };
 extern const SpmmF32Isa kSpmmF32Avx2, kSpmmF32Avx512, kSpmmBf16;
+// kSpmmF32Avx512, or what takes its place on this CPU.
+const SpmmF32Isa& best_spmm(const SpmmF32Isa& isa);
 
 inline constexpr int64_t kMostTileCols = 240;  // offsets are 16 bits wide, up to 256 bytes a column
 

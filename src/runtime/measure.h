@@ -34,9 +34,10 @@ Choice<kernels::ConvKernel> static_choice(const kernels::ConvProblem& problem, b
 // blocks of channels want a copy; codes. A depthwise convolution, which takes no longer than such copies, is timed with them, of input and output.
 enum class ConvValues : uint8_t { kFloats, kPlanes, kCodes };
 
-// Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 % (convolutions of floats: 15 %, 5 % where they come in planes), and where the bytes it
-// saves are worth what it loses: a tenth at most where weights come from memory, from L3 a twentieth for convolutions and nothing for linear layers.
-// `model_weights` says how many weights the products of the whole model have: where a layer's lie when its turn comes follows from it.
+// Times the dense and sparse candidates in turns; sparse replaces dense where it wins by 5 % (convolutions of floats: 15 %, 5 % where they come in
+// planes), and where the bytes it saves are worth what it loses: a tenth at most where weights come from memory, from L3 a twentieth for convolutions
+// and nothing for linear layers. `model_weights` says how many weights the products of the whole model have: where a layer's lie when its turn comes
+// follows from it.
 Choice<kernels::LinearKernel> measured_choice(const kernels::LinearProblem& problem, const kernels::WeightMatrix& weight, int64_t tokens,
                                               int64_t model_weights);
 Choice<kernels::ConvKernel> measured_choice(const kernels::ConvProblem& problem, const kernels::WeightMatrix& weight, int64_t batch, int64_t in_h,
@@ -57,7 +58,8 @@ int64_t multiplied_weights(const Graph& graph);
 // `worthwhile` as above, of the kind.
 bool bytes_pay(double dense_us, double sparse_us, double saved_us, double worthwhile, double most_lost);
 
-// What measured_choice would say without measuring anything, if the table holds it; convolutions are those of floats.
+// What measured_choice would say without measuring anything, if the table holds it; convolutions are those of floats
+// (ConvValues::kFloats).
 std::optional<Choice<kernels::LinearKernel>> known_choice(const kernels::LinearProblem& problem, int64_t tokens, int64_t model_weights);
 std::optional<Choice<kernels::ConvKernel>> known_choice(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w,
                                                         int64_t model_weights);

@@ -191,8 +191,8 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
                                             const InputRounding& rounding, bool in_planes) {
   WeightId id = graph_.value(node.inputs[1]).weight;
   in_planes = in_planes && options_.measured_plan;
-  std::string geometry = cat(in_planes ? "planes " : "", geometry_of(problem, batch, in_h, in_w, rounding));
-  auto [choice, fresh] = conv_choices_.try_emplace({id, geometry});
+  std::string geometry = geometry_of(problem, batch, in_h, in_w, rounding);
+  auto [choice, fresh] = conv_choices_.try_emplace({id, cat(in_planes ? "planes " : "", geometry)});
   auto pack_of = [&](const Chosen<ConvProblem>& c) {
     return Pack<PackedConv>{convs_.at({id, c.packed}), c.rounds, c.problem.to_string(batch, in_h, in_w), c.line};
   };

@@ -2,8 +2,6 @@
 
 #include <immintrin.h>
 
-#include <utility>
-
 #include "kernels/inner/spmm_f32.h"
 
 namespace lacuna::kernels::avx512 {

@@ -14,7 +14,9 @@ namespace {
 template <bool kIndexed, int i>
 [[gnu::always_inline]] inline void fmadd_at(Vec& a, Vec w, const float* panel, uint16_t offset) {
   if constexpr (kIndexed)
-    __asm__("vfmadd231ps %c3(%1, %2), %4, %0" : "+v"(a.v) : "r"(panel), "r"(uint64_t(offset)), "i"(64 * i), "v"(w.v), "m"(*(const float(*)[])panel));
+    __asm__("vfmadd231ps %c3(%1, %2), %4, %0"
+            : "+v"(a.v)
+            : "r"(panel), "r"(uint64_t(offset)), "i"(64 * i), "v"(w.v), "m"(*reinterpret_cast<const float(*)[1 << 14]>(panel)));
   else
     a = Vec::fmadd(w, Vec::load(at_offset(panel, offset) + i * Vec::kLanes), a);
 }

@@ -133,11 +133,14 @@ void depthwise_channel(const DepthwiseTask& task) noexcept {
   }
 }
 
-// run(0), run(1), ..., each a constant.
-template <int N, class F>
-[[gnu::always_inline]] inline void for_constants(F&& run) {
-  [&]<int... i>(std::integer_sequence<int, i...>) { (run(std::integral_constant<int, i>()), ...); }
-  (std::make_integer_sequence<int, N>());
+// run(0), run(1), ..., run(N - 1), each a constant.
+template <int kValue>
+struct Constant {
+  constexpr operator int() const { return kValue; }
+};
+template <int N, int kFirst = 0, class F>
+[[gnu::always_inline]] static inline void for_constants(F&& run) {
+  if constexpr (kFirst < N) run(Constant<kFirst>()), for_constants<N, kFirst + 1>(run);
 }
 
 // Of a vector from column `col` on, as bits, the lanes of which the column lies in [0, width).

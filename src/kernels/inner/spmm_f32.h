@@ -4,7 +4,8 @@
 // tiles. Within one group and tile the rows are sorted by their number of non-zeros, so that the loop over the non-zeros of a row ends
 // predictably, and rows of the same number are handled several at a time ("a step"). Runs of such steps follow each other:
 //
-//   run    {count, rows_per_step, steps}: every row has `count` non-zeros in this tile
+//   run    {count, rows_per_step, steps}: every row has `count` entries in this tile, its non-zeros and, where rows of unequal numbers go together,
+//          its last column again with weight 0 (an infinite element of that column then makes NaN of an infinite sum)
 //   meta   per step: rows_per_step row numbers within the group, then per non-zero its panel offset 256 * (column in the tile), in bytes:
 //          one for each row of the step in turn; a block step (rows_per_step = kBlockRows) has four consecutive rows, of which only the
 //          first is named, that share their columns: one offset per column
@@ -60,7 +61,7 @@ namespace avx512 {
 void spmm_f32_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
 // The same bits, faster on AMD's cores.
 void spmm_f32_tile_indexed(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
-}
+}  // namespace avx512
 namespace avx512_bf16 {
 void spmm_bf16_tile(const SpmmTile& tile, const float* panel, float* sums, int64_t lanes) noexcept;
 // A panel [cols][64] of f32 to bf16.

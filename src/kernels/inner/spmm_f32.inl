@@ -2,7 +2,7 @@
 //
 // Per non-zero: one broadcast and V fused multiply-adds whose panel operand comes from memory, so loads bound it (Golden Cove: two
 // 64-byte loads a cycle by the book; a loop of FMAs with memory operands reaches two thirds of that).
-// Accumulators are named, never arrays: gcc 12 leaves arrays of vectors on the stack.
+// Accumulators are named, not arrays: gcc 12 leaves arrays of vectors on the stack where a loop over them is unrolled late.
 
 #define LACUNA_EACH_VECTOR(do) \
   do (0) do(1) do(2) do(3) do(4) do(5) do(6) do(7)
@@ -21,8 +21,11 @@ static inline void fetch_for_results(const SpmmTile::Finish& f, int64_t row) {
 // Asks for what steps to come will read, `values` and `meta` of one step's worth at a time: the hardware prefetcher stops at the end of a page.
 static inline void fetch_ahead(const uint16_t* meta, int64_t meta_bytes, const float* values, int64_t value_bytes) {
   constexpr int64_t kAhead = 2048;
-  for (int64_t i = 0; i < value_bytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(values) + kAhead + i);
-  for (int64_t i = 0; i < meta_bytes; i += 64) __builtin_prefetch(reinterpret_cast<const char*>(meta) + kAhead / 2 + i);
+  const char *v = reinterpret_cast<const char*>(values) + kAhead, *m = reinterpret_cast<const char*>(meta) + kAhead / 2;
+  // No loop for the usual rows: its end would be mispredicted.
+  __builtin_prefetch(v), __builtin_prefetch(v + 64), __builtin_prefetch(m);
+  for (int64_t i = 128; i < value_bytes; i += 64) __builtin_prefetch(v + i);
+  for (int64_t i = 64; i < meta_bytes; i += 64) __builtin_prefetch(m + i);
 }
 
 // Makes results of the sums of a row, as store_channel_major does. On its own, so that the loops over the non-zeros keep their registers.

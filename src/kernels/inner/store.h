@@ -7,6 +7,10 @@
 
 namespace lacuna::kernels {
 
+// Tokens a multiple of 4096 bytes apart: lines written to many of them in turn meet in one set of the L1 cache (eight or twelve lines), and each
+// waits for the one before to leave.
+constexpr bool tokens_collide(int64_t y_stride) { return y_stride % 1024 == 0; }
+
 // Rounding to codes and back, see linear.h. scale 0: none.
 struct StoreRounding {
   float scale, inverse, low, high;

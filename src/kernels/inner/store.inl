@@ -110,10 +110,9 @@ static inline void store_transposed_block(const StoreTask& task, const Finish& f
   }
 }
 
-// Sixteen tokens at a time: they use up a line of each row of sums, and write to no more pages than the store TLB of Golden Cove holds. Tokens a
-// multiple of 4096 bytes apart meet in one set of the L1 cache, which holds twelve lines or eight.
+// Sixteen tokens at a time: they use up a line of each row of sums, and write to no more pages than the store TLB of Golden Cove holds.
 void store_transposed(const StoreTask& task) noexcept {
-  const int64_t at_once = task.y_stride % 1024 == 0 ? 8 : 16;
+  const int64_t at_once = tokens_collide(task.y_stride) ? 8 : 16;
   const Finish finish(task);
   for (int64_t t = 0; t < task.tokens; t += at_once)
     for (int64_t r = 0; r < task.rows; r += Vec::kLanes)

@@ -19,7 +19,8 @@ template <int kTokens, int kLines>
 // For streams whose addresses are known in advance: 1 KiB ahead into the L1 cache, and a line in four 4 KiB ahead into the L2 cache, which
 // starts the hardware prefetcher on the next page. In order and after the loads, because that prefetcher looks at the order of
 // addresses: one core reads dense weights from DRAM at 17.4 GB/s so, at 13.5 to 16.5 with near prefetches alone, as the compiler mixes them.
-// With more tokens there is less to fetch, but the weights of a model still come from beyond the L2 cache: ResNet-50 gained 7 to 10 % (Zen 5).
+// With more tokens only 2 KiB ahead: weights of a model come from beyond the L2 cache, and the hardware stops at the end of a page (ResNet-50 in int8
+// with 70 and 90 % zeros, docs/performance-kernels.md).
 template <int kTokens, int kLines>
 [[gnu::always_inline]] inline void prefetch_page_ahead(const uint8_t* p) {
   if constexpr (kTokens <= 4) {

@@ -8,6 +8,7 @@
 #include "base/buffer.h"
 #include "base/cpu.h"
 #include "base/parallel.h"
+#include "kernels/inner/store.h"
 #include "kernels/support.h"
 
 namespace lacuna::kernels {
@@ -163,8 +164,7 @@ void PanelWeight::scale(int64_t chunk, int64_t first_row, const int32_t* sums, c
   isa_.output_channel_major(out);
 }
 
-// Tokens a multiple of 4096 bytes apart: lines that are written to many of them in turn meet in one set of the L1 cache and wait for each other, so
-// outputs are made elsewhere and copied token by token.
+// For tokens that collide: outputs are made elsewhere and copied token by token.
 void PanelWeight::output_by_tokens(PanelOutput out) const {
   float* y = out.y;
   int64_t y_stride = out.y_stride, stride = chunk_rows_ + 16;
@@ -202,7 +202,7 @@ void PanelWeight::store(int64_t chunk, const int32_t* sums, const Finish& finish
     out.residual_stride = epilogue.residual_stride, out.relu = epilogue.activation == Activation::kRelu;
     if (finish.channel_major)
       isa_.output_channel_major(out);
-    else if (y_stride * int64_t(sizeof(float)) % 4096 != 0)
+    else if (!tokens_collide(y_stride))
       isa_.output_token_major(out);
     else
       output_by_tokens(out);
