@@ -42,6 +42,17 @@ void print_defaults(const std::string& asked, const std::string& ran) {
   if (!defaults.empty()) std::printf("needs attention: '%s' leaves out, and got by default: %s\n", asked.c_str(), defaults.c_str());
 }
 
+// Contenders of the ratios that something disturbed, a sentence each.
+std::vector<std::string> disturbed(const KernelReport& r) {
+  constexpr double kDisturbed = 1.5;
+  std::vector<std::string> out;
+  for (auto& t : r.all)
+    if ((t.name == r.kernel || t.name == r.dense_library || t.name == r.own_dense) && t.median_us > kDisturbed * t.best_us)
+      out.push_back("the median of " + t.name + " is " + fixed(t.median_us / t.best_us, 1) +
+                    "x its best: the machine is busy, and the ratios above are not to be trusted");
+  return out;
+}
+
 void print_one(const std::string& asked, const KernelReport& r) {
   std::printf("%s\n%s, %d thread%s\n", r.problem.c_str(), r.cpu.c_str(), r.threads, r.threads == 1 ? "" : "s");
   print_defaults(asked, r.problem);
@@ -57,11 +68,7 @@ void print_one(const std::string& asked, const KernelReport& r) {
       r.floor_share > 0 ? (fixed(1 / r.floor_share, 2) + "x").c_str() : "?", fixed(r.floor_us, 1).c_str());
   if (!r.own_dense.empty() && r.own_dense != r.dense_library)
     std::printf("%sx as fast as our own dense kernel %s\n", fixed(r.speedup_over_own_dense, 2).c_str(), r.own_dense.c_str());
-  constexpr double kDisturbed = 1.5;
-  for (auto& t : r.all)
-    if ((t.name == r.kernel || t.name == r.dense_library || t.name == r.own_dense) && t.median_us > kDisturbed * t.best_us)
-      std::printf("needs attention: the median of %s is %sx its best: the machine is busy, and the ratios above are not to be trusted\n",
-                  t.name.c_str(), fixed(t.median_us / t.best_us, 1).c_str());
+  for (auto& sentence : disturbed(r)) std::printf("needs attention: %s\n", sentence.c_str());
 }
 
 // Rows as they come, for a terminal and for Markdown alike.
@@ -91,9 +98,11 @@ void bench_kernels(const KernelBenchArguments& arguments, bool json) {
         "|---|---|---|---|---|---|---|---|---|---|---|\n");
   std::vector<KernelReport> reports;
   std::vector<std::pair<std::string, std::string>> asked_and_ran;
+  std::vector<std::string> busy;
   for (auto& problem : problems)
     for (int t : threads) {
       KernelReport r = bench_kernel(problem, {.runs = arguments.runs, .threads = t, .candidate = arguments.candidate});
+      for (auto& sentence : disturbed(r)) busy.push_back(r.problem + ", threads " + std::to_string(r.threads) + ": " + sentence);
       if (t == threads[0]) asked_and_ran.emplace_back(problem, r.problem);
       if (json)
         reports.push_back(std::move(r));
@@ -104,6 +113,8 @@ void bench_kernels(const KernelBenchArguments& arguments, bool json) {
     }
   if (table && !json)
     for (auto& [asked, ran] : asked_and_ran) print_defaults(asked, ran);
+  if (table && !json)
+    for (auto& line : busy) std::printf("needs attention: %s\n", line.c_str());
   if (json) std::printf("%s\n", (table ? to_json(reports) : to_json(reports[0])).c_str());
 }
 
