@@ -523,11 +523,9 @@ Choice<ConvKernel> measured_choice(const ConvProblem& problem, const WeightMatri
     };
     return {codes ? std::function<void()>(run_codes) : run, packed->size_bytes()};
   };
-  return choose<ConvKernel>(cat(codes    ? "codes "
-                                : planes ? "planes "
-                                         : "",
-                                key_of(problem, from, batch, in_h, in_w)),
-                            problem.pattern, candidates_of(kernels::conv_kernels(), std::not_fn(refusal)), kernels::conv_kernel_named,
+  std::string_view kind = codes ? "codes " : planes ? "planes " : "";
+  return choose<ConvKernel>(cat(kind, key_of(problem, from, batch, in_h, in_w)), problem.pattern,
+                            candidates_of(kernels::conv_kernels(), std::not_fn(refusal)), kernels::conv_kernel_named,
                             {prepare, from, values == ConvValues::kFloats ? kWorthwhileConv : kWorthwhile});
 }
 
