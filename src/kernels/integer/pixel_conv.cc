@@ -207,11 +207,12 @@ class PixelConv : public PackedConv {
     return problem;
   }
 
-  static int64_t whole_taps(const ConvProblem& p) { return (p.kernel_h * p.kernel_w + 3) / 4 * 4; }
+  // Of a column of the kernel, four rows each.
+  static int64_t column_parts(const ConvProblem& p) { return (p.kernel_h + 3) / 4; }
 
   void pack_depthwise(const WeightMatrix& weight) {
     Lane16Weight& packed = groups_.emplace_back();
-    int64_t channels = weight.rows, taps = whole_taps(problem_), row_groups = (channels + kLanes - 1) / kLanes;
+    int64_t channels = weight.rows, taps = problem_.kernel_w * column_parts(problem_) * 4, row_groups = (channels + kLanes - 1) / kLanes;
     packed.rows = channels, packed.cols = weight.cols;
     quads_ = (row_groups + 3) / 4;
     int64_t bytes = quads_ * taps * 64;
@@ -224,8 +225,8 @@ class PixelConv : public PackedConv {
       for (int64_t t = 0; t < weight.cols; t++) {
         if (weight.mask && !weight.mask->kept(c, t)) continue;
         int8_t code = weight.codes[c * weight.cols + t];
-        int64_t lane = c % 64 / 16, part = c % 16 / 4, within = 16 * lane + 4 * (c % 4) + t % 4;
-        to[c / 64 * taps * 64 + (t / 4 * 4 + part) * 64 + within] = code;
+        int64_t h = t / problem_.kernel_w, part = t % problem_.kernel_w * column_parts(problem_) + h / 4;
+        to[c / 64 * taps * 64 + (4 * part + c % 64 / 16) * 64 + 4 * (c % 16) + h % 4] = code;
         packed.excess[size_t(c)] += (problem_.input_zero + 128) * code;
       }
     }
@@ -251,8 +252,9 @@ class PixelConv : public PackedConv {
     }
   }
 
-  CodeStore store_of(const CodesEnd& end, const Block& block, const PairRuns& pair, const int32_t* sums) const {
-    CodeStore store = end.task;
+  // Sums of a block, from now on; the rest of the task stays. Field by field: a copy of fields just written would wait until they are in the cache,
+  // and all products with it.
+  void set_block(const CodesEnd& end, const Block& block, const PairRuns& pair, const int32_t* sums, CodeStore& store) const {
     int64_t channel = channel_of(block);
     store.channels = std::min<int64_t>(64, rows() - block.quad * 64);
     store.factors = scales_of(block);
@@ -260,7 +262,6 @@ class PixelConv : public PackedConv {
     store.excess = excess_of(block);
     store.y = end.call.y + channel, store.residual = end.call.residual ? end.call.residual + channel : nullptr;
     store.sums = sums, store.runs = pair.runs.data(), store.run_count = pair.count;
-    return store;
   }
 
   // For all blocks, of one or two tiles: sums [4][32][16] become codes as `end` says, or else floats(block, sums) stores them.
@@ -277,12 +278,16 @@ class PixelConv : public PackedConv {
       Input input = input_of(planes, source, all, run);
       if (product_.sums_inputs()) sum_inputs(planes, all, input);
       // Sums become codes while the next ones are on their way.
-      int32_t *sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kSums), *done = sums + kSums;
-      Block before{};
-      int64_t before_pair = 0;
+      int32_t* sums = thread_scratch_of<int32_t>(ScratchSlot::kTileSecond, 2 * kSums);
+      Block blocks[2];  // what the two halves of the sums are of
+      int64_t turn = 0;
       TaskRuns runs;
       if (end) find_runs(planes, all, runs);
-      auto finish = [&] { return store_of(*end, before, runs[size_t(before_pair)], done); };
+      CodeStore store = end ? end->task : CodeStore{};
+      auto aim_at_turn_before = [&] {
+        const Block& before = blocks[(turn + 1) % 2];
+        set_block(*end, before, runs[size_t((before.first_tile - all.first_tile) / 2)], sums + (turn + 1) % 2 * kSums, store);
+      };
       Later later(cut, task, next);
       if (product_.amx) amx_int8::begin_conv();
       for (int64_t last = cut.first_quad(part + 1); all.quad < last; all.quad++) {
@@ -292,23 +297,24 @@ class PixelConv : public PackedConv {
         std::array<const uint8_t*, 4> weights = {};
         if (product_.amx) weights = weights_of(all);
         Calls calls = product_.amx || product_.depthwise ? Calls{} : calls_of(planes, all);
-        for (int64_t t = 0; t < all.tiles; t += 2) {
-          Block some{.group = all.group, .quad = all.quad, .first_tile = all.first_tile + t, .tiles = std::min<int64_t>(2, all.tiles - t)};
-          AmxConvCall::Ahead quad = {stream_of(all.group, 4 * all.quad + 4) + t * ahead, some.tiles * ahead};
-          std::optional<CodeStore> codes;
-          if (end && before.tiles > 0) codes = finish();
+        for (int64_t t = 0; t < all.tiles; t += 2, turn++) {
+          Block& some = blocks[turn % 2];
+          some.group = all.group, some.quad = all.quad, some.first_tile = all.first_tile + t, some.tiles = std::min<int64_t>(2, all.tiles - t);
+          int32_t* to = sums + turn % 2 * kSums;
+          const bool codes = end && turn > 0;
+          if (codes) aim_at_turn_before();
           if (product_.amx) {
-            multiply_tiles(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, codes ? &*codes : nullptr, sums);
+            AmxConvCall::Ahead quad = {stream_of(all.group, 4 * all.quad + 4) + t * ahead, some.tiles * ahead};
+            multiply_tiles(planes, some, weights, input.x, input.offsets.data() + t, {quad, later.of(some.tiles)}, codes ? &store : nullptr, to);
           } else {
-            product_.depthwise ? multiply_depthwise(planes, some, input, t, sums) : multiply(calls, input, t, some.tiles, sums);
-            if (codes) product_.pixels.store_codes(*codes);
+            product_.depthwise ? multiply_depthwise(planes, some, input, t, to) : multiply(calls, input, t, some.tiles, to);
+            if (codes) product_.pixels.store_codes(store);
           }
-          if (before.tiles > 0 && !end) floats(before, done);
-          std::swap(sums, done), before = some, before_pair = t / 2;
+          if (!end && turn > 0) floats(blocks[(turn + 1) % 2], sums + (turn + 1) % 2 * kSums);
         }
       }
-      if (before.tiles > 0 && end) product_.pixels.store_codes(finish());
-      if (before.tiles > 0 && !end) floats(before, done);
+      if (end && turn > 0) aim_at_turn_before(), product_.pixels.store_codes(store);
+      if (!end && turn > 0) floats(blocks[(turn + 1) % 2], sums + (turn + 1) % 2 * kSums);
       if (product_.amx) amx_int8::end_conv();
     });
   }
@@ -456,14 +462,24 @@ class PixelConv : public PackedConv {
   }
 
   void multiply_depthwise(const Planes& g, const Block& block, const Input& input, int64_t first, int32_t* sums) const {
-    int64_t taps = whole_taps(problem_);
-    for (int64_t t = 0; t < block.tiles; t++)
-      avx512_vnni::depthwise_codes({.x = input.x + input.offsets[size_t(first + t)] + block.quad * 64,
-                                    .x_stride = g.pixel_stride,
-                                    .offsets = g.offsets[0].data(),
-                                    .taps = taps,
-                                    .weights = reinterpret_cast<const uint8_t*>(groups_[0].stream.get()) + block.quad * taps * 64,
-                                    .sums = sums + t * 256});
+    const int64_t parts = column_parts(problem_), quad_bytes = problem_.kernel_w * parts * 256;
+    const int64_t stride = g.pixel_stride / g.pixel_bytes, columns = 15 * stride + (problem_.kernel_w - 1) * problem_.dilation_w + 1;
+    DepthwiseCall call = {.x = nullptr,
+                          .column_bytes = g.pixel_bytes,
+                          .row_bytes = problem_.dilation_h * g.row_bytes,
+                          .column_count = columns,
+                          .stride_w = stride,
+                          .dilation_w = problem_.dilation_w,
+                          .kernel_h = problem_.kernel_h,
+                          .kernel_w = problem_.kernel_w,
+                          .weights = reinterpret_cast<const uint8_t*>(groups_[0].stream.get()) + block.quad * quad_bytes,
+                          .columns = thread_scratch_of<uint8_t>(ScratchSlot::kTile, columns * parts * 256),
+                          .sums = nullptr};
+    for (int64_t t = 0; t < block.tiles; t++) {
+      call.x = input.x + input.offsets[size_t(first + t)] + block.quad * 64;
+      call.sums = sums + t * 256;
+      avx512_vnni::depthwise_codes(call);
+    }
   }
 
   PlaneCodes plane_codes() const { return {product_.pixels, product_.flip()}; }
@@ -509,9 +525,6 @@ class PixelConv : public PackedConv {
       for (const Lane16Weight& weight : groups_) {
         std::vector<int32_t>& offsets = planes->offsets.emplace_back();
         if (product_.amx) continue;
-        for (int64_t t = 0; product_.depthwise && t < whole_taps(problem_); t++)
-          offsets.push_back(
-              t < problem_.kernel_h * problem_.kernel_w ? int32_t(planes->tap_offset(problem_, t / problem_.kernel_w, t % problem_.kernel_w)) : 0);
         for (int64_t column : weight.offsets) offsets.push_back(int32_t(planes->chunk_offsets[size_t(column / runs_.chunk)] + column % runs_.chunk));
       }
       planes_ = std::move(planes);

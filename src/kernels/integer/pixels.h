@@ -72,11 +72,13 @@ struct CodeStore {
 
 // Sixteen positions of a depthwise convolution by 64 channels.
 struct DepthwiseCall {
-  const uint8_t* x;        // codes + 128 of the first position and channel
-  int64_t x_stride;        // bytes between positions
-  const int32_t* offsets;  // [taps] from a position, bytes
-  int64_t taps;            // a multiple of 4
-  const uint8_t* weights;  // signed, [taps / 4][4][64]: byte 16 l + 4 j + t of the i-th 64 is tap t of the four of channel 16 l + 4 i + j
+  const uint8_t* x;                 // codes + 128 of the first position and channel
+  int64_t column_bytes, row_bytes;  // from one column of the picture to the next, from one row that the kernel reads to the next
+  int64_t column_count;             // that the positions read: 15 * stride_w + (kernel_w - 1) * dilation_w + 1
+  int64_t stride_w, dilation_w;     // columns
+  int64_t kernel_h, kernel_w;
+  const uint8_t* weights;  // signed, [kernel_w][parts][4][64]: byte 4 j + t of the i-th 64 is row 4 part + t of channel 16 i + j
+  uint8_t* columns;        // room for [column_count][parts][256], at a multiple of 64
   int32_t* sums;           // row group g, position p at sums + g * kGroupSums + p * 16
 };
 namespace avx512_vnni {
