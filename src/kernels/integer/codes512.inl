@@ -1,21 +1,38 @@
 // Codes out of sums: the four row groups of a pixel are sixteen channels in a register each, narrowed and stored together. Included inside an
 // unnamed namespace, where LACUNA_UNROLL is defined.
 
-// Of 32 words with the sign and the order of what was packed: codes, clipped, in the order of the channels.
-struct Narrow {
-  explicit Narrow(const CodeOutput& c)
-      : zero(_mm512_set1_epi16(short(c.zero))), low(_mm512_set1_epi8(char(c.low))), high(_mm512_set1_epi8(char(c.high))) {}
-  __m512i operator()(const __m512i v[4]) const {
-    __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zero), second = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zero);
-    __m512i codes = _mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(first, second), low), high);
-    return _mm512_permutexvar_epi32(order, codes);
-  }
-  __m512i zero, low, high;
-  // Narrowing works within 128-bit lanes.
-  __m512i order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-};
+// Narrowing works within 128-bit lanes: words of four codes, in the order of rows.
+inline __m512i words_in_order() { return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); }
 
 #ifdef __AVX512VBMI__
+// Puts narrowed codes into the order of the channels.
+struct Order {
+  explicit Order(const RowOrder* rows) {
+    // Byte 4 w + i comes from byte 4 words[w] + i.
+    const __m512i words = _mm512_mullo_epi32(words_in_order(), _mm512_set1_epi32(0x04040404));
+    at = rows ? _mm512_loadu_si512(rows->narrowed) : _mm512_add_epi8(words, _mm512_set1_epi32(0x03020100));
+  }
+  __m512i operator()(__m512i narrowed) const { return _mm512_permutexvar_epi8(at, narrowed); }
+  __m512i at;
+};
+// The codes of a pixel, plus kPlus, by row groups: sixteen integers each.
+class Residual {
+ public:
+  static constexpr int kPlus = 128;
+  explicit Residual(const CodeStore& s) : present_(s.channels == 64 ? ~__mmask64(0) : (__mmask64(1) << s.channels) - 1) {
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    LACUNA_UNROLL for (int g = 0; g < 4; g++) at_[g] =
+        s.order ? _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s.order->channel + 16 * g)))
+                : _mm512_add_epi32(lanes, _mm512_set1_epi32(16 * g));
+  }
+  void load(const int8_t* codes) { codes_ = _mm512_xor_si512(_mm512_maskz_loadu_epi8(present_, codes), _mm512_set1_epi8(char(0x80))); }
+  __m512i operator[](int group) const { return _mm512_maskz_permutexvar_epi8(0x1111111111111111, at_[group], codes_); }
+
+ private:
+  __mmask64 present_;
+  __m512i at_[4], codes_;
+};
+
 constexpr bool kLooksUp = true;
 struct Table {
   explicit Table(const int8_t* table) {
@@ -28,6 +45,29 @@ struct Table {
   __m512i part[4];
 };
 #else
+struct Order {
+  explicit Order(const RowOrder*) {}
+  __m512i operator()(__m512i narrowed) const { return _mm512_permutexvar_epi32(at, narrowed); }
+  __m512i at = words_in_order();
+};
+class Residual {
+ public:
+  static constexpr int kPlus = 0;
+  explicit Residual(const CodeStore& s)
+      : whole_(s.channels == (s.channels > 32 ? 64 : 32)), present_(s.channels == 64 ? ~__mmask64(0) : (__mmask64(1) << s.channels) - 1) {}
+  void load(const int8_t* codes) {
+    codes_ = whole_ ? codes : piece_;
+    if (!whole_) _mm512_store_si512(piece_, _mm512_maskz_loadu_epi8(present_, codes));
+  }
+  __m512i operator[](int group) const { return _mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codes_ + 16 * group))); }
+
+ private:
+  bool whole_;
+  __mmask64 present_;
+  const int8_t* codes_;
+  alignas(64) int8_t piece_[64];
+};
+
 constexpr bool kLooksUp = false;  // but for tables that arithmetic does not give
 struct Table {
   explicit Table(const int8_t* t) : table(t) {}
@@ -44,6 +84,18 @@ struct Table {
   const int8_t* table;
 };
 #endif
+
+// Of 32 words with the sign and the order of what was packed: codes, clipped, in the order of the channels.
+struct Narrow {
+  Narrow(const CodeOutput& c, const RowOrder* rows)
+      : zero(_mm512_set1_epi16(short(c.zero))), low(_mm512_set1_epi8(char(c.low))), high(_mm512_set1_epi8(char(c.high))), order(rows) {}
+  __m512i operator()(const __m512i v[4]) const {
+    __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(v[0], v[1]), zero), second = _mm512_adds_epi16(_mm512_packs_epi32(v[2], v[3]), zero);
+    return order(_mm512_min_epi8(_mm512_max_epi8(_mm512_packs_epi16(first, second), low), high));
+  }
+  __m512i zero, low, high;
+  Order order;
+};
 
 // v rounded to nearest even, by the place of its last bit in a sum that is large.
 __m512 rounded(__m512 v) {
@@ -86,7 +138,7 @@ class Codes {
   Codes(const CodeStore& s, const Lanes<kGroups>& lanes)
       : lanes_(lanes),
         factor_(kTable && !kLooksUp ? s.table_factor : 0),
-        narrow_(factor_ > 0 ? s.last : s.code),
+        narrow_(factor_ > 0 ? s.last : s.code, s.order),
         table_(kTable ? s.table : nullptr),
         code_low_(_mm512_set1_ps(float(s.code.low - s.code.zero))),
         code_high_(_mm512_set1_ps(float(s.code.high - s.code.zero))),
@@ -94,13 +146,13 @@ class Codes {
         high_(_mm512_set1_ps(s.product.high)),
         product_(_mm512_set1_ps(s.product.scale * s.code.inverse)),
         residual_scale_(_mm512_set1_ps(s.residual_scale * s.code.inverse)),
-        residual_start_(_mm512_set1_ps(-float(s.residual_zero) * s.residual_scale * s.code.inverse)),
+        residual_start_(_mm512_set1_ps(-float(s.residual_zero + Residual::kPlus) * s.residual_scale * s.code.inverse)),
         present_(s.channels == 64 ? ~__mmask64(0) : (__mmask64(1) << s.channels) - 1),
-        full_(s.channels == 16 * kGroups),
         all_sums_(s.sums),
         run_(s.runs),
         end_(s.runs + s.run_count),
-        residual_(s.residual),
+        residual_(s),
+        residual_codes_(s.residual),
         y_(s.y),
         stride_(s.y_stride) {}
 
@@ -121,21 +173,13 @@ class Codes {
   [[gnu::always_inline]] void store() {
     const __m512 largest = _mm512_set1_ps(0x1p20f);
     __m512i codes[4] = {};
-    alignas(64) int8_t piece[64];
-    const int8_t* residual = piece;
-    if constexpr (kResidual) {
-      if (full_)
-        residual = residual_ + at_;
-      else
-        _mm512_store_si512(piece, _mm512_maskz_loadu_epi8(present_, residual_ + at_));
-    }
+    if constexpr (kResidual) residual_.load(residual_codes_ + at_);
     LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
       __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums_ + g * kGroupSums));
       v = _mm512_fmadd_ps(v, lanes_.factor[g], lanes_.bias[g]);
       if constexpr (kProduct) v = rounded(_mm512_min_ps(_mm512_max_ps(v, low_), high_));
       if constexpr (kResidual) {
-        __m512 r = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(residual + 16 * g))));
-        r = _mm512_fmadd_ps(r, residual_scale_, residual_start_);
+        __m512 r = _mm512_fmadd_ps(_mm512_cvtepi32_ps(residual_[g]), residual_scale_, residual_start_);
         v = kProduct ? _mm512_fmadd_ps(v, product_, r) : _mm512_add_ps(v, r);
       }
       if constexpr (!kWithin) v = _mm512_min_ps(v, largest);
@@ -156,11 +200,11 @@ class Codes {
   __m512 code_low_, code_high_;
   __m512 low_, high_, product_, residual_scale_, residual_start_;
   __mmask64 present_;
-  bool full_;
   const int32_t *all_sums_, *sums_ = nullptr;
   const CodeRun *run_, *end_;
   int64_t at_ = 0, left_ = 0;
-  const int8_t* residual_;
+  Residual residual_;
+  const int8_t* residual_codes_;
   int8_t* y_;
   int64_t stride_;
 };

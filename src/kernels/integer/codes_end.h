@@ -53,6 +53,7 @@ struct CodesEnd {
   }
 
   const CodesConv& call;
+  const float* bias = call.bias;  // in the order of the sums, where that is another
   CodeStore task = {};
   alignas(64) std::array<int8_t, 256> table;
 };

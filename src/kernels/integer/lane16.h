@@ -14,7 +14,7 @@
 //            takes its next four kept columns as far as they lie inside the window; the base follows the slowest row. Where a window of 64 is
 //            one vpermb, bases are multiples of 32 and x has two planes, the second shifted by 32 columns, so that every window is one
 //            aligned cache line: lines that cross cost a quarter. Tried four planes: 5 % slower, they crowd the L1 cache. Convolutions have
-//            one plane, bases at 32, and windows that cross lines (pixel_conv.cc).
+//            one plane, bases at 32, and windows that cross lines where that pays (window_steps.h).
 // n16 and window: a slot left over holds code 0.
 // 4-bit dense: low nibbles step 2 i, high nibbles step 2 i + 1. 4-bit bitmask: two codes to a byte, low nibble first, a new byte for each
 // step or, where there is no vpexpandb, for each 16 bits of mask. With scale groups, each group opens with its sixteen scales, then

@@ -9,6 +9,7 @@
 
 #include "base/buffer.h"
 #include "base/parallel.h"
+#include "kernels/integer/window_steps.h"
 #include "sparse/bits.h"
 
 namespace lacuna::kernels {
@@ -184,7 +185,6 @@ void append_n16_unit(Bytes8& out, const RowGroup& rows, int64_t word, int slots)
 struct WindowBases {
   int64_t alignment = 64;
   int64_t plane_stride = 0;  // 0: one plane, bases as they are
-  int64_t run = 0;           // columns that a window does not pass the end of; 0: all
   int32_t offset_of(int64_t base) const { return int32_t(plane_stride == 0 ? base : base % 64 / alignment * plane_stride + base - base % 64); }
 };
 
@@ -199,8 +199,7 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGr
     for (int64_t lane = 0; lane < kLanes; lane++)
       if (next[lane] < columns[lane].size()) base = std::min<int64_t>(base, columns[lane][next[lane]]);
     if (base == INT64_MAX) return;
-    int64_t last = bases.run ? base - base % bases.run + bases.run - window : base;
-    base = std::min(base - base % bases.alignment, last);
+    base -= base % bases.alignment;
     uint8_t index[64] = {}, code[64] = {};
     for (int64_t lane = 0; lane < kLanes; lane++)
       for (int64_t slot = 0; slot < 4 && next[lane] < columns[lane].size() && columns[lane][next[lane]] < base + window; slot++) {
@@ -212,6 +211,24 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGr
     out.insert(out.end(), code, code + 64);
     offsets.push_back(bases.offset_of(base));
   }
+}
+
+// Windows of 64 columns over one plane.
+void append_plane_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGroup& rows, int64_t run) {
+  const int64_t words = (rows.weight().cols + 31) / 32;
+  RowGroupBits bits(size_t((words + 1) * kLanes), 0);
+  for (int64_t w = 0; w < words; w++)
+    for (int64_t lane = 0; lane < kLanes; lane++) bits[size_t(w * kLanes + lane)] = uint32_t(rows.kept_word(lane, w / 2) >> (w % 2 * 32));
+  walk_windows(bits, run, [&](int64_t base, const uint64_t(&taken)[kLanes]) {
+    uint8_t index[64] = {}, code[64] = {};
+    for (int64_t lane = 0; lane < kLanes; lane++) {
+      int64_t slot = 4 * lane;
+      for_each_bit(taken[lane], [&](int i) { index[slot] = uint8_t(i), code[slot++] = uint8_t(rows.code(lane, base + i)); });
+    }
+    out.insert(out.end(), index, index + 64);
+    out.insert(out.end(), code, code + 64);
+    offsets.push_back(int32_t(base));
+  });
 }
 
 // values [rows, groups]
@@ -233,6 +250,7 @@ struct Encoder {
 
   // Uniform units with their scale groups, or window steps.
   void encode(const RowGroup& rows, Bytes8& out, std::vector<int32_t>& bases) const {
+    if (options.format == Lane16Format::kWindow && options.run) return append_plane_steps(out, bases, rows, options.run);
     if (options.format == Lane16Format::kWindow) return append_window_steps(out, bases, rows, options.window, window_bases);
     if (options.format == Lane16Format::kN16) {
       for (int64_t u = 0; u < units(); u++) append_n16_unit(out, rows, u, options.slots);
@@ -272,13 +290,11 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   out.half_scales = exact_in_f16(weight.scales, weight.rows, groups) && exact_in_f16(weight.minima, weight.rows, groups);
   bool window = options.format == Lane16Format::kWindow, gathers = window || options.format == Lane16Format::kN16;
 
-  if (window && !options.run) out.row_of = rows_by_weight(weight, options.window);
+  if (window) out.row_of = options.run ? rows_by_windows(weight, options.run) : rows_by_weight(weight, options.window);
   Encoder encoder = {weight, isa, options, out.half_scales, {}};
   if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
-  if (window && options.run) {
-    LACUNA_ASSERT(!isa.xor_windows);
-    encoder.window_bases = {.alignment = 32, .run = options.run};
-  } else if (window && options.window == 64 && !isa.xor_windows) {
+  LACUNA_ASSERT(!options.run || (options.window == 64 && options.run % 64 == 0 && !isa.xor_windows));
+  if (window && !options.run && options.window == 64 && !isa.xor_windows) {
     out.planes = 2;
     out.plane_stride = (weight.cols + 63) / 64 * 64 + 64;
     encoder.window_bases = {64 / out.planes, out.plane_stride};

@@ -16,7 +16,8 @@ struct Lane16Options {
   int bits = 8;
   int slots = 0;   // kN16
   int window = 0;  // kWindow
-  // kWindow: columns come in runs of so many, a multiple of 64, whose ends no window passes; offsets are columns, x is one plane, rows stay in order.
+  // kWindow: columns come in runs of so many, a multiple of 64, whose ends no window passes; offsets are columns, x is one plane, rows stay among
+  // their 64.
   int64_t run = 0;
   int32_t input_zero = 0;
 };

@@ -78,6 +78,7 @@ class PixelConv : public PackedConv {
       if (product.windows()) options.window = 64, options.run = runs_.padded;
       groups_.push_back(pack_lane16(padded, product.layout, options));
       quads_ = (groups_.back().row_groups() + 3) / 4;
+      add_orders(groups_.back());
     }
   }
 
@@ -112,6 +113,8 @@ class PixelConv : public PackedConv {
     if (in_place) source = {.planes = reinterpret_cast<const uint8_t*>(call.x)};
     std::optional<CodesEnd> end;
     if (call.y) end.emplace(problem_, product_.pixels, call);
+    const std::vector<float> bias_of_rows = end && call.bias ? in_row_order(call.bias) : std::vector<float>();
+    if (end) end->bias = bias_of_rows.empty() ? call.bias : bias_of_rows.data();
     for_each_block(*planes, batch, source, call.next, end ? &*end : nullptr,
                    [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, call.y_floats, call.epilogue); });
   }
@@ -232,6 +235,26 @@ class PixelConv : public PackedConv {
     }
   }
 
+  // The orders of the quads of a group, where its rows are not in order.
+  void add_orders(const Lane16Weight& weight) {
+    for (int64_t first = 0; first < int64_t(weight.row_of.size()); first += 64) {
+      RowOrder& order = orders_.emplace_back();
+      for (int64_t i = 0; i < 64; i++) {
+        const int64_t row = first + i < weight.rows ? weight.row_of[size_t(first + i)] - first : i;
+        order.channel[i] = uint8_t(row), order.narrowed[row] = uint8_t(16 * (i % 16 / 4) + 4 * (i / 16) + i % 4);
+      }
+    }
+  }
+  const RowOrder* order_of(const Block& block) const { return orders_.empty() ? nullptr : &orders_[size_t(block.group * quads_ + block.quad)]; }
+
+  // [out channels] as the sums have them, or empty if that is the same.
+  std::vector<float> in_row_order(const float* channels) const {
+    std::vector<float> out;
+    for (size_t g = 0; g < groups_.size() && !orders_.empty(); g++)
+      for (int64_t r = 0; r < rows(); r++) out.push_back(channels[int64_t(g) * rows() + groups_[g].row_of[size_t(r)]]);
+    return out;
+  }
+
   // Where the codes of pairs of tiles go, the same for all quads but for the channel.
   struct PairRuns {
     std::array<CodeRun, kBlockPixels> runs;
@@ -258,7 +281,8 @@ class PixelConv : public PackedConv {
     int64_t channel = channel_of(block);
     store.channels = std::min<int64_t>(64, rows() - block.quad * 64);
     store.factors = scales_of(block);
-    store.bias = end.call.bias ? end.call.bias + channel : nullptr;
+    store.bias = end.bias ? end.bias + channel : nullptr;
+    store.order = order_of(block);
     store.excess = excess_of(block);
     store.y = end.call.y + channel, store.residual = end.call.residual ? end.call.residual + channel : nullptr;
     store.sums = sums, store.runs = pair.runs.data(), store.run_count = pair.count;
@@ -448,17 +472,17 @@ class PixelConv : public PackedConv {
   void multiply(Calls& calls, const Input& input, int64_t first, int64_t tiles, int32_t* sums) const {
     const Lane16Run run = product_.windows() ? product_.layout.window[0] : product_.layout.dense[0][0];
     const Lane16RunPair run_pair = product_.windows() ? nullptr : product_.layout.dense_pair;
-    for (int64_t t = 0; t < tiles; t++) {
-      for (int64_t i = 0; i < calls.count; i++) {
-        Lane16Call& call = calls.of_group[size_t(i)];
-        call.x = input.x + input.offsets[size_t(first + t)];
-        call.x_sums = input.sums.data() + 16 * (first + t);
-        call.sums = sums + i * kGroupSums + t * 256;
+    for (int64_t i = 0; i < calls.count; i += run_pair && i + 2 <= calls.count ? 2 : 1)
+      for (int64_t t = 0; t < tiles; t++) {
+        const bool pair = run_pair && i + 2 <= calls.count;
+        for (int64_t k = i; k < i + (pair ? 2 : 1); k++) {
+          Lane16Call& call = calls.of_group[size_t(k)];
+          call.x = input.x + input.offsets[size_t(first + t)];
+          call.x_sums = input.sums.data() + 16 * (first + t);
+          call.sums = sums + k * kGroupSums + t * 256;
+        }
+        pair ? run_pair(&calls.of_group[size_t(i)]) : run(calls.of_group[size_t(i)]);
       }
-      int64_t i = 0;
-      for (; run_pair && i + 2 <= calls.count; i += 2) run_pair(&calls.of_group[size_t(i)]);
-      for (; i < calls.count; i++) run(calls.of_group[size_t(i)]);
-    }
   }
 
   void multiply_depthwise(const Planes& g, const Block& block, const Input& input, int64_t first, int32_t* sums) const {
@@ -494,27 +518,28 @@ class PixelConv : public PackedConv {
 
   void store_floats(const ConvPlanes& g, const Block& block, const int32_t* sums, float* y, const Epilogue& epilogue) const {
     int64_t positions = block.tiles * 16, pixels = g.out_h * g.out_w, image_size = problem_.out_channels * pixels;
-    float* scaled = thread_scratch_of<float>(ScratchSlot::kTileThird, 16 * positions);
+    float* scaled = thread_scratch_of<float>(ScratchSlot::kTileThird, 64 * positions);
     const int32_t* excess = excess_of(block);
-    for (int64_t first = 0; first < 64 && block.quad * 64 + first < rows(); first += 16) {
+    const RowOrder* order = order_of(block);
+    const int64_t present = std::min<int64_t>(64, rows() - block.quad * 64);
+    for (int64_t first = 0; first < present; first += 16)
       product_.pixels.scale_transposed(sums + first / 16 * kGroupSums, excess ? excess + first : nullptr, positions, scales_of(block) + first,
-                                       problem_.input_scale, scaled, positions);
-      int64_t channel = channel_of(block) + first, present = std::min<int64_t>(16, rows() - block.quad * 64 - first);
-      for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
-        Epilogue image_epilogue = epilogue;
-        if (epilogue.residual) image_epilogue.residual += image * image_size;
-        image_epilogue.residual_stride = pixels;
-        g.for_each_run(tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
-          store_channel_major({.sums = scaled + before * 16 + lane,
-                               .sums_stride = positions,
-                               .first_row = channel,
-                               .rows = present,
-                               .first_token = pixel,
-                               .tokens = count},
-                              y + image * image_size, pixels, image_epilogue);
-        });
+                                       problem_.input_scale, order ? order->channel + first : nullptr, order ? scaled : scaled + first * positions,
+                                       positions);
+    for_each_image(g, block, [&](int64_t image, int64_t tile, int64_t tiles, int64_t before) {
+      Epilogue image_epilogue = epilogue;
+      if (epilogue.residual) image_epilogue.residual += image * image_size;
+      image_epilogue.residual_stride = pixels;
+      g.for_each_run(tile, tiles, [&](int64_t lane, int64_t pixel, int64_t count) {
+        store_channel_major({.sums = scaled + before * 16 + lane,
+                             .sums_stride = positions,
+                             .first_row = channel_of(block),
+                             .rows = present,
+                             .first_token = pixel,
+                             .tokens = count},
+                            y + image * image_size, pixels, image_epilogue);
       });
-    }
+    });
   }
 
   // The last one is kept: a network asks for the same one again and again.
@@ -538,6 +563,7 @@ class PixelConv : public PackedConv {
   ConvRuns runs_;
   int64_t quads_ = 0;
   std::vector<Lane16Weight> groups_;
+  std::vector<RowOrder> orders_;  // [groups][quads], or empty: rows are in order
   mutable std::mutex planes_mutex_;
   mutable std::shared_ptr<const Planes> planes_;
 };

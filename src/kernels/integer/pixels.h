@@ -48,11 +48,18 @@ struct CodeRun {
   int64_t pixels;
   int64_t at;  // of the first one, from y and from the residual
 };
+// Where the rows of sums are not in the order of the channels.
+struct RowOrder {
+  uint8_t channel[64];   // of row i
+  uint8_t narrowed[64];  // of channel c: where its byte is once sums are narrowed, 16 (l / 4) + 4 g + l % 4 for row 16 g + l
+};
+
 struct CodeStore {
   const int32_t* sums;  // row group g, pixel p at sums + g * kGroupSums + p * 16
   const CodeRun* runs;
   int64_t run_count;
   int64_t channels;       // 1 to 64, of all vectors below and of a pixel of y
+  const RowOrder* order;  // of sums, excess, factors and bias; nullptr: as channels. Only where there is VBMI
   const int32_t* excess;  // or nullptr
   const float* factors;
   float x_scale;
@@ -92,9 +99,10 @@ struct PixelIsa {
   void (*copy_flipped)(const int8_t* x, int64_t n, uint8_t flip, uint8_t* out) noexcept;
   // out[i] = the sum of the 32 signed codes at each of x + i * stride + offsets[unit].
   void (*sum)(const uint8_t* x, int64_t stride, int64_t pixels, const int32_t* offsets, int64_t units, int32_t* out) noexcept;
-  // out[r][i] = (sums[i][r] - excess[r]) * scales[r] * x_scale for 16 rows; tokens a multiple of 16; excess may be nullptr.
-  void (*scale_transposed)(const int32_t* sums, const int32_t* excess, int64_t tokens, const float* scales, float x_scale, float* out,
-                           int64_t out_stride) noexcept;
+  // out[places[r]][i] = (sums[i][r] - excess[r]) * scales[r] * x_scale for 16 rows; tokens a multiple of 16; excess may be nullptr, and so may
+  // places, of rows in order.
+  void (*scale_transposed)(const int32_t* sums, const int32_t* excess, int64_t tokens, const float* scales, float x_scale, const uint8_t* places,
+                           float* out, int64_t out_stride) noexcept;
   void (*store_codes)(const CodeStore& task) noexcept;
   // The table of the codes, of scale y_scale, of (code - zero) * scale.
   void (*fill_code_table)(float scale, int32_t zero, float y_scale, const CodeOutput& code, int8_t* table) noexcept;

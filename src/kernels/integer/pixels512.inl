@@ -54,8 +54,8 @@ void sum_pixels(const uint8_t* x, int64_t stride, int64_t pixels, const int32_t*
   }
 }
 
-void scale_transposed(const int32_t* sums, const int32_t* excess, int64_t tokens, const float* scales, float x_scale, float* out,
-                      int64_t out_stride) noexcept {
+void scale_transposed(const int32_t* sums, const int32_t* excess, int64_t tokens, const float* scales, float x_scale, const uint8_t* places,
+                      float* out, int64_t out_stride) noexcept {
   __m512 scale = _mm512_loadu_ps(scales), by = _mm512_set1_ps(x_scale);
   __m512i off = excess ? _mm512_loadu_si512(excess) : _mm512_setzero_si512();
   for (int64_t t = 0; t < tokens; t += 16) {
@@ -63,7 +63,7 @@ void scale_transposed(const int32_t* sums, const int32_t* excess, int64_t tokens
     LACUNA_UNROLL for (int i = 0; i < 16; i++) tile[i] =
         _mm512_mul_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(sums + (t + i) * 16), off)), scale), by);
     Simd::transpose(tile);
-    LACUNA_UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_ps(out + i * out_stride + t, tile[i]);
+    LACUNA_UNROLL for (int i = 0; i < 16; i++) _mm512_storeu_ps(out + (places ? places[i] : i) * out_stride + t, tile[i]);
   }
 }
 
@@ -72,7 +72,7 @@ void store_codes(const CodeStore& s) noexcept {
 }
 
 void fill_code_table(float scale, int32_t zero, float y_scale, const CodeOutput& code, int8_t* table) noexcept {
-  const Narrow narrow(code);
+  const Narrow narrow(code, nullptr);
   for (int first = 0; first < 256; first += 64) {
     __m512i codes[4];
     for (int g = 0; g < 4; g++) {

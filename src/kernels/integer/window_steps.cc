@@ -1,0 +1,78 @@
+#include "kernels/integer/window_steps.h"
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+
+#include "base/parallel.h"
+#include "base/rng.h"
+
+namespace lacuna::kernels {
+namespace {
+
+constexpr int64_t kQuadRows = 4 * kLanes;
+
+// The rows of a quad, and the best groups found.
+class Quad {
+ public:
+  Quad(const Mask& mask, int64_t first_row, int64_t rows, int64_t run)
+      : rows_(rows), run_(run), words_((mask.cols() + 31) / 32), bits_(size_t(rows * words_)) {
+    std::array<int64_t, kQuadRows> kept;
+    for (int64_t r = 0; r < rows; r++) {
+      kept[size_t(r)] = mask.count_kept(first_row + r);
+      for (int64_t w = 0; w < words_; w++) bits_[size_t(r * words_ + w)] = uint32_t(mask.row(first_row + r)[size_t(w / 2)] >> (w % 2 * 32));
+    }
+    std::iota(order_.begin(), order_.end(), 0);
+    std::stable_sort(order_.begin(), order_.begin() + rows, [&](int32_t a, int32_t b) { return kept[size_t(a)] > kept[size_t(b)]; });
+    for (int64_t g = 0; g < groups(); g++) cost_[size_t(g)] = cost(g);
+  }
+  int64_t groups() const { return (rows_ + kLanes - 1) / kLanes; }
+  // Two rows of different groups change places, unless that costs more.
+  void try_exchange(Rng& rng) {
+    const auto a = size_t(rng.below(rows_)), b = size_t(rng.below(rows_)), group_a = a / kLanes, group_b = b / kLanes;
+    if (group_a == group_b) return;
+    std::swap(order_[a], order_[b]);
+    const int64_t cost_a = cost(int64_t(group_a)), cost_b = cost(int64_t(group_b));
+    if (cost_a + cost_b > cost_[group_a] + cost_[group_b]) {
+      std::swap(order_[a], order_[b]);
+    } else {
+      cost_[group_a] = cost_a, cost_[group_b] = cost_b;
+    }
+  }
+  int32_t row(int64_t place) const { return order_[size_t(place)]; }
+
+ private:
+  int64_t cost(int64_t group) {
+    group_bits_.assign(size_t((words_ + 1) * kLanes), 0);
+    for (int64_t lane = 0; lane < kLanes && group * kLanes + lane < rows_; lane++) {
+      const uint32_t* from = bits_.data() + row(group * kLanes + lane) * words_;
+      for (int64_t w = 0; w < words_; w++) group_bits_[size_t(w * kLanes + lane)] = from[w];
+    }
+    return walk_windows(group_bits_, run_, [](int64_t, const uint64_t(&)[kLanes]) {});
+  }
+
+  int64_t rows_, run_, words_;
+  std::vector<uint32_t> bits_;  // [rows][words]
+  std::array<int32_t, kQuadRows> order_;
+  std::array<int64_t, 4> cost_ = {};
+  RowGroupBits group_bits_;
+};
+
+}  // namespace
+
+std::vector<int32_t> rows_by_windows(const WeightMatrix& weight, int64_t run) {
+  constexpr int kTrials = 256;  // most of what 1500 gain
+  const int64_t row_groups = (weight.rows + kLanes - 1) / kLanes;
+  if (!weight.mask || row_groups <= 1) return {};
+  std::vector<int32_t> row_of(size_t(row_groups * kLanes), -1);
+  parallel_for((row_groups + 3) / 4, [&](int64_t q) {
+    const int64_t first = q * kQuadRows, rows = std::min(kQuadRows, weight.rows - first);
+    Quad quad(*weight.mask, first, rows, run);
+    Rng rng(static_cast<uint64_t>(q));
+    for (int i = 0; i < kTrials && quad.groups() > 1; i++) quad.try_exchange(rng);
+    for (int64_t i = 0; i < rows; i++) row_of[size_t(first + i)] = int32_t(first) + quad.row(i);
+  });
+  return row_of;
+}
+
+}  // namespace lacuna::kernels
