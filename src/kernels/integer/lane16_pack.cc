@@ -215,11 +215,11 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGr
 
 // Windows of 64 columns over one plane.
 void append_plane_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGroup& rows, int64_t run) {
-  const int64_t words = (rows.weight().cols + 31) / 32;
-  RowGroupBits bits(size_t((words + 1) * kLanes), 0);
+  const int64_t words = (rows.weight().cols + 63) / 64;
+  RowGroupBits bits(size_t(words + 1), RowWords{});
   for (int64_t w = 0; w < words; w++)
-    for (int64_t lane = 0; lane < kLanes; lane++) bits[size_t(w * kLanes + lane)] = uint32_t(rows.kept_word(lane, w / 2) >> (w % 2 * 32));
-  walk_windows(bits, run, [&](int64_t base, const uint64_t(&taken)[kLanes]) {
+    for (int64_t lane = 0; lane < kLanes; lane++) bits[size_t(w)][lane] = rows.kept_word(lane, w);
+  walk_windows(bits, run, [&](int64_t base, const RowWords& taken) {
     uint8_t index[64] = {}, code[64] = {};
     for (int64_t lane = 0; lane < kLanes; lane++) {
       int64_t slot = 4 * lane;
