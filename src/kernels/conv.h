@@ -39,6 +39,8 @@ struct CodesConv {
   float alpha = 0, beta = 0;
   // Roundings on the way: of product + bias, and of that + residual.
   Rounding product = {}, sum = {};
+  // [256]: the code of y for each signed code of the last of them, at its unsigned byte; nullptr: that of what the code stands for, activated.
+  const int8_t* table = nullptr;
   // or floats, [batch, out_channels, h, w], with the whole epilogue (its bias in place of the one above).
   float* y_floats = nullptr;
   Epilogue epilogue = {};

@@ -35,6 +35,9 @@ struct CodedAttention {
 // Attention over a cache appends to it.
 inline bool writes_state(const Node& node) { return node.op == Op::attention && node.inputs.size() > 4; }
 
+// A signed code for each signed code, at its unsigned byte.
+using CodesByCode = std::array<int8_t, 256>;
+
 // Linear and conv take y = activation(product + bias + residual): the residual is input 3 of the node.
 struct PlanNode {
   Node node;
@@ -50,6 +53,8 @@ struct PlanNode {
   // Of product + bias and of that + residual, on the way to the codes of a conv. Of the product before the bias and of the result of a linear;
   // of the result of a norm or of arithmetic.
   InputRounding product, sum;
+  // Of a conv, from codes of the last of these roundings to codes of `output`: what nodes did in between.
+  std::shared_ptr<const CodesByCode> table;
   std::shared_ptr<const CodedAttention> attention;
 
   bool has(size_t input) const { return input < node.inputs.size() && node.inputs[input] != kNoValue; }

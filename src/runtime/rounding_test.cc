@@ -237,6 +237,69 @@ TEST(Rounding, WhereFloatsAreExactConvolutionsGiveTheCodesOfTheGraph) {
   for (bool wordy : {false, true}) check_convolutional_net(wordy, true);
 }
 
+// What quantizers leave between two convolutions: an activation in parts, each result rounded.
+enum class Parts { kHardSwish, kSilu, kHardSwishOfArithmetic, kLeakyRelu, kReadElsewhere, kPerChannel, kOutput };
+
+ValueId activated_in_parts(Graph& graph, testing::Quantizer& round, ValueId x, Parts parts) {
+  int made = 0;
+  auto number = [&](float v) { return testing::add_weight(graph, cat("number", ++made), testing::tensor<float>({}, {v})); };
+  switch (parts) {
+    case Parts::kSilu: return graph.add(Op::mul, {round(graph.add(Op::sigmoid, {x})), x});
+    case Parts::kLeakyRelu: return graph.add(Op::leaky_relu, {x});
+    case Parts::kHardSwishOfArithmetic: {
+      ValueId three = graph.add(Op::dequantize, {testing::add_weight(graph, "code", testing::tensor<int8_t>({}, {96})), number(0x1p-5f)});
+      ValueId cut = round(graph.add(Op::clip, {round(graph.add(Op::add, {three, x})), number(0), number(6)}));
+      return graph.add(Op::div, {round(graph.add(Op::mul, {x, cut})), number(6)});
+    }
+    case Parts::kPerChannel: {
+      Tensor scales(DType::kF32, {24, 1, 1});
+      for (size_t i = 0; i < 24; i++) scales.mutable_data<float>()[i] = float(i) / 8;
+      return graph.add(Op::mul, {x, testing::add_weight(graph, "scales", scales)});
+    }
+    default: {
+      Attributes sixth;
+      sixth.set("alpha", 1.0 / 6);
+      ValueId gate = round(graph.add(Op::hard_sigmoid, {x}, sixth));
+      if (parts == Parts::kReadElsewhere) graph.add_output("mean", graph.add(Op::global_average_pool, {gate}));
+      if (parts == Parts::kOutput) graph.add_output("gate", gate);
+      return graph.add(Op::mul, {x, gate});
+    }
+  }
+}
+
+TEST(Rounding, WhatIsDoneToCodesAloneIsATableOfTheConvolution) {
+  for (Parts parts :
+       {Parts::kHardSwish, Parts::kSilu, Parts::kHardSwishOfArithmetic, Parts::kLeakyRelu, Parts::kReadElsewhere, Parts::kPerChannel, Parts::kOutput})
+    for (bool residual : {false, true})
+      for (auto [type, zero] : {std::pair(DType::kS8, 3), std::pair(DType::kU8, 117)}) {
+        Rng rng(29);
+        Graph graph;
+        testing::Quantizer round{graph, 0x1p-5f, zero, type}, fine{graph, 0x1p-6f, zero / 3, type, "fine"};
+        Attributes same;
+        same.set("pads", std::vector<int64_t>(4, 1));
+        auto bias = [&](const std::string& name) {
+          Tensor t = testing::random_tensor(rng, {24}, 0.5f);
+          for (float& v : t.mutable_data<float>()) v = std::nearbyint(v * 256) / 256;
+          return testing::add_weight(graph, name, t);
+        };
+        ValueId x = round(graph.add_input("x", DType::kF32, {2, 24, 9, 9}));
+        ValueId y = round(graph.add(Op::conv, {x, coded_conv_weight(graph, rng, "first", 24, 24, 3, true), bias("first bias")}, same));
+        if (residual) y = fine(graph.add(Op::add, {y, x}));
+        y = round(activated_in_parts(graph, fine, y, parts));
+        graph.add_output("y", graph.add(Op::conv, {y, coded_conv_weight(graph, rng, "second", 24, 24, 3, true), bias("second bias")}, same));
+        infer_shapes(graph);
+        TensorMap inputs{{"x", testing::random_tensor(rng, {2, 24, 9, 9}, 2)}};
+        TensorMap want = testing::run(graph, inputs, Executor::kReference);
+        Session runtime(std::make_shared<const Graph>(graph));
+        runtime.enable_profile(true);
+        TensorMap got = runtime.run(inputs);
+        for (auto& [name, tensor] : want) EXPECT_LE(relative_error(got.at(name), tensor), 1e-6) << name << int(parts) << residual << name_of(type);
+        const bool one_table = parts != Parts::kReadElsewhere && parts != Parts::kPerChannel && parts != Parts::kOutput;
+        if (!one_table || !(cpu_features().avx512_vnni || cpu_features().amx_int8)) continue;
+        for (auto& line : runtime.profile()) EXPECT_TRUE(line.op == "conv" || line.op == "quantize") << line.op << int(parts) << residual;
+      }
+}
+
 // Two linear layers as ONNX Runtime's quantizer writes them: inputs and results rounded, the bias added behind. Codes reach both ends of their
 // range; scales are powers of two, so that the results must be the same floats.
 TEST(Rounding, WhereFloatsAreExactLinearLayersGiveTheCodesOfTheGraph) {

@@ -22,8 +22,11 @@ struct CodesEnd {
     const Rounding& before = c.residual ? c.sum : c.product;
     task.code = last_code();
     if (before.scale > 0) {
-      isa.fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
-      task.last = task.code, task.table_factor = factor_like_table(before);
+      if (c.table)
+        std::copy_n(c.table, table.size(), table.data());
+      else
+        isa.fill_code_table(before.scale, before.zero, c.y_scale, task.code, table.data());
+      task.last = task.code, task.table_factor = c.table ? 0 : factor_like_table(before);
       task.code = {.inverse = 1.0f / before.scale, .zero = before.zero};
       task.table = table.data();
     }

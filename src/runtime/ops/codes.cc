@@ -113,11 +113,12 @@ CompiledStep compile_codes_conv(const OpContext& context) {
   step.input_blocks = {kChannelsLast, 0, 0, plan.output ? kChannelsLast : 0};
   step.output_block = plan.output ? kChannelsLast : 0;
   kernels::Epilogue epilogue = context.epilogue();
-  step.run = [=, packed = pack.packed, next = context.link(pack.packed), codes_out = bool(plan.output)](const StepCall& call) {
+  step.run = [=, packed = pack.packed, next = context.link(pack.packed), table = plan.table, codes_out = bool(plan.output)](const StepCall& call) {
     kernels::CodesConv c = conv;
     c.next = next->packed.get();
     c.x = reinterpret_cast<const int8_t*>(call.in(0).raw());
     if (codes_out) {
+      c.table = table ? table->data() : nullptr;
       c.bias = call.floats(2);
       c.y = reinterpret_cast<int8_t*>(call.out(0).mutable_raw());
       if (call.inputs.size() > 3 && call.inputs[3]) c.residual = reinterpret_cast<const int8_t*>(call.in(3).raw());

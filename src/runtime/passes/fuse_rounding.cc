@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "runtime/passes/code_table.h"
 #include "runtime/passes/fuse_epilogues.h"
 #include "runtime/passes/uses.h"
 
@@ -118,15 +119,29 @@ class Chain {
     Result result{conv_, &quantize, pool_, done_, residual_};
     result.conv.output = *rounding;
     result_ = std::move(result);
+    InputRounding& place = conv_.has(3) ? conv_.sum : conv_.product;
+    if (pool_ || activated_ || place) return kNoValue;
+    place = *rounding;
+    if (auto table = code_table(graph_, uses_, kept_, quantize); table && wants_table(*table)) {
+      conv_.table = std::make_shared<CodesByCode>(table->codes);
+      conv_.output = *static_rounding(graph_, table->end->node);
+      done_.insert(done_.end(), table->done.begin(), table->done.end());
+      result_ = Result{conv_, table->end, nullptr, done_, residual_};
+      return kNoValue;
+    }
     // On through a dequantize node that alone reads the codes.
     PlanNode* dequantize = uses_.only_reader(quantize.node.outputs[0], kept_);
-    if (pool_ || activated_ || !dequantize || dequantize->node.op != Op::dequantize || static_rounding(graph_, dequantize->node) != rounding)
-      return kNoValue;
-    InputRounding& place = conv_.has(3) ? conv_.sum : conv_.product;
-    if (place) return kNoValue;
-    place = *rounding;
+    if (!dequantize || dequantize->node.op != Op::dequantize || static_rounding(graph_, dequantize->node) != rounding) return kNoValue;
     done_.push_back(&quantize), done_.push_back(dequantize);
     return dequantize->node.outputs[0];
+  }
+
+  // Roundings and clips alone are arithmetic.
+  bool wants_table(const CodeTable& table) const {
+    return std::any_of(table.done.begin(), table.done.end(), [&](const PlanNode* plan) {
+      auto activation = activation_of(graph_, plan->node);
+      return plan->node.op != Op::quantize && plan->node.op != Op::dequantize && !(activation && is_clip(activation->activation));
+    });
   }
 
   ValueId add(PlanNode& sum, ValueId v) {

@@ -24,6 +24,8 @@ class Uses {
     PlanNode* plan = maker(v);
     return plan && plan->node.op == op ? &plan->node : nullptr;
   }
+  const std::vector<size_t>& readers(ValueId v) const { return readers_[size_t(v)]; }
+  PlanNode& node(size_t index) const { return nodes_[index]; }
   PlanNode* only_reader(ValueId v, const std::vector<bool>& kept) const {
     return readers_[size_t(v)].size() == 1 && !kept[size_t(v)] ? &nodes_[readers_[size_t(v)][0]] : nullptr;
   }
