@@ -70,12 +70,14 @@ void sums_of(const DepthwiseCall& c, int64_t parts) {
 
 void depthwise_codes(const DepthwiseCall& c) noexcept {
   const int64_t parts = (c.kernel_h + 3) / 4;
-  for (int64_t part = 0; part < parts; part++) switch (c.kernel_h - 4 * part) {
+  for (int64_t part = 0; part < parts; part++) {
+    switch (c.kernel_h - 4 * part) {
       case 1: interleave_columns<1>(c, part, parts); break;
       case 2: interleave_columns<2>(c, part, parts); break;
       case 3: interleave_columns<3>(c, part, parts); break;
       default: interleave_columns<4>(c, part, parts);
     }
+  }
   const bool three = parts == 1 && c.kernel_w == 3 && c.dilation_w == 1;
   if (three && c.stride_w == 1) return sums_of<3, 1>(c, parts);
   if (three && c.stride_w == 2) return sums_of<3, 2>(c, parts);

@@ -146,7 +146,7 @@ class Codes {
         high_(_mm512_set1_ps(s.product.high)),
         product_(_mm512_set1_ps(s.product.scale * s.code.inverse)),
         residual_scale_(_mm512_set1_ps(s.residual_scale * s.code.inverse)),
-        residual_start_(_mm512_set1_ps(-float(s.residual_zero + Residual::kPlus) * s.residual_scale * s.code.inverse)),
+        residual_start_(_mm512_set1_ps(-float(s.residual_zero + Residual::kPlus) * (s.residual_scale * s.code.inverse))),
         present_(s.channels == 64 ? ~__mmask64(0) : (__mmask64(1) << s.channels) - 1),
         all_sums_(s.sums),
         run_(s.runs),

@@ -215,10 +215,7 @@ void append_window_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGr
 
 // Windows of 64 columns over one plane.
 void append_plane_steps(Bytes8& out, std::vector<int32_t>& offsets, const RowGroup& rows, int64_t run) {
-  const int64_t words = (rows.weight().cols + 63) / 64;
-  RowGroupBits bits(size_t(words + 1), RowWords{});
-  for (int64_t w = 0; w < words; w++)
-    for (int64_t lane = 0; lane < kLanes; lane++) bits[size_t(w)][lane] = rows.kept_word(lane, w);
+  RowGroupBits bits = row_group_bits(rows.weight().cols, [&](int64_t lane, int64_t w) { return rows.kept_word(lane, w); });
   walk_windows(bits, run, [&](int64_t base, const RowWords& taken) {
     uint8_t index[64] = {}, code[64] = {};
     for (int64_t lane = 0; lane < kLanes; lane++) {
@@ -293,7 +290,7 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   if (window) out.row_of = options.run ? rows_by_windows(weight, options.run) : rows_by_weight(weight, options.window);
   Encoder encoder = {weight, isa, options, out.half_scales, {}};
   if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
-  LACUNA_ASSERT(!options.run || (options.window == 64 && options.run % 64 == 0 && !isa.xor_windows));
+  LACUNA_ASSERT(!options.run || (options.window == 64 && options.run % 64 == 0 && weight.cols % options.run == 0 && !isa.xor_windows));
   if (window && !options.run && options.window == 64 && !isa.xor_windows) {
     out.planes = 2;
     out.plane_stride = (weight.cols + 63) / 64 * 64 + 64;

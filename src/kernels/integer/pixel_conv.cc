@@ -84,7 +84,7 @@ class PixelConv : public PackedConv {
 
   std::string_view kernel() const override { return kernel_; }
   int64_t size_bytes() const override {
-    int64_t bytes = 0;
+    int64_t bytes = int64_t(orders_.size() * sizeof(RowOrder));
     for (const Lane16Weight& group : groups_) bytes += group.size_bytes();
     return bytes;
   }
@@ -113,8 +113,8 @@ class PixelConv : public PackedConv {
     if (in_place) source = {.planes = reinterpret_cast<const uint8_t*>(call.x)};
     std::optional<CodesEnd> end;
     if (call.y) end.emplace(problem_, product_.pixels, call);
-    const std::vector<float> bias_of_rows = end && call.bias ? in_row_order(call.bias) : std::vector<float>();
-    if (end) end->bias = bias_of_rows.empty() ? call.bias : bias_of_rows.data();
+    std::vector<float> bias_of_rows;
+    if (end && call.bias) end->bias = in_row_order(call.bias, bias_of_rows);
     for_each_block(*planes, batch, source, call.next, end ? &*end : nullptr,
                    [&](const Block& block, const int32_t* sums) { store_floats(*planes, block, sums, call.y_floats, call.epilogue); });
   }
@@ -210,12 +210,18 @@ class PixelConv : public PackedConv {
     return problem;
   }
 
-  // Of a column of the kernel, four rows each.
-  static int64_t column_parts(const ConvProblem& p) { return (p.kernel_h + 3) / 4; }
+  // The kernel of a depthwise convolution as DepthwiseCall has it: a flat one stands upright, as four taps of a column fill a lane.
+  struct Upright {
+    explicit Upright(const ConvProblem& p) : flat(p.kernel_h == 1), h(flat ? p.kernel_w : p.kernel_h), w(flat ? 1 : p.kernel_w) {}
+    bool flat;
+    int64_t h, w;
+    int64_t parts() const { return (h + 3) / 4; }  // of a column, four taps each
+  };
 
   void pack_depthwise(const WeightMatrix& weight) {
     Lane16Weight& packed = groups_.emplace_back();
-    int64_t channels = weight.rows, taps = problem_.kernel_w * column_parts(problem_) * 4, row_groups = (channels + kLanes - 1) / kLanes;
+    const Upright kernel(problem_);
+    int64_t channels = weight.rows, taps = kernel.w * kernel.parts() * 4, row_groups = (channels + kLanes - 1) / kLanes;
     packed.rows = channels, packed.cols = weight.cols;
     quads_ = (row_groups + 3) / 4;
     int64_t bytes = quads_ * taps * 64;
@@ -228,7 +234,7 @@ class PixelConv : public PackedConv {
       for (int64_t t = 0; t < weight.cols; t++) {
         if (weight.mask && !weight.mask->kept(c, t)) continue;
         int8_t code = weight.codes[c * weight.cols + t];
-        int64_t h = t / problem_.kernel_w, part = t % problem_.kernel_w * column_parts(problem_) + h / 4;
+        int64_t h = t / kernel.w, part = t % kernel.w * kernel.parts() + h / 4;
         to[c / 64 * taps * 64 + (4 * part + c % 64 / 16) * 64 + 4 * (c % 16) + h % 4] = code;
         packed.excess[size_t(c)] += (problem_.input_zero + 128) * code;
       }
@@ -237,6 +243,7 @@ class PixelConv : public PackedConv {
 
   // The orders of the quads of a group, where its rows are not in order.
   void add_orders(const Lane16Weight& weight) {
+    LACUNA_ASSERT(weight.row_of.empty() || product_.pixels.orders_rows);
     for (int64_t first = 0; first < int64_t(weight.row_of.size()); first += 64) {
       RowOrder& order = orders_.emplace_back();
       for (int64_t i = 0; i < 64; i++) {
@@ -247,12 +254,13 @@ class PixelConv : public PackedConv {
   }
   const RowOrder* order_of(const Block& block) const { return orders_.empty() ? nullptr : &orders_[size_t(block.group * quads_ + block.quad)]; }
 
-  // [out channels] as the sums have them, or empty if that is the same.
-  std::vector<float> in_row_order(const float* channels) const {
-    std::vector<float> out;
-    for (size_t g = 0; g < groups_.size() && !orders_.empty(); g++)
-      for (int64_t r = 0; r < rows(); r++) out.push_back(channels[int64_t(g) * rows() + groups_[g].row_of[size_t(r)]]);
-    return out;
+  // [out channels] as the sums have them: in `moved`, unless rows are in order.
+  const float* in_row_order(const float* channels, std::vector<float>& moved) const {
+    if (orders_.empty()) return channels;
+    moved.reserve(size_t(problem_.out_channels));
+    for (const Lane16Weight& group : groups_)
+      for (int64_t r = 0, first = int64_t(moved.size()); r < rows(); r++) moved.push_back(channels[first + group.row_of[size_t(r)]]);
+    return moved.data();
   }
 
   // Where the codes of pairs of tiles go, the same for all quads but for the channel.
@@ -322,7 +330,7 @@ class PixelConv : public PackedConv {
         if (product_.amx) weights = weights_of(all);
         Calls calls = product_.amx || product_.depthwise ? Calls{} : calls_of(planes, all);
         for (int64_t t = 0; t < all.tiles; t += 2, turn++) {
-          Block& some = blocks[turn % 2];
+          Block& some = blocks[turn % 2];  // field by field, see set_block
           some.group = all.group, some.quad = all.quad, some.first_tile = all.first_tile + t, some.tiles = std::min<int64_t>(2, all.tiles - t);
           int32_t* to = sums + turn % 2 * kSums;
           const bool codes = end && turn > 0;
@@ -472,32 +480,34 @@ class PixelConv : public PackedConv {
   void multiply(Calls& calls, const Input& input, int64_t first, int64_t tiles, int32_t* sums) const {
     const Lane16Run run = product_.windows() ? product_.layout.window[0] : product_.layout.dense[0][0];
     const Lane16RunPair run_pair = product_.windows() ? nullptr : product_.layout.dense_pair;
-    for (int64_t i = 0; i < calls.count; i += run_pair && i + 2 <= calls.count ? 2 : 1)
+    for (int64_t i = 0, at_once; i < calls.count; i += at_once) {
+      at_once = run_pair && i + 2 <= calls.count ? 2 : 1;
       for (int64_t t = 0; t < tiles; t++) {
-        const bool pair = run_pair && i + 2 <= calls.count;
-        for (int64_t k = i; k < i + (pair ? 2 : 1); k++) {
+        for (int64_t k = i; k < i + at_once; k++) {
           Lane16Call& call = calls.of_group[size_t(k)];
           call.x = input.x + input.offsets[size_t(first + t)];
           call.x_sums = input.sums.data() + 16 * (first + t);
           call.sums = sums + k * kGroupSums + t * 256;
         }
-        pair ? run_pair(&calls.of_group[size_t(i)]) : run(calls.of_group[size_t(i)]);
+        at_once == 2 ? run_pair(&calls.of_group[size_t(i)]) : run(calls.of_group[size_t(i)]);
       }
+    }
   }
 
   void multiply_depthwise(const Planes& g, const Block& block, const Input& input, int64_t first, int32_t* sums) const {
-    const int64_t parts = column_parts(problem_), quad_bytes = problem_.kernel_w * parts * 256;
-    const int64_t stride = g.pixel_stride / g.pixel_bytes, columns = 15 * stride + (problem_.kernel_w - 1) * problem_.dilation_w + 1;
+    const Upright kernel(problem_);
+    const bool shared = kernel.w > 1;  // positions have columns in common
+    const int64_t stride = shared ? g.pixel_stride / g.pixel_bytes : 1, columns = 15 * stride + (kernel.w - 1) * problem_.dilation_w + 1;
     DepthwiseCall call = {.x = nullptr,
-                          .column_bytes = g.pixel_bytes,
-                          .row_bytes = problem_.dilation_h * g.row_bytes,
+                          .column_bytes = shared ? g.pixel_bytes : g.pixel_stride,
+                          .row_bytes = kernel.flat ? problem_.dilation_w * g.pixel_bytes : problem_.dilation_h * g.row_bytes,
                           .column_count = columns,
                           .stride_w = stride,
                           .dilation_w = problem_.dilation_w,
-                          .kernel_h = problem_.kernel_h,
-                          .kernel_w = problem_.kernel_w,
-                          .weights = reinterpret_cast<const uint8_t*>(groups_[0].stream.get()) + block.quad * quad_bytes,
-                          .columns = thread_scratch_of<uint8_t>(ScratchSlot::kTile, columns * parts * 256),
+                          .kernel_h = kernel.h,
+                          .kernel_w = kernel.w,
+                          .weights = reinterpret_cast<const uint8_t*>(groups_[0].stream.get()) + block.quad * kernel.w * kernel.parts() * 256,
+                          .columns = thread_scratch_of<uint8_t>(ScratchSlot::kTile, columns * kernel.parts() * 256),
                           .sums = nullptr};
     for (int64_t t = 0; t < block.tiles; t++) {
       call.x = input.x + input.offsets[size_t(first + t)] + block.quad * 64;

@@ -38,28 +38,29 @@ struct CodeOutput {
   int32_t low = -128, high = 127;
 };
 
-// Sums of pixels, of up to four row groups, on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says, plus
-// (residual - residual_zero) * residual_scale; then the code of v, and what `table` makes of it. Factors of roundings that follow each other are
-// multiplied once, and the excess is subtracted as a float, off by 2^-24 of it: a v that falls between two codes may round to either, unless scales
-// are powers of two and sums below 2^24.
 // Runs of pixels of up to 32 that were multiplied together.
 struct CodeRun {
   int64_t first;  // pixel of the sums
   int64_t pixels;
   int64_t at;  // of the first one, from y and from the residual
 };
+
 // Where the rows of sums are not in the order of the channels.
 struct RowOrder {
   uint8_t channel[64];   // of row i
   uint8_t narrowed[64];  // of channel c: where its byte is once sums are narrowed, 16 (l / 4) + 4 g + l % 4 for row 16 g + l
 };
 
+// Sums of pixels, of up to four row groups, on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says, plus
+// (residual - residual_zero) * residual_scale; then the code of v, and what `table` makes of it. Factors of roundings that follow each other are
+// multiplied once, and the excess is subtracted as a float, off by 2^-24 of it: a v that falls between two codes may round to either, unless scales
+// are powers of two and sums below 2^24.
 struct CodeStore {
   const int32_t* sums;  // row group g, pixel p at sums + g * kGroupSums + p * 16
   const CodeRun* runs;
   int64_t run_count;
   int64_t channels;       // 1 to 64, of all vectors below and of a pixel of y
-  const RowOrder* order;  // of sums, excess, factors and bias; nullptr: as channels. Only where there is VBMI
+  const RowOrder* order;  // of sums, excess, factors and bias; nullptr: as channels. Only of a PixelIsa that orders_rows
   const int32_t* excess;  // or nullptr
   const float* factors;
   float x_scale;
@@ -94,6 +95,7 @@ void depthwise_codes(const DepthwiseCall& call) noexcept;
 
 // The loops of one instruction set.
 struct PixelIsa {
+  bool orders_rows;  // knows CodeStore::order
   void (*quantize)(const PixelQuantization& task) noexcept;
   // out[i] = x[i] with the bits of `flip` turned.
   void (*copy_flipped)(const int8_t* x, int64_t n, uint8_t flip, uint8_t* out) noexcept;

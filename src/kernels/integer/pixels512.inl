@@ -85,7 +85,8 @@ void fill_code_table(float scale, int32_t zero, float y_scale, const CodeOutput&
   }
 }
 
-constexpr PixelIsa kPixels = {.quantize = quantize_pixels,
+constexpr PixelIsa kPixels = {.orders_rows = kLooksUp,
+                              .quantize = quantize_pixels,
                               .copy_flipped = copy_flipped,
                               .sum = sum_pixels,
                               .scale_transposed = scale_transposed,

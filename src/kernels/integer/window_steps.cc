@@ -44,25 +44,24 @@ class Quad {
 
  private:
   int64_t cost(int64_t group) {
-    group_bits_.assign(size_t(words_ + 1), RowWords{});
-    for (int64_t lane = 0; lane < kLanes && group * kLanes + lane < rows_; lane++) {
-      const uint64_t* from = bits_.data() + row(group * kLanes + lane) * words_;
-      for (int64_t w = 0; w < words_; w++) group_bits_[size_t(w)][lane] = from[w];
-    }
-    return walk_windows(group_bits_, run_, [](int64_t, const RowWords&) {});
+    RowGroupBits bits = row_group_bits(64 * words_, [&](int64_t lane, int64_t w) {
+      const int64_t place = group * kLanes + lane;
+      return place < rows_ ? bits_[size_t(row(place) * words_ + w)] : 0;
+    });
+    return walk_windows(bits, run_, [](int64_t, const RowWords&) {});
   }
 
   int64_t rows_, run_, words_;
   std::vector<uint64_t> bits_;  // [rows][words]
   std::array<int32_t, kQuadRows> order_;
   std::array<int64_t, 4> cost_ = {};
-  RowGroupBits group_bits_;
 };
 
 }  // namespace
 
 std::vector<int32_t> rows_by_windows(const WeightMatrix& weight, int64_t run) {
-  constexpr int kTrials = 128;  // a ResNet-50 with 90 % zeros: 0.1 s on one thread; ten times as many gain twice as much
+  // 512 rows of 4608 columns, one thread: 6 ms at 90 % zeros, 27 at 70 %; a ResNet-50 at 90 % 0.1 s. Ten times as many trials gain twice as much.
+  constexpr int kTrials = 128;
   const int64_t row_groups = (weight.rows + kLanes - 1) / kLanes;
   if (!weight.mask || row_groups <= 1) return {};
   std::vector<int32_t> row_of(size_t(row_groups * kLanes), -1);

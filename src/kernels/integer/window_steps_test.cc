@@ -25,13 +25,10 @@ Mask random_mask(int64_t rows, int64_t cols, double density, double spread, uint
 }
 
 RowGroupBits bits_of(const Mask& mask, const std::vector<int32_t>& row_of, int64_t group) {
-  const int64_t words = (mask.cols() + 63) / 64;
-  RowGroupBits bits(size_t(words + 1), RowWords{});
-  for (int64_t lane = 0; lane < kLanes; lane++) {
+  return row_group_bits(mask.cols(), [&](int64_t lane, int64_t w) {
     const int64_t place = group * kLanes + lane, row = row_of.empty() ? place : row_of[size_t(place)];
-    for (int64_t w = 0; w < words && row >= 0 && row < mask.rows(); w++) bits[size_t(w)][lane] = mask.row(row)[size_t(w)];
-  }
-  return bits;
+    return row >= 0 && row < mask.rows() ? mask.row(row)[size_t(w)] : 0;
+  });
 }
 
 int64_t steps_of(const Mask& mask, const std::vector<int32_t>& row_of, int64_t run) {
