@@ -17,7 +17,7 @@ namespace {
 #include "kernels/inner/attention512.inl"
 #include "kernels/inner/vec512.inl"
 
-using Four = int32_t [[gnu::may_alias]];
+using Four [[gnu::may_alias]] = int32_t;
 
 constexpr int64_t kBlock = 64;
 
