@@ -300,6 +300,48 @@ TEST(Rounding, WhatIsDoneToCodesAloneIsATableOfTheConvolution) {
       }
 }
 
+// As QOperator files have it: the pool is of codes, with no floats around it.
+TEST(Rounding, PoolsOfCodesRunAsCodesBetweenConvolutions) {
+  for (auto [type, zero] : {std::pair(DType::kS8, 3), std::pair(DType::kU8, 117)}) {
+    Rng rng(31);
+    Graph graph;
+    testing::Quantizer round{graph, 0x1p-5f, zero, type};
+    auto convolved = [&](ValueId v, const std::string& name) {
+      Attributes same;
+      same.set("pads", std::vector<int64_t>(4, 1));
+      return graph.add(Op::conv, {v, coded_conv_weight(graph, rng, name, 24, 24, 3, true)}, same);
+    };
+    auto pooled = [&](ValueId v, int64_t stride) {
+      Attributes pool;
+      pool.set("kernel_shape", std::vector<int64_t>{3, 3}), pool.set("strides", std::vector<int64_t>{stride, stride});
+      pool.set("pads", std::vector<int64_t>(4, 1));
+      return graph.add(Op::max_pool, {v}, pool);
+    };
+    // The pool reads the codes of a rounded value, and what stood for that value now stands for the pool.
+    auto pool_of_codes = [&](ValueId rounded, int64_t stride) {
+      const Node dequantize = graph.node(graph.value(rounded).producer);
+      return graph.add(Op::dequantize, {pooled(dequantize.inputs[0], stride), dequantize.inputs[1], dequantize.inputs[2]});
+    };
+    ValueId x = round(convolved(round(graph.add_input("x", DType::kF32, {2, 24, 13, 9})), "first"));
+    ValueId once = pool_of_codes(x, 2), twice = pool_of_codes(once, 1);
+    graph.add_output("y", convolved(twice, "second"));
+    graph.add_output("mean", graph.add(Op::global_average_pool, {once}));
+    infer_shapes(graph);
+    TensorMap inputs{{"x", testing::random_tensor(rng, {2, 24, 13, 9}, 2)}};
+    TensorMap want = testing::run(graph, inputs, Executor::kReference);
+    Session runtime(std::make_shared<const Graph>(graph));
+    runtime.enable_profile(true);
+    TensorMap got = runtime.run(inputs);
+    for (auto& [name, tensor] : want) EXPECT_LE(relative_error(got.at(name), tensor), 1e-6) << name << name_of(type);
+    int64_t quantizes = 0;
+    for (auto& line : runtime.profile()) {
+      quantizes += line.op == "quantize";
+      if (line.op == "max_pool") EXPECT_EQ(line.kernel, "codes");
+    }
+    if (cpu_features().avx512_vnni || cpu_features().amx_int8) EXPECT_EQ(quantizes, 1);
+  }
+}
+
 // Two linear layers as ONNX Runtime's quantizer writes them: inputs and results rounded, the bias added behind. Codes reach both ends of their
 // range; scales are powers of two, so that the results must be the same floats.
 TEST(Rounding, WhereFloatsAreExactLinearLayersGiveTheCodesOfTheGraph) {

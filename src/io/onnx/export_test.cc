@@ -3,6 +3,7 @@
 
 #include <cstring>
 #include <fstream>
+#include <map>
 
 #include "base/cat.h"
 #include "graph/passes/passes.h"
@@ -138,6 +139,33 @@ TEST_F(Export, WritesMaskedWeightsDenseWithZeros) {
       EXPECT_EQ(to_string(weight.encoding), to_string(other.encoding));
       EXPECT_EQ(absolute_error(decode_f32(weight, weight.load()), decode_f32(other, other.load())), 0) << weight.name;
     }
+  }
+}
+
+// ONNX Runtime's optimizer divides biases by the scales of weights.
+TEST_F(Export, WritesNoScaleOfZeroForRowsOfZeros) {
+  auto graph = read_onnx(fixture("quantized_mobilenet_QDQ_QInt8_row"));
+  std::map<std::string, float> largest;
+  for (auto& use : weight_uses(*graph)) {
+    Weight& weight = graph->weights.edit(use.weight);
+    if (weight.layout == MatrixLayout::kNone || weight.encoding.granularity != Encoding::Granularity::kRow) continue;
+    WeightData data = weight.load();
+    data.scales = data.scales.clone();
+    const MatrixView view(weight.layout, weight.shape);
+    Mask mask(view.rows, view.cols, true);
+    for (int64_t c = 0; c < view.cols; c++) mask.set(1, c, false);
+    data.mask = mask;
+    data.scales.mutable_data<float>()[1] = 0;
+    for (float scale : data.scales.data<float>()) largest[weight.name] = std::max(largest[weight.name], scale);
+    weight.source = in_memory(data);
+  }
+  ASSERT_GT(largest.size(), 2u);
+  write_onnx(*graph, folder_ / "out.onnx");
+  auto back = read_onnx(folder_ / "out.onnx");
+  for (auto& [name, scale] : largest) {
+    const Weight &weight = graph->weights[graph->weights.find(name)], &other = back->weights[back->weights.find(name)];
+    EXPECT_EQ(other.load().scales.data<float>()[1], scale) << name;
+    EXPECT_EQ(absolute_error(decode_f32(weight, weight.load()), decode_f32(other, other.load())), 0) << name;
   }
 }
 

@@ -134,7 +134,7 @@ class Exporter {
     Shape scale_shape = per_row ? Shape{MatrixView(weight.layout, weight.shape).rows} : Shape{};
     add_initializer(weight.name, weight.encoding.values, weight.shape, [&weight] { return dense_values(weight); });
     std::vector<std::string> inputs = {weight.name};
-    inputs.push_back(companion(name("scale", weight.name + "_scale"), weight.encoding.scales, scale_shape, weight.load().scales));
+    inputs.push_back(companion(name("scale", weight.name + "_scale"), weight.encoding.scales, scale_shape, scales_of(weight)));
     if (weight.encoding.has_zero_points)
       inputs.push_back(companion(name("zero_point", weight.name + "_zero_point"), weight.encoding.values, scale_shape, weight.load().zero_points));
     OnnxNode node{"DequantizeLinear", unique_node(name("node", weight.name + "/DequantizeLinear")), "", inputs, {}, {}};
@@ -142,6 +142,28 @@ class Exporter {
     if (per_row) node.attributes["axis"] = int64_t(weight.layout == MatrixLayout::kInOut ? 1 : 0);
     names_[size_t(value)] = node.outputs[0];
     model_.nodes.push_back(std::move(node));
+  }
+
+  // ONNX Runtime's optimizer divides biases by the scales: a row that lost all its weights, whose codes are 0 by any scale, gets the largest there
+  // is.
+  static Tensor scales_of(const Weight& weight) {
+    const WeightData data = weight.load();
+    const Tensor& scales = data.scales;
+    if (weight.encoding.granularity != Encoding::Granularity::kRow || scales.dtype() != DType::kF32) return scales;
+    const std::span<const float> from = scales.data<float>();
+    if (std::find(from.begin(), from.end(), 0.0f) == from.end()) return scales;
+    float largest = *std::max_element(from.begin(), from.end());
+    if (!(largest > 0)) largest = 1.0f / 128;
+    const MatrixView view(weight.layout, weight.shape);
+    const Tensor codes = dense_values(weight);
+    Tensor out(DType::kF32, scales.shape());
+    for (int64_t r = 0; r < view.rows; r++) {
+      bool empty = from[size_t(r)] == 0;
+      const std::byte zero = weight.encoding.has_zero_points ? data.zero_points.raw()[r] : std::byte(0);
+      for (int64_t c = 0; c < view.cols && empty; c++) empty = codes.raw()[view.offset(r, c)] == zero;
+      out.mutable_data<float>()[size_t(r)] = empty ? largest : from[size_t(r)];
+    }
+    return out;
   }
 
   // A scale or zero point. One name may serve several weights if the values are the same.

@@ -59,12 +59,14 @@ void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const Take
     auto rounding = dequantize ? static_rounding(graph, *dequantize) : std::nullopt;
     if (!rounding) continue;
     plan.rounding = *rounding;
+    // The largest of some codes are codes of the same rounding.
     PlanNode* quantize = uses.maker(dequantize->inputs[0]);
+    while (quantize && quantize->node.op == Op::max_pool) quantize = uses.maker(quantize->node.inputs[0]);
     bool same = quantize && quantize->node.op == Op::quantize && static_rounding(graph, quantize->node) == rounding;
     if (same && plan.node.op == Op::conv && takes_codes(plan.node, *rounding)) {
       plan.codes = quantize->codes = true;
-      plan.node.inputs[0] = quantize->node.outputs[0];
-    } else if (same) {
+      plan.node.inputs[0] = dequantize->inputs[0];
+    } else if (same && quantize->node.outputs[0] == dequantize->inputs[0]) {
       plan.node.inputs[0] = quantize->node.inputs[0];
     }
   }
