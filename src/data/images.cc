@@ -169,8 +169,10 @@ std::string ImageDataset::visit(int64_t batch, const std::function<void(std::spa
 }
 
 std::string ImagePreprocessing::describe() const {
-  return cat("resize ", resize ? resize : std::min(height, width), ", crop ", height, "x", width, ", mean ", std::span<const float>(mean), ", std ",
-             std::span<const float>(deviation), channels_last ? ", channels last" : "");
+  // Without a size pictures are made as small as the crop allows.
+  const std::string size = resize || height == width ? cat(resize ? resize : height) : "to cover";
+  return cat("resize ", size, ", crop ", height, "x", width, ", mean ", std::span<const float>(mean), ", std ", std::span<const float>(deviation),
+             channels_last ? ", channels last" : "");
 }
 
 void preprocess(const Image& image, const ImagePreprocessing& how, std::span<float> out) {
