@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <map>
 #include <memory>
 
 #include "api/bench_layers.h"
@@ -256,9 +257,27 @@ class Bench {
     return first < kLongMs ? work.time_ms(side) : first;
   }
 
-  static bool runs_the_same(Contest& contest, const Work& ours, const Work& theirs) {
+  // Ops without a fast path, where they take long: else only --layers shows them.
+  void remark_reference(const Contest& contest, const std::vector<Session::ProfileLine>& lines) {
+    double all = 0, slow = 0;
+    std::map<std::string, double> by_op;
+    for (auto& line : lines) {
+      all += line.microseconds;
+      if (line.kernel == "reference") slow += line.microseconds, by_op[line.op] += line.microseconds;
+    }
+    if (slow < 0.1 * all) return;
+    auto slowest = std::max_element(by_op.begin(), by_op.end(), [](auto& a, auto& b) { return a.second < b.second; });
+    std::string start = cat(contest.arithmetic.name, ": ops without a fast path, ");
+    auto said = [&](const std::string& remark) { return remark.starts_with(start); };
+    if (std::ranges::any_of(report_.needs_attention, said)) return;
+    report_.needs_attention.push_back(
+        cat(start, slowest->first, " above all, take about ", int64_t(100 * slow / all + 0.5), " % of a run (--layers shows them: reference)"));
+  }
+
+  bool runs_the_same(Contest& contest, const Work& ours, const Work& theirs) {
     Session &model = *contest.model.session, &versus = *contest.versus.session;
     auto lines = profile_of(model, 1, [&] { ours.time_ms(contest.model); });
+    remark_reference(contest, lines);
     return same_plan(model, lines, versus, profile_of(versus, 1, [&] { theirs.time_ms(contest.versus); }));
   }
 

@@ -209,6 +209,19 @@ Tensor last_rows(const Tensor& logits) {
   return out;
 }
 
+TEST(Session, SlopesOfPreluMayBeOneOrOfChannelsOrOfElements) {
+  for (const Shape& slope : {Shape{1}, Shape{6, 1, 1}, Shape{1, 6, 1, 1}, Shape{6, 5, 7}, Shape{7}, Shape{1, 1, 1, 1}}) {
+    Rng rng(3);
+    Graph graph;
+    ValueId x = graph.add_input("x", DType::kF32, {2, 6, 5, 7});
+    graph.add_output("y", graph.add(Op::prelu, {x, testing::add_weight(graph, "slope", testing::random_tensor(rng, slope))}));
+    infer_shapes(graph);
+    TensorMap inputs{{"x", testing::random_tensor(rng, {2, 6, 5, 7})}};
+    EXPECT_EQ(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")), 0)
+        << to_string(slope);
+  }
+}
+
 TEST_P(SessionOn, DecodingTokenByTokenEqualsOnePass) {
   Rng rng(3);
   auto graph = std::make_shared<const Graph>(small_llama());

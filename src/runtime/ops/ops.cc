@@ -59,6 +59,7 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::erf:
     case Op::elu:
     case Op::mish: return compile_unary(context);
+    case Op::prelu: return compile_prelu(context);
     case Op::transpose: return compile_transpose(context);
     case Op::concat: return compile_concat(context);
     case Op::slice: return compile_slice(context);

@@ -149,6 +149,7 @@ CompiledStep compile_pool(const OpContext& context);
 CompiledStep compile_resize(const OpContext& context);
 CompiledStep compile_reduce(const OpContext& context);
 CompiledStep compile_unary(const OpContext& context);
+CompiledStep compile_prelu(const OpContext& context);
 CompiledStep compile_transpose(const OpContext& context);
 CompiledStep compile_concat(const OpContext& context);
 CompiledStep compile_slice(const OpContext& context);

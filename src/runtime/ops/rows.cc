@@ -180,6 +180,27 @@ CompiledStep compile_activation(const OpContext& context) {
           .output_block = block};
 }
 
+// A slope for each channel, or one for all; others are left to the reference.
+CompiledStep compile_prelu(const OpContext& context) {
+  const Shape x = context.shape(0), slope = context.shape(1);
+  if (!context.is_float(0) || !context.is_float(1) || x.size() < 3 || slope.size() > x.size()) return {};
+  const int64_t channels = x[1], pixels = element_count(std::span(x).subspan(2)), slopes = element_count(slope);
+  const bool by_channel = slopes == channels && slope.size() + 1 >= x.size() && slope[slope.size() + 1 - x.size()] == channels;
+  if (slopes != 1 && !by_channel) return {};
+  return {.kernel = "planes",
+          .run =
+              [=, planes = x[0] * channels](const StepCall& call) {
+                const int64_t at_once = std::max<int64_t>(1, kElementTile / std::max<int64_t>(pixels, 1));
+                parallel_for((planes + at_once - 1) / at_once, [&](int64_t tile) {
+                  for (int64_t p = tile * at_once; p < std::min(planes, (tile + 1) * at_once); p++) {
+                    const float s = call.floats(1)[slopes == 1 ? 0 : p % channels];
+                    apply(UnaryOp::kLeakyRelu, call.floats(0) + p * pixels, pixels, s, call.out_floats() + p * pixels);
+                  }
+                });
+              },
+          .in_place = {0}};
+}
+
 namespace {
 
 // Operands of which at least one is held in blocks of channels: both of one shape, or the second one vector over the channels.

@@ -40,13 +40,13 @@ inline int64_t pool_row_size(const PooledRow& p) {
 }
 
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv };
-enum class UnaryOp : uint8_t { kErf, kElu, kMish };
+enum class UnaryOp : uint8_t { kErf, kElu, kMish, kLeakyRelu };
 
 #define LACUNA_VECTOR_OPS                                                                                                \
   void multiply_rows(const RowProduct& product) noexcept;                                                                \
   /* y[i] = a[i] op b[i]; a or b may be one number for all (stride 0). y may be a or b. */                               \
   void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_scalar, int64_t n, float* y) noexcept; \
-  /* y[i] = op(x[i]); alpha of elu. */                                                                                   \
+  /* y[i] = op(x[i]); alpha of elu and leaky_relu. */                                                                    \
   void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcept;                                     \
   float sum_of_array(const float* x, int64_t n) noexcept;                                                                \
   /* y[i] = x[i] * factor + offset */                                                                                    \

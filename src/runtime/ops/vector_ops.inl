@@ -97,6 +97,7 @@ void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcep
     case UnaryOp::kElu:
       return apply_by([&](Vec v) { return Vec::where_negative(v, Vec::mul(Vec::set1(alpha), Vec::sub(exp_of(Vec::min(v, Vec::zero())), one)), v); },
                       x, n, y);
+    case UnaryOp::kLeakyRelu: return apply_by([&](Vec v) { return Vec::where_negative(v, Vec::mul(Vec::set1(alpha), v), v); }, x, n, y);
     case UnaryOp::kMish:
       // x tanh(ln(1 + e^x)) = x u / (u + 2) with u = e^x (e^x + 2); e^x is cut where the quotient is 1.
       return apply_by(
