@@ -137,6 +137,14 @@ TEST_F(Program, PrunedResnet20IsSmallerVerifiedAndStillAccurate) {
   EXPECT_NEAR(accuracy.json()["metrics"]["top1"].get<double>(), 0.814, 0.03);  // 81.4 % on all 10,000
 }
 
+TEST_F(Program, VerifyOfAnotherModelGivesOneReasonInsteadOfAllNames) {
+  LACUNA_NEEDS(kResnet20);
+  Result r = lacuna("verify " + kStories + " " + kResnet20 + " --json");
+  EXPECT_EQ(r.status, 1);
+  ASSERT_EQ(r.json()["problems"].size(), 1u) << r.out;
+  EXPECT_NE(r.out.find("no name of a weight is in both models"), std::string::npos) << r.out;
+}
+
 TEST_F(Program, OneFlippedBitAnywhereIsCaught) {
   LACUNA_NEEDS(kResnet20);
   ASSERT_EQ(lacuna("prune " + kResnet20 + " -o " + at("small") + " --pattern 2:4").status, 0);

@@ -178,6 +178,14 @@ void compare_outputs(const Model& original, const Model& model, const VerifyOpti
   if (!std::isfinite(worst)) report.problems.push_back("outputs on seeded inputs are not finite or have other shapes");
 }
 
+// Whether a name is of matrices in both; true if `a` has none.
+bool shares_a_matrix(const Graph& a, const Graph& b) {
+  int64_t matrices = 0, shared = 0;
+  for (const Weight& weight : a.weights)
+    if (weight.layout != MatrixLayout::kNone) matrices++, shared += b.weights.find(weight.name) >= 0;
+  return matrices == 0 || shared > 0;
+}
+
 }  // namespace
 
 VerifyReport verify(const std::filesystem::path& original_path, const std::filesystem::path& path, const VerifyOptions& options, Progress* progress) {
@@ -187,6 +195,11 @@ VerifyReport verify(const std::filesystem::path& original_path, const std::files
   if (!report.problems.empty()) return report;  // damaged bytes: nothing read from them is worth reporting
   Model model = load_model(path), original = with_original ? load_model(original_path) : Model{};
   const Graph& graph = *model.graph;
+  if (with_original && !shares_a_matrix(graph, *original.graph)) {
+    report.problems.push_back(cat("no name of a weight is in both models, so that nothing can be held against ", original_path,
+                                  ": another tool may have renamed them, as quantizers do; `lacuna verify ", path, "` checks the model by itself"));
+    return report;
+  }
   for (WeightId id = 0; id < WeightId(graph.weights.size()); id++) {
     if (progress) progress->update("verifying", id, graph.weights.size());
     const Weight& weight = graph.weights[id];
