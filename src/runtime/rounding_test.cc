@@ -300,6 +300,21 @@ TEST(Rounding, WhatIsDoneToCodesAloneIsATableOfTheConvolution) {
       }
 }
 
+// A table ends what a convolution does: a relu behind it is not the convolution's.
+TEST(Rounding, AReluBehindATableIsNotLostBeforeAMean) {
+  Rng rng(37);
+  Graph graph;
+  testing::Quantizer round{graph, 0x1p-5f, 3, DType::kS8};
+  ValueId x = round(graph.add_input("x", DType::kF32, {2, 24, 6, 5}));
+  ValueId y = round(graph.add(Op::conv, {x, coded_conv_weight(graph, rng, "w", 24, 24, 1, true)}));
+  y = graph.add(Op::relu, {round(graph.add(Op::leaky_relu, {y}))});
+  graph.add_output("mean", graph.add(Op::global_average_pool, {y}));
+  infer_shapes(graph);
+  TensorMap inputs{{"x", testing::random_tensor(rng, {2, 24, 6, 5}, 2)}};
+  EXPECT_LE(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("mean"), testing::run(graph, inputs, Executor::kReference).at("mean")),
+            1e-6);
+}
+
 // As QOperator files have it: the pool is of codes, with no floats around it.
 TEST(Rounding, PoolsOfCodesRunAsCodesBetweenConvolutions) {
   for (auto [type, zero] : {std::pair(DType::kS8, 3), std::pair(DType::kU8, 117)}) {

@@ -208,7 +208,7 @@ void pool_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<P
     PlanNode* conv = rounding ? uses.maker(dequantize->inputs[0]) : nullptr;
     if (!conv || !conv->codes || !conv->output) continue;
     if (relu) {
-      bool open = conv->node.op == Op::conv && conv->activation == kernels::Activation::kNone && conv->output == *rounding;
+      bool open = conv->node.op == Op::conv && !conv->table && conv->activation == kernels::Activation::kNone && conv->output == *rounding;
       if (!open || !uses.only_reader(dequantize->inputs[0], kept)) continue;
       conv->activation = kernels::Activation::kRelu;
     }
