@@ -35,8 +35,8 @@ const Arithmetic kArithmetics[] = {
     {DType::kS8, DType::kS8, 32, false, 0},    {DType::kS8, DType::kF32, 0, false, 0},          {DType::kS4, DType::kS8, 32, false, 0},
     {DType::kS4, DType::kS8, 32, true, 0},     {DType::kS4, DType::kS8, 0, false, 0},           {DType::kS4, DType::kS8, 64, true, 0},
     {DType::kS4, DType::kF32, 32, false, 0},   {DType::kS4, DType::kF32, 64, true, 0},          {DType::kS8, DType::kF32, 32, true, 0}};
-const char* const kPatterns[] = {"dense", "unstructured", "2:4",  "4:8",  "8:16",      "4:16",      "2:16",      "4:32",
-                                 "32:64", "16:64",        "8:64", "4:64", "block:1x4", "block:4x1", "block:4x4", "block:1x8"};
+const char* const kPatterns[] = {"dense", "unstructured", "2:4",   "4:8",  "8:16", "4:16",      "2:16",      "4:32",      "3:4",
+                                 "15:16", "32:64",        "16:64", "8:64", "4:64", "block:1x4", "block:4x1", "block:4x4", "block:1x8"};
 const double kSparsities[] = {0.0, 0.5, 0.9, 1.0};
 const int64_t kRows[] = {0, 1, 3, 4, 15, 16, 17, 33, 64, 131};
 const int64_t kCols[] = {1, 2, 15, 16, 63, 64, 65, 130, 200, 449};

@@ -98,8 +98,9 @@ struct Lane16Isa {
   Lane16RunPair dense_pair;  // 8 bits, scales per row, 5 to 16 tokens, padded to 8 or 16. nullptr: two calls are as fast
   Lane16Run bitmask[2][3];
   Lane16RunPair bitmask_pair[2][3];
-  Lane16Run n16[5];     // S = 2, 4, 8, 12, 16
-  Lane16Run window[3];  // 64, 128, 256
+  Lane16Run n16[5];           // S = 2, 4, 8, 12, 16
+  Lane16RunPair n16_pair[5];  // more than 4 tokens, padded as above; or nullptr
+  Lane16Run window[3];        // 64, 128, 256
   void (*output)(const Lane16Output& output);
   float (*largest)(const float* x, int64_t n);                                                    // max |x|, NaN passed over
   void (*quantize)(const float* x, int64_t n, const CodeRule& rule, uint8_t flip, uint8_t* out);  // codes ^ flip

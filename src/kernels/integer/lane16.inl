@@ -231,6 +231,9 @@ void group_scaled(const Lane16Call* calls, int64_t first_token) {
       S::store_floats(calls[s].scaled_sums + (first_token + t) * kLanes + v * kPerVector, total[s][t][v]);
 }
 
+// What the indices of a step of n16 count from, in each byte of a lane.
+constexpr int32_t n16_columns(int slots, int step) { return slots == 2 ? 0x20202020 * step + 0x10100000 : 0x10101010 * (step / (slots / 4)); }
+
 // One step of a gather: sixteen activations per 128-bit lane, or a window, permuted to the slots and multiplied.
 template <class S, int kSlots, int kTokens>
 void n16(const Lane16Call& c, int64_t first_token) {
@@ -252,11 +255,23 @@ void n16(const Lane16Call& c, int64_t first_token) {
           Vec index = half ? S::high_nibbles(nibbles) : S::low_nibbles(nibbles);
           typename S::Gathered w(p + 64 + 64 * half + kBytes * v);
           const int step = 2 * i + half;
+          auto& sums = acc[half % kChains];
+          if constexpr (S::kGathersFour) {  // the unit is one window
+            index = S::add(index, S::set1(n16_columns(kSlots, step)));
+            if constexpr (kTokens % 4 == 0) {
+              const uint8_t* xt = x;
+              LACUNA_UNROLL for (int t = 0; t < kTokens; t += 4, xt += 4 * c.x_stride)
+                  S::gather_four(sums[t], index, w.codes, xt, c.x_stride, 3 * c.x_stride);
+            } else {
+              LACUNA_UNROLL for (int t = 0; t < kTokens; t++) w.dot(sums[t][v], S::gather(x + t * c.x_stride, index));
+            }
+            continue;
+          }
           LACUNA_UNROLL for (int t = 0; t < kTokens; t++) {
             const uint8_t* xt = x + t * c.x_stride;
             Vec gathered =
                 kSlots == 2 ? S::lookup16_pair(xt + 32 * step, index) : S::lookup16(xt + 16 * (step / (kSlots / 4 ? kSlots / 4 : 1)), index);
-            w.dot(acc[half % kChains][t][v], gathered);
+            w.dot(sums[t][v], gathered);
           }
         }
       }
@@ -267,6 +282,38 @@ void n16(const Lane16Call& c, int64_t first_token) {
     if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
     S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
   }
+}
+
+// Two row groups by eight tokens at a time, which share what they load of x; four tokens or fewer that are left over go alone.
+template <class S, int kSlots>
+void n16_pair(const Lane16Call* pair) {
+  using Vec = typename S::Vec;
+  const Lane16Call& c = pair[0];
+  const int64_t stride = c.x_stride, stride3 = 3 * stride;
+  int64_t first = 0;
+  for (; first + 4 < c.tokens; first += 8) {
+    Vec acc[2][8];
+    LACUNA_UNROLL for (int t = 0; t < 8; t++) acc[0][t] = acc[1][t] = S::set1(0);
+    const uint8_t *p = c.stream, *q = pair[1].stream, *base = c.x + first * stride;
+    for (int64_t u = 0; u < c.units; u++) {
+      const uint8_t* x = base + c.offsets[u];
+      LACUNA_UNROLL for (int i = 0; i < kSlots / 2; i++, p += 192, q += 192) {
+        prefetch_page_ahead<8, 3>(p);
+        prefetch_page_ahead<8, 3>(q);
+        const Vec nibbles_p = S::load(p), nibbles_q = S::load(q);
+        LACUNA_UNROLL for (int half = 0; half < 2; half++) {
+          const Vec from = S::set1(n16_columns(kSlots, 2 * i + half));
+          const Vec index_p = S::add(half ? S::high_nibbles(nibbles_p) : S::low_nibbles(nibbles_p), from);
+          const Vec index_q = S::add(half ? S::high_nibbles(nibbles_q) : S::low_nibbles(nibbles_q), from);
+          const Vec w = S::load(p + 64 + 64 * half), v = S::load(q + 64 + 64 * half);
+          S::gather_four_pair(acc[0], acc[1], index_p, index_q, w, v, x, stride, stride3);
+          S::gather_four_pair(acc[0] + 4, acc[1] + 4, index_p, index_q, w, v, x + 4 * stride, stride, stride3);
+        }
+      }
+    }
+    LACUNA_UNROLL for (int s = 0; s < 2; s++) LACUNA_UNROLL for (int t = 0; t < 8; t++) S::store(pair[s].sums + (first + t) * kLanes, acc[s][t]);
+  }
+  if (first < c.tokens) LACUNA_UNROLL for (int s = 0; s < 2; s++) n16<S, kSlots, 4>(pair[s], first);
 }
 
 // Always inlined: a call that is inlined late leaves the accumulators on the stack (gcc 12).
@@ -439,6 +486,13 @@ constexpr Lane16Isa isa_table() {
   isa.n16[2] = run_n16<S, 8>;
   isa.n16[3] = run_n16<S, 12>;
   isa.n16[4] = run_n16<S, 16>;
+  if constexpr (S::kGathersFour) {
+    isa.n16_pair[0] = n16_pair<S, 2>;
+    isa.n16_pair[1] = n16_pair<S, 4>;
+    isa.n16_pair[2] = n16_pair<S, 8>;
+    isa.n16_pair[3] = n16_pair<S, 12>;
+    isa.n16_pair[4] = n16_pair<S, 16>;
+  }
   isa.window[0] = run_window<S, 64>;
   isa.window[1] = run_window<S, 128>;
   if constexpr (!S::kXorWindows) isa.window[2] = run_window<S, 256>;

@@ -26,7 +26,7 @@ class Lane16Linear : public PackedLinear {
         if (options.bits == 8 && !grouped) run_pair_ = isa.dense_pair, pairs_many_ = true;
         break;
       case Lane16Format::kBitmask: run_ = isa.bitmask[options.bits == 4][scaling], run_pair_ = isa.bitmask_pair[options.bits == 4][scaling]; break;
-      case Lane16Format::kN16: run_ = isa.n16[options.slots / 4]; break;
+      case Lane16Format::kN16: run_ = isa.n16[options.slots / 4], run_pair_ = isa.n16_pair[options.slots / 4], pairs_many_ = true; break;
       case Lane16Format::kWindow: run_ = isa.window[options.window == 64 ? 0 : options.window == 128 ? 1 : 2]; break;
     }
     bool gathers = options.format == Lane16Format::kN16 || options.format == Lane16Format::kWindow;

@@ -130,6 +130,7 @@ struct Simd {
   // registers hold.
 #ifdef __AVX512VBMI2__
   static constexpr bool kGathersFour = true;
+  static Vec gather(const uint8_t* x, Vec index) { return _mm512_permutexvar_epi8(index, load(x)); }
   static void gather_four(Vec* acc, Vec index, Vec codes, const uint8_t* x, int64_t stride, int64_t stride3) {
     Vec t0, t1, t2, t3;  // an array would be stored
     __asm__(
@@ -143,6 +144,34 @@ struct Simd {
         "vpdpbusd %[w], %[t3], %[d]"
         : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [t0] "=&v"(t0), [t1] "=&v"(t1), [t2] "=&v"(t2), [t3] "=&v"(t3)
         : [w] "v"(codes), [i] "v"(index), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), "m"(*reinterpret_cast<const Bytes*>(x)));
+  }
+  // The same with the indices and codes of two row groups.
+  static void gather_four_pair(Vec* acc, Vec* second, Vec i, Vec j, Vec w, Vec v, const uint8_t* x, int64_t stride, int64_t stride3) {
+    Vec t0, t1, t2, t3, u0, u1;  // arrays would be stored
+    __asm__(
+        "vmovdqu64 (%[x]), %[t0]\n\t"
+        "vmovdqu64 (%[x],%[s]), %[t1]\n\t"
+        "vmovdqu64 (%[x],%[s],2), %[t2]\n\t"
+        "vmovdqu64 (%[x],%[s3]), %[t3]\n\t"
+        "vpermb %[t0], %[i], %[u0]\n\t"
+        "vpermb %[t1], %[i], %[u1]\n\t"
+        "vpdpbusd %[w], %[u0], %[a]\n\t"
+        "vpdpbusd %[w], %[u1], %[b]\n\t"
+        "vpermb %[t2], %[i], %[u0]\n\t"
+        "vpermb %[t3], %[i], %[u1]\n\t"
+        "vpdpbusd %[w], %[u0], %[c]\n\t"
+        "vpdpbusd %[w], %[u1], %[d]\n\t"
+        "vpermb %[t0], %[j], %[t0]\n\t"
+        "vpermb %[t1], %[j], %[t1]\n\t"
+        "vpermb %[t2], %[j], %[t2]\n\t"
+        "vpermb %[t3], %[j], %[t3]\n\t"
+        "vpdpbusd %[v], %[t0], %[e]\n\t"
+        "vpdpbusd %[v], %[t1], %[f]\n\t"
+        "vpdpbusd %[v], %[t2], %[g]\n\t"
+        "vpdpbusd %[v], %[t3], %[h]"
+        : [a] "+&v"(acc[0]), [b] "+&v"(acc[1]), [c] "+&v"(acc[2]), [d] "+&v"(acc[3]), [e] "+&v"(second[0]), [f] "+&v"(second[1]),
+          [g] "+&v"(second[2]), [h] "+&v"(second[3]), [t0] "=&v"(t0), [t1] "=&v"(t1), [t2] "=&v"(t2), [t3] "=&v"(t3), [u0] "=&v"(u0), [u1] "=&v"(u1)
+        : [i] "v"(i), [j] "v"(j), [w] "v"(w), [v] "v"(v), [x] "r"(x), [s] "r"(stride), [s3] "r"(stride3), "m"(*reinterpret_cast<const Bytes*>(x)));
   }
 #else
   static constexpr bool kGathersFour = false;
