@@ -284,38 +284,6 @@ void n16(const Lane16Call& c, int64_t first_token) {
   }
 }
 
-// Two row groups by eight tokens at a time, which share what they load of x; four tokens or fewer that are left over go alone.
-template <class S, int kSlots>
-void n16_pair(const Lane16Call* pair) {
-  using Vec = typename S::Vec;
-  const Lane16Call& c = pair[0];
-  const int64_t stride = c.x_stride, stride3 = 3 * stride;
-  int64_t first = 0;
-  for (; first + 4 < c.tokens; first += 8) {
-    Vec acc[2][8];
-    LACUNA_UNROLL for (int t = 0; t < 8; t++) acc[0][t] = acc[1][t] = S::set1(0);
-    const uint8_t *p = c.stream, *q = pair[1].stream, *base = c.x + first * stride;
-    for (int64_t u = 0; u < c.units; u++) {
-      const uint8_t* x = base + c.offsets[u];
-      LACUNA_UNROLL for (int i = 0; i < kSlots / 2; i++, p += 192, q += 192) {
-        prefetch_page_ahead<8, 3>(p);
-        prefetch_page_ahead<8, 3>(q);
-        const Vec nibbles_p = S::load(p), nibbles_q = S::load(q);
-        LACUNA_UNROLL for (int half = 0; half < 2; half++) {
-          const Vec from = S::set1(n16_columns(kSlots, 2 * i + half));
-          const Vec index_p = S::add(half ? S::high_nibbles(nibbles_p) : S::low_nibbles(nibbles_p), from);
-          const Vec index_q = S::add(half ? S::high_nibbles(nibbles_q) : S::low_nibbles(nibbles_q), from);
-          const Vec w = S::load(p + 64 + 64 * half), v = S::load(q + 64 + 64 * half);
-          S::gather_four_pair(acc[0], acc[1], index_p, index_q, w, v, x, stride, stride3);
-          S::gather_four_pair(acc[0] + 4, acc[1] + 4, index_p, index_q, w, v, x + 4 * stride, stride, stride3);
-        }
-      }
-    }
-    LACUNA_UNROLL for (int s = 0; s < 2; s++) LACUNA_UNROLL for (int t = 0; t < 8; t++) S::store(pair[s].sums + (first + t) * kLanes, acc[s][t]);
-  }
-  if (first < c.tokens) LACUNA_UNROLL for (int s = 0; s < 2; s++) n16<S, kSlots, 4>(pair[s], first);
-}
-
 // Always inlined: a call that is inlined late leaves the accumulators on the stack (gcc 12).
 template <class S, int kWindow, int kTokens>
 [[gnu::always_inline]] inline void window_step(typename S::Vec (&acc)[kTokens][S::kVectors], const uint8_t* p, const uint8_t* x, const uint8_t* x_xor,
@@ -355,6 +323,63 @@ void window(const Lane16Call& c, int64_t first_token) {
     if constexpr (kChains == 2) sum = S::add(sum, acc[1][t][v]);
     S::store(c.sums + (first_token + t) * kLanes + v * (16 / S::kVectors), sum);
   }
+}
+
+// Two row groups whose windows of 64 columns are the same, by eight tokens at a time: they share what they load of x. steps(x, acc) adds all their
+// steps; four tokens or fewer that are left over go alone.
+template <class S, class Steps, class Alone>
+[[gnu::always_inline]] inline void gather_pair(const Lane16Call* pair, Steps steps, Alone alone) {
+  const Lane16Call& c = pair[0];
+  int64_t first = 0;
+  for (; first + 4 < c.tokens; first += 8) {
+    typename S::Vec acc[2][8];
+    LACUNA_UNROLL for (int t = 0; t < 8; t++) acc[0][t] = acc[1][t] = S::set1(0);
+    steps(c.x + first * c.x_stride, acc);
+    LACUNA_UNROLL for (int s = 0; s < 2; s++) LACUNA_UNROLL for (int t = 0; t < 8; t++) S::store(pair[s].sums + (first + t) * kLanes, acc[s][t]);
+  }
+  if (first < c.tokens) LACUNA_UNROLL for (int s = 0; s < 2; s++) alone(pair[s], first);
+}
+
+// Eight tokens times a step of two row groups, indices and codes.
+template <class S>
+[[gnu::always_inline]] inline void pair_step(typename S::Vec (&acc)[2][8], typename S::Vec i, typename S::Vec j, typename S::Vec w, typename S::Vec v,
+                                             const uint8_t* x, int64_t stride) {
+  S::gather_four_pair(acc[0], acc[1], i, j, w, v, x, stride, 3 * stride);
+  S::gather_four_pair(acc[0] + 4, acc[1] + 4, i, j, w, v, x + 4 * stride, stride, 3 * stride);
+}
+
+template <class S, int kSlots>
+void n16_pair(const Lane16Call* pair) {
+  auto steps = [pair](const uint8_t* x, typename S::Vec(&acc)[2][8]) __attribute__((always_inline)) {
+    const Lane16Call& c = pair[0];
+    const uint8_t *p = c.stream, *q = pair[1].stream;
+    for (int64_t u = 0; u < c.units; u++) LACUNA_UNROLL for (int i = 0; i < kSlots / 2; i++, p += 192, q += 192) {
+        prefetch_page_ahead<8, 3>(p);
+        prefetch_page_ahead<8, 3>(q);
+        const typename S::Vec nibbles_p = S::load(p), nibbles_q = S::load(q);
+        LACUNA_UNROLL for (int half = 0; half < 2; half++) {
+          const typename S::Vec from = S::set1(n16_columns(kSlots, 2 * i + half));
+          pair_step<S>(acc, S::add(half ? S::high_nibbles(nibbles_p) : S::low_nibbles(nibbles_p), from),
+                       S::add(half ? S::high_nibbles(nibbles_q) : S::low_nibbles(nibbles_q), from), S::load(p + 64 + 64 * half),
+                       S::load(q + 64 + 64 * half), x + c.offsets[u], c.x_stride);
+        }
+      }
+  };
+  gather_pair<S>(pair, steps, n16<S, kSlots, 4>);
+}
+
+template <class S>
+void window_pair(const Lane16Call* pair) {
+  auto steps = [pair](const uint8_t* x, typename S::Vec(&acc)[2][8]) __attribute__((always_inline)) {
+    const Lane16Call& c = pair[0];
+    const uint8_t *p = c.stream, *q = pair[1].stream;
+    for (int64_t i = 0; i < c.units; i++, p += 128, q += 128) {
+      prefetch_page_ahead<8, 2>(p);
+      prefetch_page_ahead<8, 2>(q);
+      pair_step<S>(acc, S::load(p), S::load(q), S::load(p + 64), S::load(q + 64), x + c.offsets[i], c.x_stride);
+    }
+  };
+  gather_pair<S>(pair, steps, window<S, 64, 4>);
 }
 
 // Splits the tokens of a call into passes of 16, 8, 4, 2 and 1, as many at once as the registers hold. More tokens share the loads of a
@@ -492,6 +517,7 @@ constexpr Lane16Isa isa_table() {
     isa.n16_pair[2] = n16_pair<S, 8>;
     isa.n16_pair[3] = n16_pair<S, 12>;
     isa.n16_pair[4] = n16_pair<S, 16>;
+    isa.window_pair = window_pair<S>;
   }
   isa.window[0] = run_window<S, 64>;
   isa.window[1] = run_window<S, 128>;

@@ -27,7 +27,10 @@ class Lane16Linear : public PackedLinear {
         break;
       case Lane16Format::kBitmask: run_ = isa.bitmask[options.bits == 4][scaling], run_pair_ = isa.bitmask_pair[options.bits == 4][scaling]; break;
       case Lane16Format::kN16: run_ = isa.n16[options.slots / 4], run_pair_ = isa.n16_pair[options.slots / 4], pairs_many_ = true; break;
-      case Lane16Format::kWindow: run_ = isa.window[options.window == 64 ? 0 : options.window == 128 ? 1 : 2]; break;
+      case Lane16Format::kWindow:
+        run_ = isa.window[options.window == 64 ? 0 : options.window == 128 ? 1 : 2];
+        if (options.window == 64 && same_windows()) run_pair_ = isa.window_pair, pairs_many_ = true;
+        break;
     }
     bool gathers = options.format == Lane16Format::kN16 || options.format == Lane16Format::kWindow;
     wanted_.flip = gathers && isa.unsigned_gather ? 0x80 : 0;
@@ -67,6 +70,16 @@ class Lane16Linear : public PackedLinear {
  private:
   static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
   static constexpr int64_t kFewTokens = 4;  // more are padded to a multiple of 8
+
+  // Whether the windows of all row groups begin alike.
+  bool same_windows() const {
+    const std::vector<int64_t>& begin = weight_.unit_begin;
+    const std::vector<int32_t>& offsets = weight_.offsets;
+    int64_t steps = begin.size() > 1 ? begin[1] : 0;
+    for (size_t g = 1; g + 1 < begin.size(); g++)
+      if (begin[g + 1] - begin[g] != steps || !std::equal(offsets.begin(), offsets.begin() + steps, offsets.begin() + begin[g])) return false;
+    return true;
+  }
 
   void multiply(const TokenCodes& codes, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
     int64_t parts = int64_t(parts_.size()) - 1, blocks = (tokens + kTokenBlock - 1) / kTokenBlock;
@@ -147,15 +160,20 @@ class Lane16Linear : public PackedLinear {
 
 }  // namespace
 
-int n16_slots(std::string_view pattern) {
+// How many of `cols` columns pattern "N:M" keeps, if M divides them; 0 for any other pattern.
+static int kept_of(int cols, std::string_view pattern) {
   int n = 0, m = 0;
   size_t colon = pattern.find(':');
   if (colon == std::string_view::npos) return 0;
   const char *end = pattern.data() + pattern.size(), *middle = pattern.data() + colon;
   if (std::from_chars(pattern.data(), middle, n).ptr != middle || std::from_chars(middle + 1, end, m).ptr != end) return 0;
-  if (n < 1 || m < 1 || n > m || 16 % m != 0) return 0;
-  int slots = n * 16 / m;
-  return slots <= 2 ? 2 : (slots + 3) / 4 * 4;
+  if (n < 1 || m < 1 || n > m || cols % m != 0) return 0;
+  return n * cols / m;
+}
+
+int n16_slots(std::string_view pattern) {
+  int slots = kept_of(16, pattern);
+  return slots <= 2 ? 2 * (slots > 0) : (slots + 3) / 4 * 4;
 }
 
 void store_row_group(const Lane16Weight& weight, const Lane16Isa& isa, int64_t g, const int32_t* sums, const float* scaled_sums,
@@ -204,6 +222,7 @@ std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const 
                                                  const Lane16Isa& isa, const Lane16Options& options) {
   Lane16Options chosen = options;
   if (options.format == Lane16Format::kN16) chosen.slots = n16_slots(problem.pattern);
+  chosen.balanced = kept_of(64, problem.pattern) % 4 == 0 && kept_of(64, problem.pattern) > 0;
   chosen.input_zero = problem.input_zero;
   return std::make_unique<Lane16Linear>(kernel, problem, weight, isa, chosen);
 }

@@ -291,7 +291,7 @@ Lane16Weight pack_lane16(const WeightMatrix& weight, const Lane16Isa& isa, const
   Encoder encoder = {weight, isa, options, out.half_scales, {}};
   if (window && options.window == 64 && isa.xor_windows) encoder.window_bases.alignment = 16;  // read sixteen bytes at a time
   LACUNA_ASSERT(!options.run || (options.window == 64 && options.run % 64 == 0 && weight.cols % options.run == 0 && !isa.xor_windows));
-  if (window && !options.run && options.window == 64 && !isa.xor_windows) {
+  if (window && !options.run && options.window == 64 && !isa.xor_windows && !options.balanced) {
     out.planes = 2;
     out.plane_stride = (weight.cols + 63) / 64 * 64 + 64;
     encoder.window_bases = {64 / out.planes, out.plane_stride};

@@ -14,8 +14,9 @@ enum class Lane16Format { kDense, kBitmask, kN16, kWindow };
 struct Lane16Options {
   Lane16Format format = Lane16Format::kDense;
   int bits = 8;
-  int slots = 0;   // kN16
-  int window = 0;  // kWindow
+  int slots = 0;          // kN16
+  int window = 0;         // kWindow
+  bool balanced = false;  // kWindow of 64: every 64 columns of a row keep alike many, a multiple of 4
   // kWindow: columns come in runs of so many, a multiple of 64, whose ends no window passes; offsets are columns, x is one plane, rows stay among
   // their 64.
   int64_t run = 0;
