@@ -66,6 +66,10 @@ std::vector<double> operations_by_node(const Graph& graph, const Bindings& wante
       const Weight* w = graph.weight_of(node.inputs[1]);
       double rows = double(w && w->layout == MatrixLayout::kInOut ? (*weight)[1] : (*weight)[0]);
       out[i] = 2 * elements(node.outputs[0]) * double(element_count(*weight)) / std::max(1.0, rows);
+    } else if (node.op == Op::conv_transpose) {  // [in, out / groups, k...]
+      auto& shape = facts[size_t(node.inputs[1])].shape;
+      auto weight = shape ? constant_shape(*shape) : std::nullopt;
+      if (weight && !weight->empty()) out[i] = 2 * elements(node.inputs[0]) * double(element_count(std::span(*weight).subspan(1)));
     } else if (node.op == Op::matmul) {
       auto& shape = facts[size_t(node.inputs[0])].shape;
       auto a = shape ? constant_shape(*shape) : std::nullopt;

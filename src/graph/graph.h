@@ -125,7 +125,7 @@ class Graph {
 struct WeightUse {
   WeightId weight;
   NodeId node;
-  bool prunable;        // by default (docs/ARCHITECTURE.md): linear and conv, not embeddings, output heads, depthwise or routers
+  bool prunable;        // by default (docs/ARCHITECTURE.md): linear, conv and conv_transpose, not embeddings, output heads, depthwise or routers
   std::string reason;   // why not prunable: "embedding", "output head", "depthwise convolution", "bias or norm", ...
   std::string op_type;  // "Linear", "Conv2d", "Embedding": the names `targets` accept; "Bias" for biases of those
 };

@@ -31,7 +31,7 @@ class Uses {
   enum class End { kNone, kHead, kRouter };
 
   bool multiplies(const Node& node, ValueId weight) const {
-    return (node.op == Op::linear || node.op == Op::conv) && node.inputs.size() > 1 && node.inputs[1] == weight;
+    return (node.op == Op::linear || node.op == Op::conv || node.op == Op::conv_transpose) && node.inputs.size() > 1 && node.inputs[1] == weight;
   }
 
   static bool is_recurrent_matrix(const Node& node, ValueId value) { return node.inputs[1] == value || node.inputs[2] == value; }
@@ -81,6 +81,10 @@ class Uses {
       if (node.attributes.integer("groups", 1) > 1 && in == 1) return "depthwise convolution";
       bool pointwise = element_count(std::span(weight.shape).subspan(2)) == 1;
       if (!pointwise) return "";
+    } else if (node.op == Op::conv_transpose) {
+      if (node.attributes.integer("groups", 1) > 1) return "transposed convolution in groups";
+      if (weight.layout != MatrixLayout::kInOut) return "transposed convolution whose weight is no matrix";
+      return "";
     } else {
       if (weight.shape.size() != 2) return "not a matrix";
       if (linear_is_in_out(graph_, node)) std::swap(out, in);
@@ -94,7 +98,6 @@ class Uses {
 
   std::string why_not_multiplied(const Node& node, ValueId value) const {
     switch (node.op) {
-      case Op::conv_transpose: return node.inputs[1] == value ? "transposed convolution" : "bias or norm";
       case Op::matmul:
       case Op::einsum: return "operand of a product of activations";
       case Op::lstm:

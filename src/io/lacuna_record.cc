@@ -146,7 +146,7 @@ Json to_json(const WeightRecord& w) {
 
 void check_shape(const Object& o, const WeightRecord& w) {
   checked_element_count(w.shape, w.encoding.values, o.where());
-  if (w.layout != MatrixLayout::kNone && (w.shape.size() < 2 || (w.layout == MatrixLayout::kInOut && w.shape.size() != 2)))
+  if (w.layout != MatrixLayout::kNone && w.shape.size() < 2)
     o.fail(cat("shape ", to_string(w.shape), " does not fit the layout ", name_of(w.layout)));
   if (w.layout == MatrixLayout::kNone && w.masked) o.fail("is masked, but not a matrix");
   using enum Encoding::Granularity;

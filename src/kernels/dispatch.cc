@@ -93,8 +93,8 @@ std::string packed_format(std::string_view kernel) {
     size_t end = std::min(kernel.find('_', at), kernel.size());
     std::string_view word = kernel.substr(at, end - at);
     at = end + 1;
-    // The operation, the type and the tile.
-    constexpr std::string_view kOthers[] = {"linear", "conv", "spmm", "decode", "f32", "bf16", "float", "s8", "s4", "n64"};
+    // The operation, the type, the tile and how it is divided.
+    constexpr std::string_view kOthers[] = {"linear", "conv", "spmm", "decode", "f32", "bf16", "float", "s8", "s4", "n64", "per", "thread"};
     if (std::find(std::begin(kOthers), std::end(kOthers), word) != std::end(kOthers)) continue;
     format += cat(format.empty() ? "" : " ", word);
   }

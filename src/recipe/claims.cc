@@ -106,6 +106,7 @@ std::string reason_against_pruning(const WeightUse& use, const Node&) { return u
 std::string reason_against_quantizing(const WeightUse& use, const Node& node) {
   bool multiplied = (node.op == Op::linear || node.op == Op::conv) && use.op_type != "Bias";
   bool refused = use.reason == "depthwise convolution" || use.reason == "router" || use.reason == "not a matrix";
+  if (node.op == Op::conv_transpose && use.op_type != "Bias") return "transposed convolution";
   return multiplied && !refused ? "" : use.reason.empty() ? "not multiplied" : use.reason;
 }
 

@@ -60,6 +60,8 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   if (last_ && last_->id == id && (last_->tried_codes || !with_codes)) return last_;
   last_.reset();
   Weight weight = graph_.weights[id];
+  if (node.op == Op::conv_transpose)  // [in, out, kernel]: a row for each tap of each output channel
+    weight.layout = MatrixLayout::kInOut, weight.shape = {weight.shape[0], element_count(std::span(weight.shape).subspan(1))};
   if (weight.layout == MatrixLayout::kNone)
     weight.layout = node.op == Op::conv ? MatrixLayout::kConv : linear_is_in_out(graph_, node) ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
   auto matrix = std::make_shared<Matrix>();

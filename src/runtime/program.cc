@@ -331,7 +331,11 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   CompiledStep compiled;
   std::function<int64_t(ValueId)> block_of;
   if (fuse_) block_of = [this](ValueId v) { return slot(v).block; };
-  if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of));
+  auto computed = [this](ValueId v) {
+    const Tensor& tensor = tensors_[size_t(v)];
+    return slot(v).place == Place::kConstant && tensor.bytes().data ? &tensor : nullptr;
+  };
+  if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of, computed));
   if (join_chain(plan, compiled, constant)) return;
   Step step;
   step.parts.push_back({plan, compiled.kernel, compiled.problem, compiled.plan_line});

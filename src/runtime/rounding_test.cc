@@ -351,9 +351,13 @@ TEST(Rounding, PoolsOfCodesRunAsCodesBetweenConvolutions) {
     int64_t quantizes = 0;
     for (auto& line : runtime.profile()) {
       quantizes += line.op == "quantize";
-      if (line.op == "max_pool") EXPECT_EQ(line.kernel, "codes");
+      if (line.op == "max_pool") {
+        EXPECT_EQ(line.kernel, "codes");
+      }
     }
-    if (cpu_features().avx512_vnni || cpu_features().amx_int8) EXPECT_EQ(quantizes, 1);
+    if (cpu_features().avx512_vnni || cpu_features().amx_int8) {
+      EXPECT_EQ(quantizes, 1);
+    }
   }
 }
 

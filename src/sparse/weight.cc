@@ -132,8 +132,7 @@ std::string_view name_of(MatrixLayout layout) noexcept {
 MatrixView::MatrixView(MatrixLayout layout, std::span<const int64_t> shape) : layout_(layout) {
   LACUNA_ASSERT(layout != MatrixLayout::kNone && shape.size() >= 2);
   if (layout == MatrixLayout::kInOut) {
-    LACUNA_ASSERT(shape.size() == 2);
-    rows = shape[1], cols = inner = shape[0];
+    rows = element_count(shape.subspan(1)), cols = inner = shape[0];
   } else if (layout == MatrixLayout::kOutIn) {  // [directions, out, in] of an LSTM: the rows of all directions
     rows = element_count(shape.first(shape.size() - 1));
     cols = inner = shape.back();

@@ -18,7 +18,7 @@ namespace lacuna {
 enum class MatrixLayout {
   kNone,   // not a matrix (bias, norm scale, index constant)
   kOutIn,  // [out, in]: Hugging Face linear, embedding tables
-  kInOut,  // [in, out]: ONNX MatMul, GPT-2
+  kInOut,  // [in, out]: ONNX MatMul, GPT-2; [in, out, k...] of a transposed convolution: rows are (out, k...)
   kConv,   // [out, in/groups, k...]: cols are (k..., in/groups), input channel fastest
 };
 std::string_view name_of(MatrixLayout layout) noexcept;

@@ -23,6 +23,8 @@ class Claimer {
       const Node& node = graph_.node(NodeId(i));
       if (is_recurrent(node.op)) claim_recurrent(NodeId(i));
       bool linear = node.op == Op::linear;
+      if (node.op == Op::conv_transpose && node.attributes.integer("groups", 1) == 1 && graph_.weight_of(node.inputs[1]))
+        claim(node.inputs[1], MatrixLayout::kInOut);
       if (!linear && node.op != Op::conv) continue;
       MatrixLayout layout = !linear ? MatrixLayout::kConv : linear_is_in_out(graph_, node) ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
       ValueId claimed = claim(node.inputs[1], layout);

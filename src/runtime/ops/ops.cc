@@ -16,7 +16,10 @@ std::shared_ptr<const NextConv> OpContext::link(std::shared_ptr<const kernels::P
   return tables_.next_conv = std::make_shared<NextConv>();
 }
 
-const Tensor* OpContext::constant(size_t i) const { return is_weight(i) ? &constant_(node().inputs[i]) : nullptr; }
+const Tensor* OpContext::constant(size_t i) const {
+  if (is_weight(i)) return &constant_(node().inputs[i]);
+  return has(i) && computed_ ? computed_(node().inputs[i]) : nullptr;
+}
 
 std::optional<std::vector<int64_t>> OpContext::integers(size_t i) const {
   if (!has(i)) return std::nullopt;

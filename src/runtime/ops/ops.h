@@ -68,8 +68,16 @@ struct SharedTables {
 class OpContext {
  public:
   OpContext(const Graph& graph, const PlanNode& plan, const std::vector<Fact>& facts, PackStore& packs, SharedTables& tables,
-            const std::function<const Tensor&(ValueId)>& constant, std::function<int64_t(ValueId)> block_of)
-      : graph_(graph), plan_(plan), facts_(facts), packs_(packs), tables_(tables), constant_(constant), block_of_(std::move(block_of)) {}
+            const std::function<const Tensor&(ValueId)>& constant, std::function<int64_t(ValueId)> block_of,
+            std::function<const Tensor*(ValueId)> computed = {})
+      : graph_(graph),
+        plan_(plan),
+        facts_(facts),
+        packs_(packs),
+        tables_(tables),
+        constant_(constant),
+        block_of_(std::move(block_of)),
+        computed_(std::move(computed)) {}
 
   const Graph& graph() const { return graph_; }
   const PlanNode& plan() const { return plan_; }
@@ -88,7 +96,7 @@ class OpContext {
   bool is_float(size_t i) const { return has(i) && lacuna::is_float(type(i)); }
   bool is_weight(size_t i) const { return has(i) && graph_.weight_of(node().inputs[i]); }
   const Weight& weight(size_t i) const { return *graph_.weight_of(node().inputs[i]); }
-  // The value of a weight or of an input whose elements are known, decoded; nullptr otherwise.
+  // The value of a weight or of what was computed of weights alone, decoded; nullptr otherwise.
   const Tensor* constant(size_t i) const;
   std::optional<std::vector<int64_t>> integers(size_t i) const;  // elements known as integers
 
@@ -114,6 +122,7 @@ class OpContext {
   SharedTables& tables_;
   const std::function<const Tensor&(ValueId)>& constant_;
   std::function<int64_t(ValueId)> block_of_;
+  std::function<const Tensor*(ValueId)> computed_;
 };
 
 // Elements of a tensor of `shape` [n, c, spatial...] held in blocks of channels.

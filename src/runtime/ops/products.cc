@@ -197,9 +197,47 @@ void turn_filters(const float* from, int64_t groups, int64_t in, int64_t out, in
 
 }  // namespace
 
-// Each output channel: its taps times the input, [taps, in] [in, pixels], whose rows are then added to where the taps put them. Dense, in floats.
+// Where the products of each tap go: pixel (h, i) under tap (kh, kw) to (h * strides[0] + kh * dilations[0] - pad_begin[0], i * strides[1] + ...).
+struct TapPlaces {
+  reference::Windows w;
+  int64_t taps, pixels, plane;  // of the kernel, of the input, of the output
+
+  // The output plane of one channel: `first` plus its products [taps, pixels].
+  void add(const float* products, float first, float* y) const {
+    if (w.kernel == w.strides && w.dilations == Shape{1, 1} && w.pad_begin == Shape{0, 0} && plane == taps * pixels) return place(products, first, y);
+    std::fill_n(y, plane, first);
+    for (int64_t t = 0; t < taps; t++)
+      for (int64_t h = 0; h < w.input[0]; h++) {
+        int64_t to_h = h * w.strides[0] + t / w.kernel[1] * w.dilations[0] - w.pad_begin[0];
+        if (to_h < 0 || to_h >= w.output[0]) continue;
+        const float* row = products + t * pixels + h * w.input[1];
+        int64_t to = t % w.kernel[1] * w.dilations[1] - w.pad_begin[1];
+        for (int64_t i = 0; i < w.input[1]; i++, to += w.strides[1])
+          if (to >= 0 && to < w.output[1]) y[to_h * w.output[1] + to] += row[i];
+      }
+  }
+
+ private:
+  // Each output has one product.
+  void place(const float* products, float first, float* y) const {
+    int64_t width = w.input[1], across = w.kernel[1];
+    for (int64_t h = 0; h < w.input[0]; h++)
+      for (int64_t kh = 0; kh < w.kernel[0]; kh++, y += across * width) {
+        const float* row = products + kh * across * pixels + h * width;
+        if (across == 2) {
+          for (int64_t i = 0; i < width; i++) y[2 * i] = row[i] + first, y[2 * i + 1] = row[pixels + i] + first;
+        } else {
+          for (int64_t t = 0; t < across; t++)
+            for (int64_t i = 0; i < width; i++) y[i * across + t] = row[t * pixels + i] + first;
+        }
+      }
+  }
+};
+
+// All taps of all channels are the output channels of a 1x1 convolution, dense or sparse, whose planes are then added to where the taps put them.
+// Groups, and filters that are made in the run: each output channel by itself, [taps, in] [in, pixels], dense.
 CompiledStep compile_conv_transpose(const OpContext& context) {
-  const Tensor* weight = context.constant(1);  // or made of constants: turned in each run
+  const Tensor* weight = context.constant(1);
   Shape x = context.shape(0), filter = context.shape(1);
   int64_t groups = context.attributes().integer("groups", 1);
   bool fits = x.size() == filter.size() && (x.size() == 3 || x.size() == 4) && groups >= 1 && x[1] % groups == 0 && filter[0] == x[1];
@@ -209,16 +247,39 @@ CompiledStep compile_conv_transpose(const OpContext& context) {
   if (x.size() == 3)
     for (auto* v : {&w.input, &w.kernel, &w.output, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
   if (x.size() == 3) w.pad_begin.insert(w.pad_begin.begin(), 0);
-  int64_t in = x[1] / groups, out = filter[1], taps = w.kernel[0] * w.kernel[1];
-  int64_t pixels = w.input[0] * w.input[1], plane = w.output[0] * w.output[1];
-  auto turned = std::make_shared<std::vector<float>>(weight ? size_t(groups * out * taps * in) : 0);
-  if (weight) turn_filters(weight->data<float>().data(), groups, in, out, taps, turned->data());
+  int64_t in = x[1] / groups, out = filter[1];
+  TapPlaces places = {w, w.kernel[0] * w.kernel[1], w.input[0] * w.input[1], w.output[0] * w.output[1]};
+  int64_t taps = places.taps, pixels = places.pixels, plane = places.plane;
+  MatrixLayout layout = context.is_weight(1) ? context.weight(1).layout : MatrixLayout::kConv;
+  bool coded = weight && layout != MatrixLayout::kNone && layout != MatrixLayout::kInOut;  // made of codes and scales, or a convolution's too
+  auto turned = std::make_shared<std::vector<float>>(coded || (weight && groups > 1) ? size_t(groups * out * taps * in) : 0);
+  if (!turned->empty()) turn_filters(weight->data<float>().data(), groups, in, out, taps, turned->data());
   CompiledStep step{.kernel = "taps"};
   if (weight) step.unread = {1};
+  if (weight && groups == 1) {
+    kernels::ConvProblem problem{.in_channels = in, .out_channels = out * taps};
+    std::shared_ptr<const kernels::PackedConv> packed;
+    if (coded) {  // by the fixed plan
+      packed = kernels::first_accepting(problem).pack(problem, {.rows = out * taps, .cols = in, .values = turned->data()});
+    } else {
+      auto pack = context.packs().conv(context.node(), problem, x[0], w.input[0], w.input[1], {}, true);
+      packed = pack.packed, step.problem = pack.problem, step.plan_line = pack.line;
+    }
+    step.kernel = std::string(packed->kernel());
+    step.run = [=](const StepCall& call) {
+      thread_local std::vector<float> products;
+      products.resize(size_t(x[0] * out * taps * pixels));
+      packed->run(call.floats(0), x[0], places.w.input[0], places.w.input[1], products.data(), {});
+      parallel_for(x[0] * out, [&, from = products.data()](int64_t index) {
+        places.add(from + index * taps * pixels, call.floats(2) ? call.floats(2)[index % out] : 0.0f, call.out_floats() + index * plane);
+      });
+    };
+    return step;
+  }
   step.run = [=](const StepCall& call) {
     std::vector<float> made;
     const float* filters = turned->data();
-    if (turned->empty()) {
+    if (turned->empty()) {  // made in the run
       made.resize(size_t(groups * out * taps * in));
       turn_filters(call.floats(1), groups, in, out, taps, made.data());
       filters = made.data();
@@ -235,17 +296,7 @@ CompiledStep compile_conv_transpose(const OpContext& context) {
                      .b_transposed = false,
                      .scale = 1,
                      .out = products.data()});
-      float* y = call.out_floats() + index * plane;
-      std::fill_n(y, plane, call.floats(2) ? call.floats(2)[channel] : 0.0f);
-      for (int64_t t = 0; t < taps; t++)
-        for (int64_t h = 0; h < w.input[0]; h++) {
-          int64_t to_h = h * w.strides[0] + t / w.kernel[1] * w.dilations[0] - w.pad_begin[0];
-          if (to_h < 0 || to_h >= w.output[0]) continue;
-          const float* row = products.data() + t * pixels + h * w.input[1];
-          int64_t to = t % w.kernel[1] * w.dilations[1] - w.pad_begin[1];
-          for (int64_t i = 0; i < w.input[1]; i++, to += w.strides[1])
-            if (to >= 0 && to < w.output[1]) y[to_h * w.output[1] + to] += row[i];
-        }
+      places.add(products.data(), call.floats(2) ? call.floats(2)[channel] : 0.0f, call.out_floats() + index * plane);
     });
   };
   return step;
