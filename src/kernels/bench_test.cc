@@ -123,6 +123,7 @@ TEST(Kernels, SayByNameHowAWeightIsPacked) {
   EXPECT_EQ(packed_format("avx512::decode_codes_float"), "codes");
   EXPECT_EQ(packed_format("avx512::dense_panels_s8"), "dense panels");
   EXPECT_EQ(packed_format("reference::linear"), "dense");
+  EXPECT_EQ(packed_format("onednn::conv_f32_per_thread"), "dense");
   const std::set<std::string> of_sparse = {"bitmask", "blocks", "bsr4", "csr", "n16", "quads", "window64", "window128", "window256"};
   for (auto& kernel : linear_kernels()) EXPECT_EQ(of_sparse.contains(packed_format(kernel.name)), kernel.sparse) << kernel.name;
   for (auto& kernel : conv_kernels()) EXPECT_EQ(of_sparse.contains(packed_format(kernel.name)), kernel.sparse) << kernel.name;

@@ -35,8 +35,8 @@ const Arithmetic kArithmetics[] = {
     {DType::kS8, DType::kS8, 32, false, 0},    {DType::kS8, DType::kF32, 0, false, 0},          {DType::kS4, DType::kS8, 32, false, 0},
     {DType::kS4, DType::kS8, 32, true, 0},     {DType::kS4, DType::kS8, 0, false, 0},           {DType::kS4, DType::kS8, 64, true, 0},
     {DType::kS4, DType::kF32, 32, false, 0},   {DType::kS4, DType::kF32, 64, true, 0},          {DType::kS8, DType::kF32, 32, true, 0}};
-const char* const kPatterns[] = {"dense", "unstructured", "2:4",   "4:8",  "8:16", "4:16",      "2:16",      "4:32",      "3:4",
-                                 "15:16", "32:64",        "16:64", "8:64", "4:64", "block:1x4", "block:4x1", "block:4x4", "block:1x8"};
+const char* const kPatterns[] = {"dense", "unstructured", "2:4",   "4:8",   "8:16", "4:16", "2:16",      "4:32",      "3:4",       "15:16",
+                                 "2:32",  "6:64",         "32:64", "16:64", "8:64", "4:64", "block:1x4", "block:4x1", "block:4x4", "block:1x8"};
 const double kSparsities[] = {0.0, 0.5, 0.9, 1.0};
 const int64_t kRows[] = {0, 1, 3, 4, 15, 16, 17, 33, 64, 131};
 const int64_t kCols[] = {1, 2, 15, 16, 63, 64, 65, 130, 200, 449};
@@ -53,13 +53,20 @@ void check_linear(const LinearKernel& kernel, const LinearProblem& problem, int6
   Rng rng(seed);
   WeightCase weight, absolute;
   fill_weight(weight, problem, seed);
-  if (!weight.dense && problem.rows > 2 && problem.pattern == "unstructured" && rng.below(2)) {  // an empty row
-    int64_t row = rng.below(problem.rows);
-    for (int64_t c = 0; c < problem.cols; c++) {
-      weight.mask.set(row, c, false);
-      (weight.codes.empty() ? weight.values[size_t(row * problem.cols + c)] = 0 : weight.codes[size_t(row * problem.cols + c)] = 0);
-    }
+  auto remove = [&](int64_t row, int64_t col) {
+    weight.mask.set(row, col, false);
+    (weight.codes.empty() ? weight.values[size_t(row * problem.cols + col)] = 0 : weight.codes[size_t(row * problem.cols + col)] = 0);
+  };
+  bool scattered = !weight.dense && !problem.pattern.starts_with("block:");
+  if (scattered && problem.rows > 2 && rng.below(2)) {  // an empty row, or sixteen
+    int64_t first = rng.below(problem.rows), last = std::min(first + (rng.below(2) ? 1 : 16), problem.rows);
+    for (int64_t row = first; row < last; row++)
+      for (int64_t c = 0; c < problem.cols; c++) remove(row, c);
   }
+  if (scattered && rng.below(3) == 0)  // N:M with fewer than N
+    for (int64_t row = 0; row < problem.rows; row++)
+      for (int64_t c = 0; c < problem.cols; c++)
+        if (rng.below(3) == 0) remove(row, c);
   fill_absolute(absolute, weight);
   bool channel_major = rng.below(3) == 0;
   int64_t out_outer = channel_major ? problem.rows : tokens, out_inner = channel_major ? tokens : problem.rows;

@@ -32,7 +32,7 @@ using kernels::LinearProblem;
 using kernels::WeightMatrix;
 
 // The rank of a kernel is right for most problems only; those far behind are not timed on, unless a later look says otherwise.
-constexpr size_t kDenseCandidates = 3, kSparseCandidates = 8;
+constexpr size_t kDenseCandidates = 4, kSparseCandidates = 8;
 constexpr double kFarBehind = 2;
 constexpr int kLaterLooks = 3;
 constexpr double kLongLook = 10e3;  // microseconds that a later look may take

@@ -15,7 +15,7 @@
 //            one vpermb, bases are multiples of 32 and x has two planes, the second shifted by 32 columns, so that every window is one
 //            aligned cache line: lines that cross cost a quarter. Tried four planes: 5 % slower, they crowd the L1 cache. Convolutions have
 //            one plane, bases at 32, and windows that cross lines where that pays (window_steps.h).
-//            N:M with M dividing 64 has one plane and bases at 64, and its row groups the same steps.
+//            With vpermb, N:M that keeps a multiple of four of 64 columns has one plane and bases at 64: full row groups then have the same steps.
 // n16 and window: a slot left over holds code 0.
 // 4-bit dense: low nibbles step 2 i, high nibbles step 2 i + 1. 4-bit bitmask: two codes to a byte, low nibble first, a new byte for each
 // step or, where there is no vpexpandb, for each 16 bits of mask. With scale groups, each group opens with its sixteen scales, then
@@ -100,7 +100,7 @@ struct Lane16Isa {
   Lane16Run bitmask[2][3];
   Lane16RunPair bitmask_pair[2][3];
   Lane16Run n16[5];           // S = 2, 4, 8, 12, 16
-  Lane16RunPair n16_pair[5];  // more than 4 tokens, padded as above; or nullptr
+  Lane16RunPair n16_pair[5];  // more than 4 tokens, x and sums padded to a multiple of 8; or nullptr
   Lane16Run window[3];        // 64, 128, 256
   Lane16RunPair window_pair;  // of 64, with the same offsets, as n16_pair
   void (*output)(const Lane16Output& output);

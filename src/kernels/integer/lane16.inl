@@ -256,7 +256,8 @@ void n16(const Lane16Call& c, int64_t first_token) {
           typename S::Gathered w(p + 64 + 64 * half + kBytes * v);
           const int step = 2 * i + half;
           auto& sums = acc[half % kChains];
-          if constexpr (S::kGathersFour) {  // the unit is one window
+          // The unit is one window. For few tokens the longer way to the indices costs more than the loads it saves.
+          if constexpr (S::kGathersFour && (kTokens >= 8 || kSlots <= 4)) {
             index = S::add(index, S::set1(n16_columns(kSlots, step)));
             if constexpr (kTokens % 4 == 0) {
               const uint8_t* xt = x;
@@ -337,7 +338,7 @@ template <class S, class Steps, class Alone>
     steps(c.x + first * c.x_stride, acc);
     LACUNA_UNROLL for (int s = 0; s < 2; s++) LACUNA_UNROLL for (int t = 0; t < 8; t++) S::store(pair[s].sums + (first + t) * kLanes, acc[s][t]);
   }
-  if (first < c.tokens) LACUNA_UNROLL for (int s = 0; s < 2; s++) alone(pair[s], first);
+  for (int s = 0; s < 2 && first < c.tokens; s++) alone(pair[s], first, c.tokens - first);
 }
 
 // Eight tokens times a step of two row groups, indices and codes.
@@ -365,7 +366,9 @@ void n16_pair(const Lane16Call* pair) {
         }
       }
   };
-  gather_pair<S>(pair, steps, n16<S, kSlots, 4>);
+  gather_pair<S>(pair, steps, [](const Lane16Call& c, int64_t first, int64_t rest) {
+    rest > 2 ? n16<S, kSlots, 4>(c, first) : rest == 2 ? n16<S, kSlots, 2>(c, first) : n16<S, kSlots, 1>(c, first);
+  });
 }
 
 template <class S>
@@ -379,7 +382,9 @@ void window_pair(const Lane16Call* pair) {
       pair_step<S>(acc, S::load(p), S::load(q), S::load(p + 64), S::load(q + 64), x + c.offsets[i], c.x_stride);
     }
   };
-  gather_pair<S>(pair, steps, window<S, 64, 4>);
+  gather_pair<S>(pair, steps, [](const Lane16Call& c, int64_t first, int64_t rest) {
+    rest > 2 ? window<S, 64, 4>(c, first) : rest == 2 ? window<S, 64, 2>(c, first) : window<S, 64, 1>(c, first);
+  });
 }
 
 // Splits the tokens of a call into passes of 16, 8, 4, 2 and 1, as many at once as the registers hold. More tokens share the loads of a

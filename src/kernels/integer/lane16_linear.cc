@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <map>
 
 #include "base/cat.h"
 #include "base/cpu.h"
@@ -29,7 +30,7 @@ class Lane16Linear : public PackedLinear {
       case Lane16Format::kN16: run_ = isa.n16[options.slots / 4], run_pair_ = isa.n16_pair[options.slots / 4], pairs_many_ = true; break;
       case Lane16Format::kWindow:
         run_ = isa.window[options.window == 64 ? 0 : options.window == 128 ? 1 : 2];
-        if (options.window == 64 && same_windows()) run_pair_ = isa.window_pair, pairs_many_ = true;
+        if (options.window == 64 && options.balanced && isa.window_pair) run_pair_ = isa.window_pair, pairs_many_ = true, alike_ = alike_windows();
         break;
     }
     bool gathers = options.format == Lane16Format::kN16 || options.format == Lane16Format::kWindow;
@@ -71,14 +72,15 @@ class Lane16Linear : public PackedLinear {
   static constexpr int64_t kPartBytes = 32 << 10, kMaxParts = 64;
   static constexpr int64_t kFewTokens = 4;  // more are padded to a multiple of 8
 
-  // Whether the windows of all row groups begin alike.
-  bool same_windows() const {
-    const std::vector<int64_t>& begin = weight_.unit_begin;
-    const std::vector<int32_t>& offsets = weight_.offsets;
-    int64_t steps = begin.size() > 1 ? begin[1] : 0;
-    for (size_t g = 1; g + 1 < begin.size(); g++)
-      if (begin[g + 1] - begin[g] != steps || !std::equal(offsets.begin(), offsets.begin() + steps, offsets.begin() + begin[g])) return false;
-    return true;
+  // For each row group the first one whose windows begin alike.
+  std::vector<int64_t> alike_windows() const {
+    std::map<std::vector<int32_t>, int64_t> seen;
+    std::vector<int64_t> first_alike;
+    for (int64_t g = 0; g < weight_.row_groups(); g++) {
+      auto begin = weight_.offsets.begin() + weight_.unit_begin[size_t(g)], end = weight_.offsets.begin() + weight_.unit_begin[size_t(g) + 1];
+      first_alike.push_back(seen.try_emplace({begin, end}, g).first->second);
+    }
+    return first_alike;
   }
 
   void multiply(const TokenCodes& codes, int64_t tokens, float* y, int64_t y_stride, const Epilogue& epilogue) const {
@@ -101,7 +103,15 @@ class Lane16Linear : public PackedLinear {
     if (later) first.activation = Activation::kNone;
     bool in_pairs = run_pair_ && (pairs_many_ ? tokens > kFewTokens : tokens <= kPairTokens);
     int64_t pairs = in_pairs ? (end - begin) / 2 : 0;
-    for (int64_t i = 0; i < pairs; i++) run_tiles<2>(codes, {begin + i, begin + pairs + i}, first_token, tokens, y, y_stride, first);
+    for (int64_t i = 0; i < pairs; i++) {
+      int64_t one = begin + i, other = begin + pairs + i;
+      if (alike_.empty() || alike_[size_t(one)] == alike_[size_t(other)]) {
+        run_tiles<2>(codes, {one, other}, first_token, tokens, y, y_stride, first);
+      } else {
+        run_tiles<1>(codes, {one}, first_token, tokens, y, y_stride, first);
+        run_tiles<1>(codes, {other}, first_token, tokens, y, y_stride, first);
+      }
+    }
     for (int64_t g = begin + 2 * pairs; g < end; g++) run_tiles<1>(codes, {g}, first_token, tokens, y, y_stride, first);
     int64_t first_row = begin * kLanes, rows = std::min(end * kLanes, weight_.rows) - first_row;
     if (later) activate_rows(y + first_token * y_stride + first_row, tokens, rows, y_stride, epilogue);
@@ -149,6 +159,7 @@ class Lane16Linear : public PackedLinear {
   Lane16Weight weight_;
   Lane16Run run_ = nullptr;
   Lane16RunPair run_pair_ = nullptr;  // or nullptr
+  std::vector<int64_t> alike_;        // pairs of row groups need the same here; empty: any two go together
   bool pairs_many_ = false;           // it is for more than kFewTokens tokens, not for kPairTokens at most
   TokenCodesWanted wanted_;
   int64_t group_units_ = 1;
@@ -158,10 +169,8 @@ class Lane16Linear : public PackedLinear {
   std::vector<int64_t> parts_;
 };
 
-}  // namespace
-
 // How many of `cols` columns pattern "N:M" keeps, if M divides them; 0 for any other pattern.
-static int kept_of(int cols, std::string_view pattern) {
+int kept_of(int cols, std::string_view pattern) {
   int n = 0, m = 0;
   size_t colon = pattern.find(':');
   if (colon == std::string_view::npos) return 0;
@@ -171,9 +180,11 @@ static int kept_of(int cols, std::string_view pattern) {
   return n * cols / m;
 }
 
+}  // namespace
+
 int n16_slots(std::string_view pattern) {
   int slots = kept_of(16, pattern);
-  return slots <= 2 ? 2 * (slots > 0) : (slots + 3) / 4 * 4;
+  return slots == 0 ? 0 : slots <= 2 ? 2 : (slots + 3) / 4 * 4;
 }
 
 void store_row_group(const Lane16Weight& weight, const Lane16Isa& isa, int64_t g, const int32_t* sums, const float* scaled_sums,
@@ -222,7 +233,8 @@ std::unique_ptr<PackedLinear> pack_lane16_linear(std::string_view kernel, const 
                                                  const Lane16Isa& isa, const Lane16Options& options) {
   Lane16Options chosen = options;
   if (options.format == Lane16Format::kN16) chosen.slots = n16_slots(problem.pattern);
-  chosen.balanced = kept_of(64, problem.pattern) % 4 == 0 && kept_of(64, problem.pattern) > 0;
+  int kept = kept_of(64, problem.pattern);
+  chosen.balanced = kept > 0 && kept % 4 == 0;
   chosen.input_zero = problem.input_zero;
   return std::make_unique<Lane16Linear>(kernel, problem, weight, isa, chosen);
 }

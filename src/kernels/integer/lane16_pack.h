@@ -16,7 +16,7 @@ struct Lane16Options {
   int bits = 8;
   int slots = 0;          // kN16
   int window = 0;         // kWindow
-  bool balanced = false;  // kWindow of 64: every 64 columns of a row keep alike many, a multiple of 4
+  bool balanced = false;  // kWindow of 64: one plane, bases at 64: for patterns that keep a multiple of 4 of every 64 columns
   // kWindow: columns come in runs of so many, a multiple of 64, whose ends no window passes; offsets are columns, x is one plane, rows stay among
   // their 64.
   int64_t run = 0;

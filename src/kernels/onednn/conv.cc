@@ -183,6 +183,9 @@ std::optional<std::string> refuses(const ConvProblem& problem, const CpuFeatures
   if (problem.weights != DType::kF32 || problem.activations != DType::kF32) return "multiplies f32 only";
   int64_t block = channel_block();
   if (problem.in_channels == 0 || problem.out_channels == 0) return "there are no channels";
+  // oneDNN itself would take its reference.
+  if (problem.groups == 1 && problem.in_channels > kFewChannels && problem.in_channels < block)
+    return cat("has no fast path for ", problem.in_channels, " input channels");
   if (problem.pad_top < 0 || problem.pad_left < 0 || problem.pad_bottom < 0 || problem.pad_right < 0) return "pads are negative";
   if (kind_of(problem) == Kind::kGrouped && (problem.in_channels / problem.groups % block != 0 || problem.out_channels / problem.groups % block != 0))
     return cat("the channels of a group are no multiple of ", block);
