@@ -97,8 +97,26 @@ TEST_F(Program, TransposedConvolutionsArePrunedAndRunSparse) {
   EXPECT_LT(relative_difference(read_npy(at("runtime/y.npy")), read_npy(at("theirs/y.npy"))), 1e-5);
 }
 
+// One filter bank up and down again: the convolution's layout stays.
+TEST_F(Program, AWeightMayBeOfAConvolutionAndATransposedOne) {
+  Graph graph;
+  ValueId x = graph.add_input("x", DType::kF32, {Dim(1), Dim(16), Dim(6), Dim(5)}), filters = weight(graph, "shared", {16, 8, 3, 3});
+  graph.add_output("y", graph.add(Op::conv, {graph.add(Op::conv_transpose, {x, filters}), filters}));
+  infer_shapes(graph);
+  write_onnx(graph, at("shared.onnx"));
+  ASSERT_EQ(lacuna("prune " + at("shared.onnx") + " -o " + at("small") + " --sparsity 0.5").status, 0);
+  EXPECT_EQ(lacuna("verify " + at("shared.onnx") + " " + at("small")).status, 0);
+  write_npy(at("x.npy"), random_tensor({1, 16, 6, 5}, 3));
+  for (std::string executor : {"reference", "runtime"})
+    ASSERT_EQ(lacuna("run " + at("small") + " --inputs x=" + at("x.npy") + " --outputs " + at(executor) + " --executor " + executor).status, 0);
+  EXPECT_LT(relative_difference(read_npy(at("runtime/y.npy")), read_npy(at("reference/y.npy"))), 1e-5);
+}
+
 TEST_F(Program, TransposedConvolutionsAreNotQuantized) {
   write_decoder(at("decoder.onnx"));
+  Result included = lacuna("quantize " + at("decoder.onnx") + " -o " + at("small") + " --weights int8 --include twice");
+  EXPECT_NE(included.status, 0);
+  EXPECT_NE(included.err.find("stays in floats"), std::string::npos) << included.err;
   Result r = lacuna("quantize " + at("decoder.onnx") + " -o " + at("small") + " --weights int8 --targets twice");
   EXPECT_NE(r.status, 0);
   EXPECT_NE(r.err.find("transposed convolution"), std::string::npos) << r.err;

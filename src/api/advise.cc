@@ -57,20 +57,26 @@ AdviseReport advise(const std::filesystem::path& path, const AdviseOptions& opti
   if (report.layers.empty()) throw Unsupported(cat(path.string(), ": no prunable linear or convolution layer, so there is nothing to advise on"));
 
   int64_t weights = multiplied_weights(*model.graph);
-  std::map<std::string, const LayerAdvice*> asked;  // layers of one shape share what is measured
+  std::set<std::string> in_floats;  // nodes that integers do not run
+  for (const Node& node : model.graph->nodes())
+    if (node.op == Op::conv_transpose) in_floats.insert(node.name);
+  std::map<std::pair<std::string, bool>, const LayerAdvice*> asked;  // layers of one shape share what is measured
   for (size_t i = 0; i < report.layers.size(); i++) {
     LayerAdvice& layer = report.layers[i];
-    auto [it, fresh] = asked.try_emplace(layer.problem, &layer);
+    bool floats = in_floats.contains(layer.node);
+    auto [it, fresh] = asked.try_emplace({layer.problem, floats}, &layer);
     if (!fresh) {
       layer.dense_microseconds = it->second->dense_microseconds, layer.curves = it->second->curves;
       continue;
     }
     layer.dense_microseconds = measure_dense(layer.problem, weights);
-    for (const std::string& precision : options.precisions)
+    for (const std::string& precision : options.precisions) {
+      if (floats && precision != "f32") continue;
       for (const std::string& pattern : options.patterns) {
         if (progress) progress->update("measuring", int64_t(i), int64_t(report.layers.size()));
         layer.curves.push_back(measure_curve(layer.problem, pattern, precision, options.sparsities, weights));
       }
+    }
   }
   report.totals = totals_of(report.layers);
   return report;

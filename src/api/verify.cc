@@ -49,7 +49,12 @@ class Steps {
   int64_t groups_;
 };
 
-// Counts of one weight against its original (nullptr: alone).
+// A weight that is laid out as another matrix, or as none, as floats of this layout; a mask shows in its zeros alone then.
+Weight laid_out_as(MatrixLayout layout, const Weight& weight) {
+  return {.name = weight.name, .shape = weight.shape, .layout = layout, .source = in_memory({.values = decode_f32(weight, weight.load())})};
+}
+
+// Counts of one weight against its original (nullptr: alone), of the same layout.
 VerifiedWeight check_weight(const Weight& weight, const Weight* original) {
   VerifiedWeight out{.name = weight.name, .pattern = weight.pattern, .encoding = to_string(weight.encoding), .parameters = weight.size()};
   MatrixView view(weight.layout, weight.shape);
@@ -224,6 +229,8 @@ VerifyReport verify(const std::filesystem::path& original_path, const std::files
       }
       continue;
     }
+    std::optional<Weight> turned;
+    if (before && before->layout != weight.layout) before = &turned.emplace(laid_out_as(weight.layout, *before));
     VerifiedWeight w = check_weight(weight, before);
     if (w.violations) report.problems.push_back(cat("'", w.name, "': ", w.violations, " groups or blocks break ", w.pattern));
     if (w.changed_kept)

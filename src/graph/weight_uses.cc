@@ -38,7 +38,12 @@ class Uses {
 
   WeightUse use_of(ValueId value) const {
     auto& users = users_[size_t(value)];
-    auto first = std::find_if(users.begin(), users.end(), [&](NodeId id) { return multiplies(graph_.node(id), value); });
+    auto find = [&](bool transposed) {
+      return std::find_if(users.begin(), users.end(),
+                          [&](NodeId id) { return (graph_.node(id).op == Op::conv_transpose) == transposed && multiplies(graph_.node(id), value); });
+    };
+    auto first = find(false);  // the others may read a weight that is laid out for these
+    if (first == users.end()) first = find(true);
     WeightUse use{.weight = graph_.value(value).weight, .node = first == users.end() ? users[0] : *first};
     use.op_type = op_type(graph_.node(use.node), value);
     use.reason = reason(use, value, first != users.end());

@@ -106,7 +106,7 @@ std::string reason_against_pruning(const WeightUse& use, const Node&) { return u
 std::string reason_against_quantizing(const WeightUse& use, const Node& node) {
   bool multiplied = (node.op == Op::linear || node.op == Op::conv) && use.op_type != "Bias";
   bool refused = use.reason == "depthwise convolution" || use.reason == "router" || use.reason == "not a matrix";
-  if (node.op == Op::conv_transpose && use.op_type != "Bias") return "transposed convolution";
+  if (node.op == Op::conv_transpose && use.op_type != "Bias") return std::string(kTransposedConvolution);
   return multiplied && !refused ? "" : use.reason.empty() ? "not multiplied" : use.reason;
 }
 
@@ -151,7 +151,8 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
           if (!selects(s, graph.weights[use.weight], use, graph.node(use.node))) return false;
           std::string reason = reason_against(use, graph.node(use.node));
           if (!default_only || reason.empty() || matches(line.include, use)) return true;
-          refused = cat("'", graph.weights[use.weight].name, "', which is not claimed by default: ", reason, " (add it with include)");
+          bool can_be = graph.weights[use.weight].layout != MatrixLayout::kNone;
+          refused = cat("'", graph.weights[use.weight].name, "', which is not claimed by default: ", reason, can_be ? " (add it with include)" : "");
           return false;
         });
         if (any) continue;

@@ -31,6 +31,8 @@ struct Selection {
 using ReasonAgainst = std::string (*)(const WeightUse& use, const Node& node);
 std::string reason_against_pruning(const WeightUse& use, const Node& node);
 // Linear and conv, output heads included; not depthwise convolutions or routers.
+// Stays in floats even if it is included: a scale for each row would not be one for each output channel.
+inline constexpr std::string_view kTransposedConvolution = "transposed convolution";
 std::string reason_against_quantizing(const WeightUse& use, const Node& node);
 
 // The claims of every line, in the order of the Graph. Throws InvalidArgument, before anything is done, on a target, ignore, include or

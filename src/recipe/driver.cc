@@ -310,6 +310,8 @@ class Driver {
   void quantize_weight_of(const Claim& claim, const Line& line) {
     WeightId id = claim.use.weight;
     const Weight& weight = sources_[size_t(id)];
+    if (graph_.node(claim.use.node).op == Op::conv_transpose)
+      throw InvalidArgument(cat(line.where, ": '", weight.name, "' is of a transposed convolution, which stays in floats"));
     bool int4 = line.quantize->weights == "int4" && claim.use.op_type == "Linear" && claim.use.prunable;
     WeightScheme scheme = int4 ? WeightScheme{DType::kS4, line.quantize->group_size} : WeightScheme{};
     auto& steps = plan_[id];

@@ -21,7 +21,7 @@ std::vector<KeptFloats> kept_floats(const Graph& graph, std::span<const int64_t>
     if (!is_float(weight.encoding.values) || size_t(id) >= bytes.size()) continue;
     KeptFloats& group = groups[reason];
     group.why = reason;
-    group.can_be_included = weight.layout != MatrixLayout::kNone;
+    group.can_be_included = weight.layout != MatrixLayout::kNone && reason != kTransposedConvolution;
     group.weights++, group.bytes += bytes[size_t(id)];
     if (bytes[size_t(id)] > largest[reason]) largest[reason] = bytes[size_t(id)], group.largest = weight.name;
   }

@@ -23,8 +23,6 @@ class Claimer {
       const Node& node = graph_.node(NodeId(i));
       if (is_recurrent(node.op)) claim_recurrent(NodeId(i));
       bool linear = node.op == Op::linear;
-      if (node.op == Op::conv_transpose && node.attributes.integer("groups", 1) == 1 && graph_.weight_of(node.inputs[1]))
-        claim(node.inputs[1], MatrixLayout::kInOut);
       if (!linear && node.op != Op::conv) continue;
       MatrixLayout layout = !linear ? MatrixLayout::kConv : linear_is_in_out(graph_, node) ? MatrixLayout::kInOut : MatrixLayout::kOutIn;
       ValueId claimed = claim(node.inputs[1], layout);
@@ -36,6 +34,10 @@ class Claimer {
       }
     }
     for (NodeId id : refused) to_matmul(id);
+    // Those that share a weight with another product leave it as that one reads it.
+    for (const Node& node : graph_.nodes())
+      if (node.op == Op::conv_transpose && node.attributes.integer("groups", 1) == 1 && graph_.weight_of(node.inputs[1]))
+        claim(node.inputs[1], MatrixLayout::kInOut);
     widen_nibbles();
     if (!quantized_.empty()) graph_.metadata["onnx.quantized"] = quantized_.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   }

@@ -120,6 +120,9 @@ class Exporter {
     }
     int bits = bits_of(weight.encoding.values);
     bool as_codes = !weight.encoding.has_minima && weight.encoding.granularity != kGroup && bits == 8 && weight.encoding.scales != DType::kBF16;
+    // ONNX knows scales along an axis: rows may be more than that, of transposed convolutions and recurrent layers.
+    if (as_codes && weight.encoding.granularity == kRow)
+      as_codes = MatrixView(weight.layout, weight.shape).rows == weight.shape[weight.layout == MatrixLayout::kInOut ? 1 : 0];
     if (as_codes) return write_codes(value, weight);
     add_initializer(weight.name, DType::kF32, weight.shape, [&weight] { return decode_f32(weight, weight.load()); });
   }

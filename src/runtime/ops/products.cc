@@ -198,40 +198,60 @@ void turn_filters(const float* from, int64_t groups, int64_t in, int64_t out, in
 }  // namespace
 
 // Where the products of each tap go: pixel (h, i) under tap (kh, kw) to (h * strides[0] + kh * dilations[0] - pad_begin[0], i * strides[1] + ...).
-struct TapPlaces {
-  reference::Windows w;
-  int64_t taps, pixels, plane;  // of the kernel, of the input, of the output
+class TapPlaces {
+ public:
+  explicit TapPlaces(reference::Windows windows)
+      : w(std::move(windows)),
+        taps(w.kernel[0] * w.kernel[1]),
+        plane(w.output[0] * w.output[1]),
+        one_each_(w.kernel == w.strides && w.dilations == Shape{1, 1} && w.pad_begin == Shape{0, 0} &&
+                  w.output == Shape{w.input[0] * w.kernel[0], w.input[1] * w.kernel[1]}) {}
 
-  // The output plane of one channel: `first` plus its products [taps, pixels].
-  void add(const float* products, float first, float* y) const {
-    if (w.kernel == w.strides && w.dilations == Shape{1, 1} && w.pad_begin == Shape{0, 0} && plane == taps * pixels) return place(products, first, y);
-    std::fill_n(y, plane, first);
+  const reference::Windows w;
+  const int64_t taps, plane;  // of the kernel, of the output
+
+  // A band of the input, of which products [taps, rows, cols] are given; those from `fresh` on are to go to their places.
+  struct Along {
+    int64_t first, last, fresh;
+    int64_t size() const { return last - first; }
+  };
+  struct Band {
+    Along rows, cols;
+    int64_t pixels() const { return rows.size() * cols.size(); }
+  };
+
+  // To an output plane that is filled already.
+  void add(const float* products, const Band& band, float* y) const {
     for (int64_t t = 0; t < taps; t++)
-      for (int64_t h = 0; h < w.input[0]; h++) {
+      for (int64_t h = band.rows.fresh; h < band.rows.last; h++) {
         int64_t to_h = h * w.strides[0] + t / w.kernel[1] * w.dilations[0] - w.pad_begin[0];
         if (to_h < 0 || to_h >= w.output[0]) continue;
-        const float* row = products + t * pixels + h * w.input[1];
-        int64_t to = t % w.kernel[1] * w.dilations[1] - w.pad_begin[1];
-        for (int64_t i = 0; i < w.input[1]; i++, to += w.strides[1])
+        const float* row = products + t * band.pixels() + (h - band.rows.first) * band.cols.size() - band.cols.first;
+        int64_t to = band.cols.fresh * w.strides[1] + t % w.kernel[1] * w.dilations[1] - w.pad_begin[1];
+        for (int64_t i = band.cols.fresh; i < band.cols.last; i++, to += w.strides[1])
           if (to >= 0 && to < w.output[1]) y[to_h * w.output[1] + to] += row[i];
       }
   }
 
- private:
-  // Each output has one product.
-  void place(const float* products, float first, float* y) const {
-    int64_t width = w.input[1], across = w.kernel[1];
-    for (int64_t h = 0; h < w.input[0]; h++)
-      for (int64_t kh = 0; kh < w.kernel[0]; kh++, y += across * width) {
-        const float* row = products + kh * across * pixels + h * width;
+  // Whether each output has one product: then place() is enough.
+  bool one_each() const { return one_each_; }
+  void place(const float* products, const Band& band, float value, float* y) const {
+    int64_t across = w.kernel[1], pixels = band.pixels(), cols = band.cols.size();
+    for (int64_t h = band.rows.first; h < band.rows.last; h++)
+      for (int64_t kh = 0; kh < w.kernel[0]; kh++) {
+        const float* row = products + kh * across * pixels + (h - band.rows.first) * cols;
+        float* to = y + (h * w.kernel[0] + kh) * w.output[1] + band.cols.first * across;
         if (across == 2) {
-          for (int64_t i = 0; i < width; i++) y[2 * i] = row[i] + first, y[2 * i + 1] = row[pixels + i] + first;
+          for (int64_t i = 0; i < cols; i++) to[2 * i] = row[i] + value, to[2 * i + 1] = row[pixels + i] + value;
         } else {
           for (int64_t t = 0; t < across; t++)
-            for (int64_t i = 0; i < width; i++) y[i * across + t] = row[t * pixels + i] + first;
+            for (int64_t i = 0; i < cols; i++) to[i * across + t] = row[t * pixels + i] + value;
         }
       }
   }
+
+ private:
+  bool one_each_;
 };
 
 // All taps of all channels are the output channels of a 1x1 convolution, dense or sparse, whose planes are then added to where the taps put them.
@@ -247,32 +267,61 @@ CompiledStep compile_conv_transpose(const OpContext& context) {
   if (x.size() == 3)
     for (auto* v : {&w.input, &w.kernel, &w.output, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
   if (x.size() == 3) w.pad_begin.insert(w.pad_begin.begin(), 0);
-  int64_t in = x[1] / groups, out = filter[1];
-  TapPlaces places = {w, w.kernel[0] * w.kernel[1], w.input[0] * w.input[1], w.output[0] * w.output[1]};
-  int64_t taps = places.taps, pixels = places.pixels, plane = places.plane;
+  int64_t in = x[1] / groups, out = filter[1], height = w.input[0], width = w.input[1];
+  auto places = std::make_shared<const TapPlaces>(w);
+  int64_t taps = places->taps, plane = places->plane;
   MatrixLayout layout = context.is_weight(1) ? context.weight(1).layout : MatrixLayout::kConv;
   bool coded = weight && layout != MatrixLayout::kNone && layout != MatrixLayout::kInOut;  // made of codes and scales, or a convolution's too
   auto turned = std::make_shared<std::vector<float>>(coded || (weight && groups > 1) ? size_t(groups * out * taps * in) : 0);
   if (!turned->empty()) turn_filters(weight->data<float>().data(), groups, in, out, taps, turned->data());
   CompiledStep step{.kernel = "taps"};
   if (weight) step.unread = {1};
-  if (weight && groups == 1) {
+  if (weight && groups == 1 && element_count(filter) * height * width > 0) {
+    // A band at a time, whose products stay in the cache: of rows, or of columns where there is one row.
+    constexpr int64_t kMostProducts = 1 << 17;
+    bool by_rows = height > 1;
+    int64_t units = by_rows ? height : width, pixels = by_rows ? width : 1;  // of a unit
+    int64_t size = std::clamp<int64_t>(kMostProducts / (out * taps * pixels), 1, units);
+    if (!by_rows) size = std::min(std::max<int64_t>(size, 64), units);
+    int64_t rows = by_rows ? size : 1, cols = by_rows ? width : size;
     kernels::ConvProblem problem{.in_channels = in, .out_channels = out * taps};
     std::shared_ptr<const kernels::PackedConv> packed;
     if (coded) {  // by the fixed plan
       packed = kernels::first_accepting(problem).pack(problem, {.rows = out * taps, .cols = in, .values = turned->data()});
+      turned->clear();
     } else {
-      auto pack = context.packs().conv(context.node(), problem, x[0], w.input[0], w.input[1], {}, true);
+      auto pack = context.packs().conv(context.node(), problem, 1, rows, cols, {}, true);
       packed = pack.packed, step.problem = pack.problem, step.plan_line = pack.line;
     }
     step.kernel = std::string(packed->kernel());
     step.run = [=](const StepCall& call) {
-      thread_local std::vector<float> products;
-      products.resize(size_t(x[0] * out * taps * pixels));
-      packed->run(call.floats(0), x[0], places.w.input[0], places.w.input[1], products.data(), {});
-      parallel_for(x[0] * out, [&, from = products.data()](int64_t index) {
-        places.add(from + index * taps * pixels, call.floats(2) ? call.floats(2)[index % out] : 0.0f, call.out_floats() + index * plane);
-      });
+      thread_local std::vector<float> products, band;
+      products.resize(size_t(out * taps * rows * cols));
+      const float* bias = call.floats(2);
+      for (int64_t image = 0; image < x[0]; image++) {
+        const float* source = call.floats(0) + image * in * height * width;
+        float* y = call.out_floats() + image * out * plane;
+        if (!places->one_each()) parallel_for(out, [&](int64_t c) { std::fill_n(y + c * plane, plane, bias ? bias[c] : 0.0f); });
+        for (int64_t done = 0; done < units; done += size) {
+          int64_t first = std::min(done, units - size);  // bands are alike, so that the kernel sees one size
+          const float* from = source;
+          if (size < units) {
+            band.resize(size_t(in * rows * cols));
+            for (int64_t c = 0; c < in; c++) std::copy_n(source + (c * units + first) * pixels, size * pixels, band.data() + c * size * pixels);
+            from = band.data();
+          }
+          packed->run(from, 1, rows, cols, products.data(), {});
+          TapPlaces::Along along = {first, first + size, done}, whole = {0, by_rows ? width : 1, 0};
+          TapPlaces::Band given = by_rows ? TapPlaces::Band{along, whole} : TapPlaces::Band{whole, along};
+          parallel_for(out, [&, made = products.data()](int64_t c) {
+            const float* of_channel = made + c * taps * rows * cols;
+            if (places->one_each())
+              places->place(of_channel, given, bias ? bias[c] : 0.0f, y + c * plane);
+            else
+              places->add(of_channel, given, y + c * plane);
+          });
+        }
+      }
     };
     return step;
   }
@@ -287,16 +336,18 @@ CompiledStep compile_conv_transpose(const OpContext& context) {
     parallel_for(x[0] * groups * out, [&](int64_t index) {
       int64_t image = index / (groups * out), channel = index % (groups * out);
       thread_local std::vector<float> products;
-      products.resize(size_t(taps * pixels));
+      products.resize(size_t(taps * height * width));
       multiply_rows({.a = filters + channel * taps * in,
-                     .b = call.floats(0) + (image * groups + channel / out) * in * pixels,
+                     .b = call.floats(0) + (image * groups + channel / out) * in * height * width,
                      .rows = taps,
                      .inner = in,
-                     .cols = pixels,
+                     .cols = height * width,
                      .b_transposed = false,
                      .scale = 1,
                      .out = products.data()});
-      places.add(products.data(), call.floats(2) ? call.floats(2)[channel] : 0.0f, call.out_floats() + index * plane);
+      float* y = call.out_floats() + index * plane;
+      std::fill_n(y, plane, call.floats(2) ? call.floats(2)[channel] : 0.0f);
+      places->add(products.data(), {{0, height, 0}, {0, width, 0}}, y);
     });
   };
   return step;
