@@ -1,7 +1,7 @@
 // Dense f32 convolution by oneDNN on activations in blocks of channels: tiles of one image times a chunk of output channels, one
 // single-threaded primitive each. In the blocked layout a chunk of channels of one image is contiguous, so a tile is a convolution of
 // its own. oneDNN may add in another order for other chunks: those of the fixed plan depend on the shape alone, so that its results do not depend on
-// the thread count; the candidate with a chunk for each thread (MobileNet v2 1.17x as fast on two) is for measured plans.
+// the thread count; the candidate with a chunk for each thread (MobileNet v2 1.13x as fast on two) is for measured plans.
 #include "kernels/conv.h"
 
 #include <algorithm>

@@ -195,8 +195,6 @@ void turn_filters(const float* from, int64_t groups, int64_t in, int64_t out, in
   });
 }
 
-}  // namespace
-
 // Where the products of each tap go: pixel (h, i) under tap (kh, kw) to (h * strides[0] + kh * dilations[0] - pad_begin[0], i * strides[1] + ...).
 class TapPlaces {
  public:
@@ -253,6 +251,8 @@ class TapPlaces {
  private:
   bool one_each_;
 };
+
+}  // namespace
 
 // All taps of all channels are the output channels of a 1x1 convolution, dense or sparse, whose planes are then added to where the taps put them.
 // Groups, and filters that are made in the run: each output channel by itself, [taps, in] [in, pixels], dense.
