@@ -78,24 +78,23 @@ class Pool {
 
   void run(int64_t tiles, void* context, detail::TileFn fn) {
     std::lock_guard one_at_a_time(run_mutex_);
-    // Nobody reads these now: whoever holds a tile was waited for, and without a tile nobody looks.
-    context_ = context;
-    fn_ = fn;
+    // Nobody reads these now: whoever took a tile was waited for, and without a tile nobody looks.
     error_ = nullptr;
-    mode_ = floating_point_mode();
-    for (size_t i = 0; i < shares_.size(); i++) {
-      int64_t first = tiles * int64_t(i) / int64_t(shares_.size());
-      shares_[i].end = tiles * int64_t(i + 1) / int64_t(shares_.size());
-      shares_[i].left.store(shares_[i].end - first);
-    }
     unfinished_.store(tiles);
     keep_off(sched_getcpu());
-    {
-      std::lock_guard lock(mutex_);  // against a worker between its last look and its sleep
-      unclaimed_.store(((unclaimed_.load() >> kTileBits) + 1) << kTileBits | uint64_t(tiles));
+    loop_++;
+    for (size_t i = 0; i < shares_.size(); i++) {
+      Share& share = shares_[i];
+      int64_t first = tiles * int64_t(i) / int64_t(shares_.size());
+      share.end = tiles * int64_t(i + 1) / int64_t(shares_.size());
+      share.context = context, share.fn = fn, share.mode = floating_point_mode();
+      share.left.store(loop_ << kTileBits | uint64_t(share.end - first), std::memory_order_release);
     }
-    if (sleepers_.load() > 0) wake_.notify_all();
-    claim_tiles(0);
+    if (sleepers_.fetch_add(0) > 0) {  // written to, so that who sleeps after it has seen the shares
+      { std::lock_guard lock(mutex_); }  // against a worker between its last look and its sleep
+      wake_.notify_all();
+    }
+    run_tiles(0);
     for (int spin = 0; unfinished_.load() != 0; spin++) {
       if (spin < 4000)
         pause_briefly();
@@ -106,14 +105,18 @@ class Pool {
   }
 
  private:
-  // The low bits of unclaimed_ count the tiles nobody has taken yet, the rest count loops, so that a tile is only ever taken from the
-  // loop whose count was seen. While a taken tile is unfinished its loop's fields stay as they are. Which tile it is, the shares say.
+  // The low bits of Share::left count the tiles that nobody has taken yet, the rest count loops.
   static constexpr int kTileBits = 36;
   static constexpr uint64_t kTileMask = (uint64_t(1) << kTileBits) - 1;
 
+  // What a thread needs to begin, in a cache line that others touch only to help: where all threads count the tiles of a loop in one place, that
+  // line goes from core to core with each of them. While a tile that was taken is unfinished, all but `left` stay as they are.
   struct alignas(64) Share {
-    std::atomic<int64_t> left{0};
+    std::atomic<uint64_t> left{0};
     int64_t end = 0;
+    void* context = nullptr;
+    detail::TileFn fn = nullptr;
+    unsigned mode = 0;
     std::atomic<int> cpu{-1};  // that its thread was seen on
     cpu_set_t mask;            // that its thread was given last; the caller's alone
   };
@@ -132,32 +135,33 @@ class Pool {
     }
   }
 
-  // A tile for a thread that has counted itself one: of its own share, or of the next that has any. A share once empty stays so.
-  int64_t take_tile(size_t thread) {
-    for (size_t i = thread;; i = (i + 1) % shares_.size())
-      for (int64_t left = shares_[i].left.load(); left > 0;)
-        if (shares_[i].left.compare_exchange_weak(left, left - 1)) return shares_[i].end - left;
-  }
-
-  void claim_tiles(size_t thread) {
+  // The tiles of the thread's own share, then of the next that has any. A share once empty stays so until the next loop.
+  void run_tiles(size_t thread) {
+    int64_t finished = 0;
     inside_parallel = true;
-    for (uint64_t seen = unclaimed_.load(); seen & kTileMask;) {
-      if (!unclaimed_.compare_exchange_weak(seen, seen - 1)) continue;
-      if (mode_ != floating_point_mode()) set_floating_point_mode(mode_);
-      try {
-        fn_(context_, take_tile(thread));
-      } catch (...) {
-        std::lock_guard lock(error_mutex_);
-        if (!error_) error_ = std::current_exception();
+    for (size_t i = 0; i < shares_.size(); i++) {
+      Share& share = shares_[(thread + i) % shares_.size()];
+      for (uint64_t left = share.left.load(); left & kTileMask;) {
+        if (!share.left.compare_exchange_weak(left, left - 1)) continue;
+        if (share.mode != floating_point_mode()) set_floating_point_mode(share.mode);
+        try {
+          share.fn(share.context, share.end - int64_t(left & kTileMask));
+        } catch (...) {
+          std::lock_guard lock(error_mutex_);
+          if (!error_) error_ = std::current_exception();
+        }
+        finished++;
+        left = share.left.load();
       }
-      unfinished_.fetch_sub(1);
-      seen = unclaimed_.load();
     }
     inside_parallel = false;
+    if (finished) unfinished_.fetch_sub(finished);
   }
 
   void work(size_t thread) {
-    auto idle = [&] { return !stop_.load() && !(unclaimed_.load() & kTileMask); };
+    Share& own = shares_[thread];
+    uint64_t seen = 0;  // loops
+    auto idle = [&] { return !stop_.load() && own.left.load() >> kTileBits == seen; };
     while (!stop_.load()) {
       for (int spin = 0; idle() && spin < 4000; spin++) pause_briefly();
       if (idle()) {
@@ -166,8 +170,9 @@ class Pool {
         wake_.wait(lock, [&] { return !idle(); });
         sleepers_.fetch_sub(1);
       }
-      shares_[thread].cpu.store(sched_getcpu());
-      claim_tiles(thread);
+      seen = own.left.load() >> kTileBits;
+      own.cpu.store(sched_getcpu());
+      run_tiles(thread);
     }
   }
 
@@ -176,13 +181,10 @@ class Pool {
   std::vector<std::thread> threads_;
   std::mutex run_mutex_, mutex_, error_mutex_;
   std::condition_variable wake_;
-  std::atomic<uint64_t> unclaimed_{0};
-  std::atomic<int64_t> unfinished_{0};
   std::atomic<int> sleepers_{0};
   std::atomic<bool> stop_{false};
-  unsigned mode_ = 0;
-  void* context_ = nullptr;
-  detail::TileFn fn_ = nullptr;
+  uint64_t loop_ = 0;
+  alignas(64) std::atomic<int64_t> unfinished_{0};
   std::exception_ptr error_;
 };
 
