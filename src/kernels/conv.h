@@ -74,6 +74,15 @@ class PackedConv {
     LACUNA_ASSERT(false);  // of those that follow none
   }
 
+  // Whether run_rows() is there, and no slower than run(), for pictures of this size and this epilogue.
+  virtual bool runs_rows(int64_t /*in_h*/, int64_t /*in_w*/, const Epilogue& /*epilogue*/) const { return false; }
+  // Rows [first_row, first_row + rows) of the output of one image, x [in_channels, in_h, in_w], by the calling thread alone: element (row, col) of a
+  // channel to y[channel * y_pitch + (row - first_row) * out_w + col]. The residual lies as y.
+  virtual void run_rows(const float* /*x*/, int64_t /*in_h*/, int64_t /*in_w*/, int64_t /*first_row*/, int64_t /*rows*/, float* /*y*/,
+                        int64_t /*y_pitch*/, const Epilogue& /*epilogue*/) const {
+    LACUNA_ASSERT(false);
+  }
+
   // Kernels that prefer activations in blocks of channels, [batch, ceil(channels / block), h, w, block], say so for each side; 0: plain.
   // Lanes beyond the channels are zero in y and not read as anything else in x.
   virtual int64_t input_block() const { return 0; }

@@ -10,6 +10,7 @@
 #include "kernels/epilogue.h"
 #include "kernels/inner/conv_f32.h"
 #include "kernels/spmm_f32.h"
+#include "kernels/strips.h"
 #include "kernels/support.h"
 #include "kernels/taps.h"
 
@@ -17,16 +18,18 @@ namespace lacuna::kernels {
 namespace {
 
 using PackTaps = void (*)(const TapTask&) noexcept;
+using FillStrip = void (*)(const StripTask&) noexcept;
 
 // One group of channels of one call.
 struct GroupCall {
   const SpmmF32Isa& isa;
   PackTaps pack_taps;
   const TapTable& table;
-  const float* channels;      // channel 0 of the group
-  int64_t first_out_channel;  // of the group
-  int64_t out_channels;       // of the whole convolution
-  float* y;                   // may be nullptr in a chain
+  int64_t group_channels, row_taps;  // columns are (kernel row, channel, tap of the row); of row_taps all taps, (channel, tap)
+  const float* channels;             // channel 0 of the group
+  int64_t first_out_channel;         // of the group
+  int64_t out_channels;              // of the whole convolution
+  float* y;                          // may be nullptr in a chain
   const Epilogue& epilogue;
 };
 
@@ -35,26 +38,23 @@ class GroupSource final : public ChainSource {
   explicit GroupSource(const GroupCall& call) : call_(call) {}
 
   void pack(int64_t first_token, int64_t tokens, int64_t first_col, int64_t cols, int64_t panel_pitch, float* out) const override {
-    int64_t taps = call_.table.taps(), pixels = call_.table.pixels();
-    const float* channel = call_.channels + first_col / taps * call_.table.channel_pitch();
+    int64_t pixels = call_.table.pixels();
     if (streams() && one_image(first_token, tokens)) {
       const float* columns[kMostTileCols];
       int64_t at = first_token / pixels * call_.table.image_pitch() + first_token % pixels;
-      for (int64_t i = 0; i < cols; i++) columns[i] = channel + at + i * call_.table.channel_pitch();
+      for (int64_t i = 0; i < cols; i++) columns[i] = call_.channels + at + (first_col + i) * call_.table.channel_pitch();
       call_.isa.copy_lanes(columns, cols, tokens, panel_pitch, out);
       return;
     }
-    int64_t lanes = call_.isa.vector_lanes;
-    for (int64_t t = 0; t < tokens; t += kPanelLanes)
-      call_.pack_taps({.channel = channel,
-                       .channel_pitch = call_.table.channel_pitch(),
-                       .pieces = call_.table.pieces(),
-                       .starts = call_.table.starts((first_token + t) / lanes),
-                       .first_tap = first_col % taps,
-                       .taps = taps,
-                       .cols = cols,
-                       .vectors = (std::min(kPanelLanes, tokens - t) + lanes - 1) / lanes,
-                       .out = out + t / kPanelLanes * panel_pitch});
+    int64_t taps = call_.table.taps(), row_cols = call_.group_channels * call_.row_taps;
+    if (call_.row_taps == taps || cols == call_.group_channels * taps)
+      return pack_taps(first_token, tokens, 0, taps, first_col, cols, panel_pitch, out);
+    for (int64_t col = first_col; col < first_col + cols;) {
+      int64_t in_row = col % row_cols, count = std::min(first_col + cols - col, row_cols - in_row);
+      pack_taps(first_token, tokens, col / row_cols * call_.row_taps, call_.row_taps, in_row, count, panel_pitch,
+                out + (col - first_col) * kPanelLanes);
+      col += count;
+    }
   }
 
   void store(int64_t first_token, int64_t tokens, int64_t first_row, int64_t rows, int64_t panel_pitch, const float* sums) const override {
@@ -88,6 +88,25 @@ class GroupSource final : public ChainSource {
   bool streams() const override { return call_.table.plain(); }
 
  private:
+  // Columns [first_col, first_col + cols) of those of taps [first_tap, first_tap + taps).
+  void pack_taps(int64_t first_token, int64_t tokens, int64_t first_tap, int64_t taps, int64_t first_col, int64_t cols, int64_t panel_pitch,
+                 float* out) const {
+    int64_t lanes = call_.isa.vector_lanes;
+    for (int64_t t = 0; t < tokens; t += kPanelLanes)
+      call_.pack_taps({.channel = call_.channels + first_col / taps * call_.table.channel_pitch(),
+                       .channel_pitch = call_.table.channel_pitch(),
+                       .pieces = call_.table.pieces(),
+                       .starts = call_.table.starts((first_token + t) / lanes) + first_tap,
+                       .starts_pitch = call_.table.taps(),
+                       .first_tap = first_col % taps,
+                       .taps = taps,
+                       .row_taps = call_.row_taps,
+                       .row_pitch = call_.group_channels * call_.row_taps * kPanelLanes,
+                       .cols = cols,
+                       .vectors = (std::min(kPanelLanes, tokens - t) + lanes - 1) / lanes,
+                       .out = out + t / kPanelLanes * panel_pitch});
+  }
+
   bool one_image(int64_t first_token, int64_t tokens) const {
     return first_token / call_.table.pixels() == (first_token + tokens - 1) / call_.table.pixels();
   }
@@ -127,11 +146,16 @@ class GroupSource final : public ChainSource {
 
 class SpmmConv final : public PackedConv {
  public:
-  SpmmConv(std::string_view name, const SpmmF32Isa& isa, PackTaps pack_taps, const ConvProblem& problem, const WeightMatrix& weight,
-           SpmmMatrix::Store store)
-      : name_(name), problem_(problem), isa_(isa), pack_taps_(pack_taps) {
+  SpmmConv(std::string_view name, const SpmmF32Isa& isa, PackTaps pack_taps, FillStrip fill_strip, const ConvProblem& problem,
+           const WeightMatrix& weight, SpmmMatrix::Store store)
+      : name_(name),
+        problem_(problem),
+        isa_(isa),
+        pack_taps_(pack_taps),
+        fill_strip_(fill_strip),
+        row_taps_(StripTable::takes(problem) ? problem.kernel_w : problem.kernel_h * problem.kernel_w) {
     int64_t rows = weight.rows / problem.groups;
-    Tensor values = channel_outermost(weight, problem.kernel_h * problem.kernel_w);
+    Tensor values = channels_outside(weight, problem.kernel_h * problem.kernel_w / row_taps_, row_taps_);
     for (int64_t g = 0; g < problem.groups; g++)
       groups_.emplace_back(isa, rows, weight.cols, values.data<float>().data() + g * rows * weight.cols, store);
   }
@@ -147,9 +171,54 @@ class SpmmConv final : public PackedConv {
 
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
     if (batch == 0) return;
+    if (runs_rows(in_h, in_w, epilogue)) return run_bands(x, batch, in_h, in_w, y, epilogue);
     std::shared_ptr<const TapTable> table = table_for(batch, in_h, in_w);
     const float* source = source_of(x, *table);
     for (size_t g = 0; g < groups_.size(); g++) multiply(groups_[g], group_source(g, source, *table, y, epilogue), batch * table->pixels());
+  }
+
+  bool runs_rows(int64_t in_h, int64_t in_w, const Epilogue& epilogue) const override {
+    return StripTable::takes(problem_) && bounds_of(epilogue) && !epilogue.rounds() && strips_for(in_h, in_w)->fills_lanes();
+  }
+
+  void run_rows(const float* x, int64_t in_h, int64_t in_w, int64_t first_row, int64_t rows, float* y, int64_t y_pitch,
+                const Epilogue& e) const override {
+    std::shared_ptr<const StripTable> table = strips_for(in_h, in_w);
+    const SpmmMatrix& matrix = groups_[0];
+    const Bounds bounds = *bounds_of(e);
+    // Strips of a few rows, so that they stay in L2: those that the next rows read too are then moved to the front.
+    constexpr int64_t kRows = 4;
+    const int64_t size = table->strip_size(), stride = problem_.stride_h, shared = std::max<int64_t>(problem_.kernel_h - stride, 0);
+    float* strips = thread_scratch_of<float>(ScratchSlot::kTile, int64_t(table->panels().size()) * table->strips(kRows) * size);
+    float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, matrix.rows() * kPanelLanes);
+    // Rows outside of panels: the results of a channel are then written one behind the other.
+    for (int64_t row = 0; row < rows; row++) {
+      const int64_t first = row % kRows * stride, skipped = row / kRows * kRows * stride;  // strips in front of the row, and moved away
+      float* panel_strips = strips;
+      for (const StripTable::Panel& panel : table->panels()) {
+        if (row > 0 && first == 0) std::copy_n(panel_strips + kRows * stride * size, shared * size, panel_strips);
+        for (int64_t i = first + (row ? shared : 0); i < first + problem_.kernel_h; i++)
+          table->fill(fill_strip_, x, first_row, skipped + i, panel, panel_strips + i * size);
+        const float* columns = panel_strips + first * size;
+        for (int64_t t = 0; t < matrix.tiles(); t++)
+          for (size_t g = 0; g < matrix.groups().size(); g++) {
+            int64_t channel = matrix.groups()[g].first_row, at = channel * y_pitch + row * table->out_w() + panel.first;
+            SpmmTile tile = matrix.tile(int64_t(g), t);
+            SpmmTile::Finish finish = {.bias = e.bias ? e.bias + channel : nullptr,
+                                       .residual = e.residual ? e.residual + at : nullptr,
+                                       .residual_stride = y_pitch,
+                                       .y = y + at,
+                                       .y_stride = y_pitch,
+                                       .lanes = panel.pixels,
+                                       .cuts = e.activation != Activation::kNone,
+                                       .low = bounds.low,
+                                       .high = bounds.high};
+            if (t + 1 == matrix.tiles()) tile.finish = &finish;
+            matrix.isa().tile(tile, columns + t * matrix.tile_cols() * kPanelLanes, sums + channel * kPanelLanes, panel.pixels);
+          }
+        panel_strips += table->strips(kRows) * size;
+      }
+    }
   }
 
   bool follows(const PackedConv& before, int64_t pixels, int threads) const override {
@@ -177,6 +246,19 @@ class SpmmConv final : public PackedConv {
   }
 
  private:
+  void run_bands(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const {
+    constexpr int64_t kRows = 8;  // the strips that bands read twice are a few of theirs
+    int64_t out_h = problem_.out_h(in_h), out_w = problem_.out_w(in_w), plane = out_h * out_w;
+    int64_t bands = std::max(image_bands(batch, out_h, out_w), out_h / kRows);
+    parallel_for(batch * bands, [&](int64_t task) {
+      int64_t image = task / bands, first = task % bands * out_h / bands, rows = (task % bands + 1) * out_h / bands - first;
+      int64_t at = image * problem_.out_channels * plane + first * out_w;
+      Epilogue e = epilogue;
+      if (e.residual) e.residual += at;
+      run_rows(x + image * problem_.in_channels * in_h * in_w, in_h, in_w, first, rows, y + at, plane, e);
+    });
+  }
+
   const float* source_of(const float* x, const TapTable& table) const {
     if (!table.splits()) return x;
     float* split = thread_scratch_of<float>(ScratchSlot::kShared, table.size());
@@ -189,6 +271,8 @@ class SpmmConv final : public PackedConv {
     return GroupSource({.isa = isa_,
                         .pack_taps = pack_taps_,
                         .table = table,
+                        .group_channels = problem_.in_channels / problem_.groups,
+                        .row_taps = row_taps_,
                         .channels = source + int64_t(g) * (problem_.in_channels / problem_.groups) * table.channel_pitch(),
                         .first_out_channel = int64_t(g) * groups_[g].rows(),
                         .out_channels = problem_.out_channels,
@@ -203,16 +287,24 @@ class SpmmConv final : public PackedConv {
     return table_;
   }
 
-  // Columns (channel, tap) instead of (tap, channel): a column tile then reads few channels, whose rows stay in L1 for all taps.
-  static Tensor channel_outermost(const WeightMatrix& weight, int64_t taps) {
+  std::shared_ptr<const StripTable> strips_for(int64_t in_h, int64_t in_w) const {
+    std::lock_guard lock(mutex_);
+    if (!strips_ || !strips_->fits(in_h, in_w)) strips_ = std::make_shared<StripTable>(problem_, in_h, in_w, isa_.vector_lanes);
+    return strips_;
+  }
+
+  // Columns (kernel row, channel, tap of the row) instead of (kernel row, tap of the row, channel); if all taps count as one row, a column tile reads
+  // few channels, whose rows stay in L1 for all taps.
+  static Tensor channels_outside(const WeightMatrix& weight, int64_t kernel_rows, int64_t row_taps) {
     Tensor out(DType::kF32, {weight.rows, weight.cols}, false);
     float* values = out.mutable_data<float>().data();
-    int64_t channels = weight.cols / taps;
+    int64_t channels = weight.cols / (kernel_rows * row_taps);
     parallel_for(weight.rows, [&](int64_t r) {
       const float* from = weight.values + r * weight.cols;
       float* to = values + r * weight.cols;
-      for (int64_t c = 0; c < channels; c++)
-        for (int64_t tap = 0; tap < taps; tap++) *to++ = from[tap * channels + c];
+      for (int64_t row = 0; row < kernel_rows; row++, from += row_taps * channels)
+        for (int64_t c = 0; c < channels; c++)
+          for (int64_t tap = 0; tap < row_taps; tap++) *to++ = from[tap * channels + c];
     });
     return out;
   }
@@ -221,9 +313,12 @@ class SpmmConv final : public PackedConv {
   ConvProblem problem_;
   const SpmmF32Isa& isa_;
   PackTaps pack_taps_;
+  FillStrip fill_strip_;
+  int64_t row_taps_;  // as in GroupCall
   std::vector<SpmmMatrix> groups_;
   mutable std::mutex mutex_;
   mutable std::shared_ptr<const TapTable> table_;
+  mutable std::shared_ptr<const StripTable> strips_;
 };
 
 std::optional<std::string> accepts(std::string_view isa, bool sparse, const ConvProblem& problem, const CpuFeatures& cpu) {
@@ -252,7 +347,7 @@ extern const ConvKernel avx512_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_taps, problem, weight, store_of(problem));
+      return std::make_unique<SpmmConv>(kAvx512Sparse, kSpmmF32Avx512, avx512::pack_taps, avx512::fill_strip, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx2_conv_f32 = {
@@ -262,7 +357,7 @@ extern const ConvKernel avx2_conv_f32 = {
     .break_even = 0.45,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", true, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_taps, problem, weight, store_of(problem));
+      return std::make_unique<SpmmConv>(kAvx2Sparse, kSpmmF32Avx2, avx2::pack_taps, avx2::fill_strip, problem, weight, store_of(problem));
     }};
 
 extern const ConvKernel avx512_conv_dense_f32 = {
@@ -272,7 +367,8 @@ extern const ConvKernel avx512_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx512", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_taps, problem, weight, SpmmMatrix::Store::kDense);
+      return std::make_unique<SpmmConv>(kAvx512Dense, kSpmmF32Avx512, avx512::pack_taps, avx512::fill_strip, problem, weight,
+                                        SpmmMatrix::Store::kDense);
     }};
 
 extern const ConvKernel avx2_conv_dense_f32 = {
@@ -282,7 +378,7 @@ extern const ConvKernel avx2_conv_dense_f32 = {
     .break_even = 0,
     .accepts = [](const ConvProblem& problem, const CpuFeatures& cpu) { return accepts("avx2", false, problem, cpu); },
     .pack = [](const ConvProblem& problem, const WeightMatrix& weight) -> std::unique_ptr<PackedConv> {
-      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_taps, problem, weight, SpmmMatrix::Store::kDense);
+      return std::make_unique<SpmmConv>(kAvx2Dense, kSpmmF32Avx2, avx2::pack_taps, avx2::fill_strip, problem, weight, SpmmMatrix::Store::kDense);
     }};
 
 }  // namespace lacuna::kernels

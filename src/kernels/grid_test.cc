@@ -212,10 +212,31 @@ ConvCase random_conv(const ConvProblem& arithmetic, Rng& rng) {
   p.pad_bottom = rng.below(4) ? p.pad_top : one_of({0, 1}), p.pad_right = rng.below(4) ? p.pad_left : one_of({0, 2});
   do c.in_h = one_of({1, 2, 5, 7, 8, 14, 19, 40});
   while (p.out_h(c.in_h) < 1 || c.in_h + p.pad_top + p.pad_bottom < p.dilation_h * (p.kernel_h - 1) + 1);
-  do c.in_w = one_of({1, 3, 7, 8, 16, 17, 35, 70});
+  do c.in_w = one_of({1, 3, 7, 8, 16, 17, 35, 48, 70, 112, 127});
   while (p.out_w(c.in_w) < 1 || c.in_w + p.pad_left + p.pad_right < p.dilation_w * (p.kernel_w - 1) + 1);
   c.batch = one_of({0, 1, 1, 1, 2, 5});
   return c;
+}
+
+// Any rows of the last image, with channels further apart, have the bits of `whole`.
+void check_rows(const PackedConv& packed, const ConvCase& c, const std::vector<float>& x, Epilogue epilogue, const std::vector<float>& whole,
+                const std::vector<float>& residual, Rng& rng) {
+  const ConvProblem& p = c.problem;
+  int64_t out_h = p.out_h(c.in_h), out_w = p.out_w(c.in_w), first = rng.below(out_h), rows = 1 + rng.below(out_h - first);
+  int64_t pitch = rows * out_w + rng.below(3), image = (c.batch - 1) * p.out_channels * out_h * out_w;
+  std::vector<float> y(size_t(p.out_channels * pitch + 16), kGuard), added = y;
+  auto place = [&](int64_t channel, int64_t i) { return size_t(channel * pitch + i); };
+  auto origin = [&](int64_t channel, int64_t i) { return size_t(image + (channel * out_h + first) * out_w + i); };
+  for (int64_t channel = 0; channel < p.out_channels; channel++)
+    for (int64_t i = 0; i < rows * out_w; i++) added[place(channel, i)] = residual[origin(channel, i)];
+  if (epilogue.residual) epilogue.residual = added.data();
+  packed.run_rows(x.data() + (c.batch - 1) * p.in_channels * c.in_h * c.in_w, c.in_h, c.in_w, first, rows, y.data(), pitch, epilogue);
+  for (int64_t channel = 0; channel < p.out_channels; channel++) {
+    for (int64_t i = 0; i < rows * out_w; i++)
+      ASSERT_EQ(y[place(channel, i)], whole[origin(channel, i)]) << "rows " << first << " + " << rows << ", channel " << channel << " at " << i;
+    for (int64_t i = rows * out_w; i < pitch; i++) ASSERT_EQ(y[place(channel, i)], kGuard) << "wrote between its channels";
+  }
+  for (size_t i = place(p.out_channels, 0); i < y.size(); i++) ASSERT_EQ(y[i], kGuard) << "wrote beyond its rows";
 }
 
 void check_conv(const ConvKernel& kernel, const ConvCase& c, uint64_t seed) {
@@ -257,6 +278,7 @@ void check_conv(const ConvKernel& kernel, const ConvCase& c, uint64_t seed) {
     ASSERT_NEAR(y[size_t(i)], expected[size_t(i)], tolerance) << "at " << i;
   }
   for (int64_t i = out_size; i < int64_t(y.size()); i++) ASSERT_EQ(y[size_t(i)], kGuard) << "wrote beyond its output";
+  if (c.batch > 0 && out_size > 0 && packed->runs_rows(c.in_h, c.in_w, epilogue)) check_rows(*packed, c, x, epilogue, y, residual, rng);
 }
 
 class EveryConvKernel : public testing::TestWithParam<ConvKernel> {};

@@ -5,6 +5,7 @@
 
 #include "base/cat.h"
 #include "base/cpu.h"
+#include "base/parallel.h"
 #include "runtime/testing.h"
 
 namespace lacuna {
@@ -120,6 +121,78 @@ TEST(Chain, ActivationsAndEpiloguesOfAllKindsAreKept) {
   ValueId b = net.graph.add(Op::sigmoid, {net.conv(a, 24, 30, 1)});
   net.graph.add_output("y", net.graph.add(Op::tanh, {net.conv(b, 30, 10, 1)}));
   net.check(2);
+}
+
+// The first convolution of a net and the pool after it, in bands of rows.
+struct Stem {
+  int64_t batch, channels, in_h, in_w, kernel, stride, pad, out;
+  Op pool;
+  std::vector<int64_t> window, strides, pads;
+  bool in_bands = true;
+  int64_t ceil = 0;
+};
+
+TEST(Stem, RunsWithItsPoolInBandsAndGivesWhatTheReferenceGives) {
+  std::vector<Stem> stems = {{1, 3, 224, 224, 7, 2, 3, 64, Op::max_pool, {3, 3}, {2, 2}, {1, 1, 1, 1}},
+                             {2, 3, 97, 128, 3, 1, 1, 40, Op::max_pool, {2, 2}, {2, 2}, {0, 0, 0, 0}},
+                             {1, 1, 80, 96, 5, 1, 2, 33, Op::average_pool, {3, 3}, {2, 2}, {1, 1, 1, 1}, true, 1},
+                             {3, 4, 120, 128, 3, 2, 1, 24, Op::max_pool, {3, 2}, {3, 1}, {0, 1, 2, 0}},
+                             {1, 3, 129, 127, 3, 1, 1, 16, Op::average_pool, {5, 5}, {3, 3}, {2, 2, 2, 2}},
+                             {1, 3, 32, 64, 3, 1, 1, 16, Op::max_pool, {9, 9}, {1, 1}, {4, 4, 4, 4}, false},   // most rows would be made twice
+                             {1, 3, 64, 20, 3, 1, 1, 16, Op::max_pool, {2, 2}, {2, 2}, {0, 0, 0, 0}, false}};  // rows too short for the lanes
+  for (int threads : {1, 2, 5})
+    for (const Stem& s : stems) {
+      SCOPED_TRACE(cat(threads, " threads, ", s.channels, " x ", s.in_h, " x ", s.in_w, ", ", name_of(s.pool), " of ", s.window));
+      set_thread_count(threads);
+      Graph graph;
+      Rng rng(5);
+      ValueId x = graph.add_input("x", DType::kF32, {Dim(s.batch), Dim(s.channels), Dim(s.in_h), Dim(s.in_w)});
+      Tensor w = random_tensor(rng, {s.out, s.channels, s.kernel, s.kernel});
+      for (float& v : w.mutable_data<float>())
+        if (rng.uniform() < 0.9) v = 0;
+      Attributes conv, pool;
+      conv.set("pads", std::vector<int64_t>(4, s.pad)), conv.set("strides", std::vector<int64_t>(2, s.stride));
+      pool.set("kernel_shape", s.window), pool.set("strides", s.strides), pool.set("pads", s.pads), pool.set("ceil_mode", s.ceil);
+      ValueId sums =
+          graph.add(Op::conv, {x, add_weight(graph, "w", w, MatrixLayout::kConv), add_weight(graph, "b", random_tensor(rng, {s.out}))}, conv);
+      ValueId pooled = graph.add(s.pool, {graph.add(Op::relu, {sums})}, pool);
+      Tensor next = random_tensor(rng, {8, s.out, 1, 1});
+      for (int64_t i = 0; i < next.size(); i++)
+        if (i % 5) next.mutable_data<float>()[size_t(i)] = 0;
+      graph.add_output("y", graph.add(Op::conv, {pooled, add_weight(graph, "next", next, MatrixLayout::kConv)}));
+      infer_shapes(graph);
+      TensorMap inputs = {{"x", random_tensor(rng, {s.batch, s.channels, s.in_h, s.in_w})}};
+      Session session(std::make_shared<const Graph>(graph), {.split_batches = false});
+      session.enable_profile(true);
+      Tensor wanted = testing::run(graph, inputs, Executor::kReference).at("y");
+      for (int run = 0; run < 2; run++) EXPECT_LE(relative_error(session.run(inputs).at("y"), wanted), 1e-5);
+      auto lines = session.profile();
+      ASSERT_EQ(lines.size(), 3u);
+      EXPECT_EQ(lines[1].op, name_of(s.pool));
+      for (auto& line : lines) EXPECT_GT(line.microseconds, 0);
+      // What is made in bands takes no memory of the arena.
+      int64_t made = s.batch * s.out * ((s.in_h + 2 * s.pad - s.kernel) / s.stride + 1) * ((s.in_w + 2 * s.pad - s.kernel) / s.stride + 1) * 4;
+      if (has_chains()) {
+        EXPECT_EQ(session.arena_bytes() < made, s.in_bands);
+      }
+    }
+  set_thread_count(2);
+}
+
+TEST(Stem, WhatOthersReadOrTheGraphGivesOutIsMadeWhole) {
+  for (bool output : {false, true}) {
+    Net net;
+    net.x = net.graph.add_input("wide", DType::kF32, {Dim(1), 3, 64, 64});
+    ValueId a = net.relu(net.conv(net.x, 3, 16, 3));
+    Attributes pool;
+    pool.set("kernel_shape", std::vector<int64_t>{2, 2}), pool.set("strides", std::vector<int64_t>{2, 2});
+    net.graph.add_output("pooled", net.graph.add(Op::max_pool, {a}, pool));
+    net.graph.add_output("other", output ? a : net.graph.add(Op::sigmoid, {a}));
+    infer_shapes(net.graph);
+    TensorMap inputs = {{"x", random_tensor(net.rng, {1, 8, kSize, kSize})}, {"wide", random_tensor(net.rng, {1, 3, 64, 64})}};
+    TensorMap wanted = testing::run(net.graph, inputs, Executor::kReference);
+    for (auto& [name, value] : testing::run(net.graph, inputs, Executor::kRuntime)) EXPECT_LE(relative_error(value, wanted.at(name)), 1e-5) << name;
+  }
 }
 
 TEST(Chain, TheProfileHasALineForEachConvolution) {

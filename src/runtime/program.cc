@@ -336,7 +336,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
     return slot(v).place == Place::kConstant && tensor.bytes().data ? &tensor : nullptr;
   };
   if (fixed) compiled = compile_op(OpContext(graph_, plan, facts_, packs, tables_, constant, block_of, computed));
-  if (join_chain(plan, compiled, constant)) return;
+  if (join_chain(plan, compiled, constant) || join_pool(plan, compiled)) return;
   Step step;
   step.parts.push_back({plan, compiled.kernel, compiled.problem, compiled.plan_line});
   step.run = std::move(compiled.run);

@@ -55,7 +55,7 @@ class Program {
     size_t out, in;
   };
   struct Step {
-    std::vector<Part> parts;  // several in a chain of convolutions
+    std::vector<Part> parts;  // several in a chain of convolutions, or of one and a pool
     StepFn run;
     std::vector<ValueId> in, out;  // as the node's, with values in other layouts in their place; of a chain, what it reads and what others read of it
     std::vector<Tensor*> inputs, outputs;
@@ -74,6 +74,8 @@ class Program {
   bool compile_view(const PlanNode& plan);
   void add_step(Step step, const std::vector<size_t>& unread);
   bool join_chain(const PlanNode& plan, const CompiledStep& compiled, const std::function<const Tensor&(ValueId)>& constant);
+  bool join_pool(const PlanNode& plan, const CompiledStep& compiled);
+  void drop_last_output(Step& step);
   ValueId add_value(ValueId like, int64_t block);
   ValueId in_blocks(ValueId value, int64_t block);
   void convert(ValueId from, ValueId to);

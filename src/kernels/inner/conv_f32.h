@@ -12,15 +12,33 @@ struct TapPiece {
 };
 
 // The columns of some vectors of a panel. Columns are (channel, tap), taps innermost; tap t of vector v is joined from pieces
-// [starts[v * taps + t], starts[v * taps + t + 1]).
+// [starts[v * starts_pitch + t], starts[v * starts_pitch + t + 1]).
 struct TapTask {
   const float* channel;  // of the first column
   int64_t channel_pitch;
   const TapPiece* pieces;
   const int32_t* starts;
-  int64_t first_tap, taps;  // of the first column; of the kernel
+  int64_t starts_pitch;     // from vector to vector
+  int64_t first_tap, taps;  // of the first column; of the kernel, or of one row of it
+  // Taps that lie behind each other in a panel, then come those of the next channel; `row_pitch` floats behind the first of them the next taps. All
+  // taps, or of whole channels only.
+  int64_t row_taps, row_pitch;
   int64_t cols, vectors;
   float* out;  // [cols][64], at the first vector
+};
+
+// A strip (kernels/strips.h): out[channel][tap][lane] = x[channel * channel_pitch + tap * tap_step + lane * stride], stride 1 or 2. Only what `lanes`
+// has is read, the rest of each vector is zero: element i of the kLanes from a vector's first on is bit i of `low`, of the next kLanes bit i of
+// `high`.
+struct StripLanes {
+  uint32_t low, high;
+};
+struct StripTask {
+  const float* x;  // may lie outside of the plane
+  int64_t channels, channel_pitch, taps, tap_step, stride;
+  const StripLanes* lanes;  // [taps][vectors]
+  int64_t vectors;
+  float* out;  // [channels][taps][64]
 };
 
 // Rows of a plane, [rows][width]: columns [first, first + count) are in[0], in[step], ... of a row, the others zero.
@@ -57,6 +75,7 @@ struct DepthwiseRows {
 
 #define LACUNA_CONV_FUNCTIONS                                                                                                                    \
   void pack_taps(const TapTask& task) noexcept;                                                                                                  \
+  void fill_strip(const StripTask& task) noexcept;                                                                                               \
   /* Of each row, out[i] = in[2 * i], 0 <= i < count. */                                                                                         \
   void copy_every_second(const float* in, int64_t in_pitch, int64_t rows, int64_t count, float* out, int64_t out_pitch) noexcept;                \
   /* Panels of 64 lanes: out[panel * panel_pitch + column * 64 + lane] = columns[column][panel * 64 + lane]; up to a vector of zeros follows. */ \

@@ -10,36 +10,43 @@ static void pack_tap(const float* channel, int64_t channel_pitch, int64_t count,
     for (int v = 0; v < V; v++) Vec::store(out + v * Vec::kLanes, Vec::load_lanes(channel + offsets[v], lanes[v]));
 }
 
+// Where the columns of the i-th tap begin in a panel.
+static inline int64_t tap_place(const TapTask& task, int64_t i) { return i / task.row_taps * task.row_pitch + i % task.row_taps * kPanelLanes; }
+
 // Vectors [first, first + V) of every column, each tap of which is one piece.
 template <int V>
 static void pack_pieces(const TapTask& task, int64_t first) {
   for (int64_t i = 0, tap = task.first_tap; i < task.taps && i < task.cols; i++) {
     const TapPiece* pieces[V];
-    for (int v = 0; v < V; v++) pieces[v] = task.pieces + task.starts[(first + v) * task.taps + tap];
+    for (int v = 0; v < V; v++) pieces[v] = task.pieces + task.starts[(first + v) * task.starts_pitch + tap];
     const float* channel = tap < task.first_tap ? task.channel + task.channel_pitch : task.channel;
-    pack_tap<V>(channel, task.channel_pitch, (task.cols - i + task.taps - 1) / task.taps, pieces, task.out + first * Vec::kLanes + i * kPanelLanes,
-                task.taps * kPanelLanes);
+    pack_tap<V>(channel, task.channel_pitch, (task.cols - i + task.taps - 1) / task.taps, pieces, task.out + first * Vec::kLanes + tap_place(task, i),
+                task.row_taps * kPanelLanes);
     if (++tap == task.taps) tap = 0;
   }
 }
 
 // Of one vector, any number of pieces.
 static void join_pieces(const TapTask& task, int64_t vector) {
-  const int32_t* starts = task.starts + vector * task.taps;
+  const int32_t* starts = task.starts + vector * task.starts_pitch;
   const float* channel = task.channel;
   float* out = task.out + vector * Vec::kLanes;
-  for (int64_t c = 0, tap = task.first_tap; c < task.cols; c++, out += kPanelLanes) {
+  for (int64_t c = 0, i = 0, tap = task.first_tap; c < task.cols; c++) {
     Vec v = Vec::zero();
-    for (int64_t i = starts[tap]; i < starts[tap + 1]; i++)
-      v = Vec::join(v, Vec::load_lanes(channel + task.pieces[i].offset, Vec::lanes(task.pieces[i].lanes)));
-    Vec::store(out, v);
+    for (int64_t piece = starts[tap]; piece < starts[tap + 1]; piece++)
+      v = Vec::join(v, Vec::load_lanes(channel + task.pieces[piece].offset, Vec::lanes(task.pieces[piece].lanes)));
+    Vec::store(out + tap_place(task, i), v);
     if (++tap == task.taps) tap = 0, channel += task.channel_pitch;
+    if (++i == task.taps) i = 0, out += task.row_taps * kPanelLanes;
   }
 }
 
 void pack_taps(const TapTask& task) noexcept {
+  // Each tap of these vectors is one piece; none has fewer.
   auto single = [&](int64_t first, int64_t vectors) {
-    return task.starts[(first + vectors) * task.taps] - task.starts[first * task.taps] == vectors * task.taps;
+    for (const int32_t* starts = task.starts + first * task.starts_pitch; vectors > 0; vectors--, starts += task.starts_pitch)
+      if (starts[task.taps] - starts[0] != task.taps) return false;
+    return true;
   };
   for (int64_t v = 0; v < task.vectors;) {
     if (v + 4 <= task.vectors && single(v, 4))
@@ -52,6 +59,21 @@ void pack_taps(const TapTask& task) noexcept {
       join_pieces(task, v), v++;
   }
 }
+
+template <int S>
+static void fill_strip_of(const StripTask& task) {
+  const StripLanes* lanes = task.lanes;
+  for (int64_t tap = 0; tap < task.taps; tap++)
+    for (int64_t v = 0; v < task.vectors; v++, lanes++) {
+      const Vec::Lanes low = Vec::lanes(lanes->low), high = Vec::lanes(lanes->high);
+      const float* x = task.x + tap * task.tap_step + v * Vec::kLanes * S;
+      float* out = task.out + tap * kPanelLanes + v * Vec::kLanes;
+      for (int64_t channel = 0; channel < task.channels; channel++, x += task.channel_pitch, out += task.taps * kPanelLanes)
+        Vec::store(out, S == 1 ? Vec::load_lanes(x, low) : Vec::load_even_lanes(x, low, high));
+    }
+}
+
+void fill_strip(const StripTask& task) noexcept { task.stride == 1 ? fill_strip_of<1>(task) : fill_strip_of<2>(task); }
 
 void copy_every_second(const float* in, int64_t in_pitch, int64_t rows, int64_t count, float* out, int64_t out_pitch) noexcept {
   for (int64_t row = 0; row < rows; row++, in += in_pitch, out += out_pitch) {

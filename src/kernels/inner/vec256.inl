@@ -40,6 +40,17 @@ struct Vec {
   static void store(float* p, Vec a) { _mm256_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm256_maskstore_ps(p, first(n), a.v); }
 
+  // Lanes 0, 2, 4, ... and 1, 3, 5, ... of a, then of b.
+  static Vec even(Vec a, Vec b) { return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0x88)), 0xd8))}; }
+  static Vec odd(Vec a, Vec b) { return {_mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a.v, b.v, 0xdd)), 0xd8))}; }
+  // The last lane of a, then all but the last of b.
+  static Vec follow(Vec a, Vec b) {
+    __m256i between = _mm256_castps_si256(_mm256_permute2f128_ps(a.v, b.v, 0x21));
+    return {_mm256_castsi256_ps(_mm256_alignr_epi8(_mm256_castps_si256(b.v), between, 12))};
+  }
+  // The first n lanes of a, 0 <= n <= 8, the others of b.
+  static Vec first_of(Vec a, int64_t n, Vec b) { return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(first(n)))}; }
+
   // Rounded to nearest even; lanes must lie in [-128, 127].
   static void store_s8(int8_t* p, Vec a) {
     __m256i words = _mm256_cvtps_epi32(a.v);

@@ -37,6 +37,18 @@ struct Vec {
   static void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
   static void store_first(float* p, Vec a, int64_t n) { _mm512_mask_storeu_ps(p, first(n), a.v); }
 
+  // Lanes 0, 2, 4, ... and 1, 3, 5, ... of a, then of b.
+  static Vec even(Vec a, Vec b) {
+    return {_mm512_permutex2var_ps(a.v, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b.v)};
+  }
+  static Vec odd(Vec a, Vec b) {
+    return {_mm512_permutex2var_ps(a.v, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b.v)};
+  }
+  // The last lane of a, then all but the last of b.
+  static Vec follow(Vec a, Vec b) { return {_mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(b.v), _mm512_castps_si512(a.v), 15))}; }
+  // The first n lanes of a, 0 <= n <= 16, the others of b.
+  static Vec first_of(Vec a, int64_t n, Vec b) { return {_mm512_mask_mov_ps(b.v, first(n), a.v)}; }
+
   // Rounded to nearest even; lanes must lie in [-128, 127].
   static void store_s8(int8_t* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v))); }
 

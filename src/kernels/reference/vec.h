@@ -30,6 +30,18 @@ struct Vec {
   static Vec load_first(const float* p, int64_t n) {
     return each([&](int i) { return i < n ? p[i] : 0.0f; });
   }
+  static Vec even(Vec a, Vec b) {
+    return each([&](int i) { return i < kLanes / 2 ? a.v[2 * i] : b.v[2 * i - kLanes]; });
+  }
+  static Vec odd(Vec a, Vec b) {
+    return each([&](int i) { return i < kLanes / 2 ? a.v[2 * i + 1] : b.v[2 * i + 1 - kLanes]; });
+  }
+  static Vec follow(Vec a, Vec b) {
+    return each([&](int i) { return i == 0 ? a.v[kLanes - 1] : b.v[i - 1]; });
+  }
+  static Vec first_of(Vec a, int64_t n, Vec b) {
+    return each([&](int i) { return i < n ? a.v[i] : b.v[i]; });
+  }
   static void store(float* p, Vec a) {
     for (int i = 0; i < kLanes; i++) p[i] = a.v[i];
   }

@@ -30,8 +30,24 @@ using StepFn = std::function<void(const StepCall&)>;
 struct ConvCall {
   std::shared_ptr<const kernels::PackedConv> packed;
   int64_t batch, in_h, in_w;
+  int64_t in_size;             // elements of an image
   int64_t out_pixels;          // of all images
   kernels::Epilogue epilogue;  // without bias (input 2) and residual (input 3)
+};
+
+// Rows [first, end) of some planes of a pool's output, from planes of which rows from x_first on are there.
+struct PoolRows {
+  const float* x;
+  int64_t x_pitch, x_first;  // from plane to plane; the first row of each
+  int64_t planes, first, end;
+  float* y;  // row `first` of the first plane
+  int64_t y_pitch;
+};
+// A pool of plain floats, which may run together with the convolution before it.
+struct PoolCall {
+  int64_t planes, in_h, in_w, out_h, out_w;  // of an image
+  int64_t stride_h, window_h, pad_top;       // a window spans window_h rows
+  std::function<void(const PoolRows&)> rows;
 };
 
 struct CompiledStep {
@@ -48,6 +64,7 @@ struct CompiledStep {
   std::string problem = {};
   int64_t plan_line = -1;
   std::optional<ConvCall> conv = {};
+  std::optional<PoolCall> pool = {};
   bool rounds = false;  // the step does the rounding of its result, PlanNode::sum, itself
 };
 

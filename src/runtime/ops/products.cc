@@ -169,7 +169,8 @@ CompiledStep compile_conv(const OpContext& context) {
   bool blocked = context.may_block() && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
   bool rounded = rounding && !pack.rounds;
-  if (!blocked && !rounded) step.conv = {packed, batch, in_h, in_w, batch * problem.out_h(in_h) * problem.out_w(in_w), epilogue};
+  if (!blocked && !rounded)
+    step.conv = {packed, batch, in_h, in_w, problem.in_channels * in_h * in_w, batch * problem.out_h(in_h) * problem.out_w(in_w), epilogue};
   int64_t count = blocked_count(x, blocked ? packed->input_block() : 0);
   step.run = [=, packed = packed, batch = batch, in_h = in_h, in_w = in_w](const StepCall& call) {
     kernels::Epilogue e = epilogue;

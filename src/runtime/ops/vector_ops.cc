@@ -22,7 +22,9 @@ float sum_of_array(const float* x, int64_t n) noexcept { return LACUNA_CALL(sum_
 void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept {
   LACUNA_CALL(scale_and_shift, x, n, factor, offset, y);
 }
-void pool_row(const PooledRow& pool) noexcept { LACUNA_CALL(pool_row, pool); }
+void pool_halves(const PooledRow& row) noexcept { LACUNA_CALL(pool_halves, row); }
+void pool_down(const PooledRow& row) noexcept { LACUNA_CALL(pool_down, row); }
+void pool_across(const PooledRow& row) noexcept { LACUNA_CALL(pool_across, row); }
 void pool_block(const BlockedPool& pool) noexcept { LACUNA_CALL(pool_block, pool); }
 void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept { LACUNA_CALL(sum_pixels, x, pixels, block, y); }
 void combine_lanes(BinaryOp op, const float* x, const float* lanes, int64_t pixels, int64_t block, float* y) noexcept {

@@ -22,8 +22,9 @@ struct BlockedPool {
   bool maximum, count_padding;
 };
 
-// One output row of a plane: the `row_count` input rows under its windows, [in_w] each, to y [out_w]. `column` holds a row and what pads it, as
-// pool_row_size() says; what pads is `empty` before the call and stays so.
+// One output row of a plane: pool_down() takes the `row_count` input rows under its windows, [in_w] each, to `column`, pool_across() that to y
+// [out_w]. `column` holds a row and what pads it, as pool_row_size() says; what pads is `empty` before the call and stays so. Other rows should come
+// between the two: loads that do not match the stores just before them wait until those have reached the cache.
 struct PooledRow {
   const float* const* rows;
   int64_t row_count, in_w, out_w, kernel_w, stride_w, dilation_w, pad_left;
@@ -32,6 +33,10 @@ struct PooledRow {
   float* column;
   float* y;
 };
+// Whether pool_halves() does both at once, without `column`: two by two, and three wide around every second column.
+inline bool pools_halves(const PooledRow& p) {
+  return p.stride_w == 2 && p.dilation_w == 1 && ((p.kernel_w == 2 && p.pad_left == 0) || (p.kernel_w == 3 && p.pad_left == 1));
+}
 // Floats of `column`: for strides of 1 and 2 windows of whole vectors of outputs.
 inline int64_t pool_row_size(const PooledRow& p) {
   constexpr int64_t kMostLanes = 16;
@@ -51,7 +56,9 @@ enum class UnaryOp : uint8_t { kErf, kElu, kMish, kLeakyRelu };
   float sum_of_array(const float* x, int64_t n) noexcept;                                                                \
   /* y[i] = x[i] * factor + offset */                                                                                    \
   void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept;                        \
-  void pool_row(const PooledRow& pool) noexcept;                                                                         \
+  void pool_halves(const PooledRow& row) noexcept;                                                                       \
+  void pool_down(const PooledRow& row) noexcept;                                                                         \
+  void pool_across(const PooledRow& row) noexcept;                                                                       \
   void pool_block(const BlockedPool& pool) noexcept;                                                                     \
   /* y [block] = the sums of x [pixels, block]; block is 8 or 16. */                                                     \
   void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept;                                     \

@@ -125,9 +125,8 @@ void scale_and_shift(const float* x, int64_t n, float factor, float offset, floa
   }
 }
 
-// Rows first, then columns, each in order.
 template <class Op>
-static inline void pool_row_by(Op op, const PooledRow& p) {
+static inline void pool_down_by(Op op, const PooledRow& p) {
   constexpr int L = Vec::kLanes;
   const Vec empty = Vec::set1(p.empty);
   float* column = p.column + p.pad_left;
@@ -140,10 +139,15 @@ static inline void pool_row_by(Op op, const PooledRow& p) {
     else
       Vec::store_first(column + i, v, n);
   }
+}
+
+template <class Op>
+static inline void pool_across_by(Op op, const PooledRow& p) {
+  constexpr int L = Vec::kLanes;
   for (int64_t i = 0; i < p.out_w; i += L) {
     const int64_t n = p.out_w - i;
     const float* x = p.column + i * p.stride_w;
-    Vec v = empty;
+    Vec v = Vec::set1(p.empty);
     for (int64_t k = 0; k < p.kernel_w; k++, x += p.dilation_w) {
       if (p.stride_w == 1) {
         v = op(Vec::load(x), v);
@@ -162,11 +166,50 @@ static inline void pool_row_by(Op op, const PooledRow& p) {
   }
 }
 
-void pool_row(const PooledRow& p) noexcept {
+// Of sizes for which pools_halves().
+template <class Op>
+static inline void pool_halves_by(Op op, const PooledRow& p) {
+  constexpr int L = Vec::kLanes;
+  const Vec empty = Vec::set1(p.empty);
+  Vec before = empty;
+  for (int64_t i = 0; i < p.out_w; i += L) {
+    const int64_t left = p.in_w - 2 * i, n = p.out_w - i;  // may be less than none
+    const int64_t low = left < 0 ? 0 : left < L ? left : L, high = left < L ? 0 : left < 2 * L ? left - L : L;
+    Vec a = empty, b = empty;
+    for (int64_t r = 0; r < p.row_count; r++) {
+      const float* x = p.rows[r] + 2 * i;
+      a = op(low == L ? Vec::load(x) : Vec::first_of(Vec::load_first(x, low), low, empty), a);
+      b = op(high == L ? Vec::load(x + L) : Vec::first_of(Vec::load_first(x + L, high), high, empty), b);
+    }
+    const Vec odd = Vec::odd(a, b);
+    Vec v = op(odd, Vec::even(a, b));
+    if (p.kernel_w == 3) v = op(v, Vec::follow(before, odd)), before = odd;
+    if (n >= L)
+      Vec::store(p.y + i, v);
+    else
+      Vec::store_first(p.y + i, v, n);
+  }
+}
+
+void pool_halves(const PooledRow& p) noexcept {
   if (p.maximum)
-    pool_row_by([](Vec a, Vec b) { return Vec::max(a, b); }, p);
+    pool_halves_by([](Vec a, Vec b) { return Vec::max(a, b); }, p);
   else
-    pool_row_by([](Vec a, Vec b) { return Vec::add(a, b); }, p);
+    pool_halves_by([](Vec a, Vec b) { return Vec::add(a, b); }, p);
+}
+
+void pool_down(const PooledRow& p) noexcept {
+  if (p.maximum)
+    pool_down_by([](Vec a, Vec b) { return Vec::max(a, b); }, p);
+  else
+    pool_down_by([](Vec a, Vec b) { return Vec::add(a, b); }, p);
+}
+
+void pool_across(const PooledRow& p) noexcept {
+  if (p.maximum)
+    pool_across_by([](Vec a, Vec b) { return Vec::max(a, b); }, p);
+  else
+    pool_across_by([](Vec a, Vec b) { return Vec::add(a, b); }, p);
 }
 
 // The taps of a window, along one axis, that lie inside [0, size).
