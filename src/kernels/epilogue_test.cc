@@ -119,6 +119,34 @@ TEST(Codes, TheLargestOfRowsIsThatOfEachColumn) {
     }
 }
 
+TEST(Codes, RoundedAnewAreThoseOfTheirValues) {
+  Rng rng(23);
+  for (int64_t channels : {1, 3, 8, 15, 16, 17, 40})
+    for (int64_t pixels : {1, 5})
+      for (int kind : {0, 1, 2}) {             // alone, added, multiplied
+        bool one = kind == 2 && channels % 2;  // by one pixel for all
+        std::vector<int8_t> a(size_t(pixels * (channels + 3))), b(size_t(pixels * channels)), found(size_t(pixels * (channels + 2)), 77),
+            wanted = found;
+        for (auto* codes : {&a, &b})
+          for (int8_t& v : *codes) v = int8_t(int(rng.below(256)) - 128);
+        float x_scale = 0.013f + float(rng.uniform()), scale = 0.031f + float(rng.uniform());
+        CodedPixels x = {a.data(), channels + 3, x_scale, 5}, other = {kind ? b.data() : nullptr, one ? 0 : channels, 0.07f, -9};
+        CodeRule rule = static_rule(scale, 11);
+        for (int64_t p = 0; p < pixels; p++)
+          for (int64_t i = 0; i < channels; i++) {
+            float v = float(a[size_t(p * (channels + 3) + i)] - 5) * x_scale, second = float(b[size_t((one ? 0 : p * channels) + i)] + 9) * 0.07f;
+            if (kind == 1) v = v + second;
+            if (kind == 2) v = v * second;
+            reference::quantize_static_s8(&v, 1, scale, 11, &wanted[size_t(p * (channels + 2) + i)]);
+          }
+        recode(x, other, kind == 2, pixels, channels, rule, found.data(), channels + 2);
+        EXPECT_EQ(found, wanted) << channels << " channels, kind " << kind;
+        std::fill(found.begin(), found.end(), int8_t(77));
+        reference::recode(x, other, kind == 2, pixels, channels, rule, found.data(), channels + 2);
+        EXPECT_EQ(found, wanted) << channels << " channels, kind " << kind << ", reference";
+      }
+}
+
 TEST(Codes, ThreeRowsSideBySide) {
   Rng rng(22);
   for (int64_t count : {1, 2, 15, 16, 17, 128}) {

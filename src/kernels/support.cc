@@ -79,6 +79,13 @@ void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, in
   quantize_s8(x, n, static_rule(scale, zero), codes);
 }
 
+void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
+            int64_t y_pitch) noexcept {
+  if (cpu_features().avx512) return avx512::recode(x, other, product, pixels, channels, rule, y, y_pitch);
+  if (cpu_features().avx2) return avx2::recode(x, other, product, pixels, channels, rule, y, y_pitch);
+  reference::recode(x, other, product, pixels, channels, rule, y, y_pitch);
+}
+
 void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept {
   if (cpu_features().avx512) return avx512::largest_codes(rows.data(), int64_t(rows.size()), count, y);
   reference::largest_codes(rows, count, y);
@@ -90,6 +97,19 @@ void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) 
 }
 
 namespace reference {
+
+void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
+            int64_t y_pitch) noexcept {
+  for (int64_t p = 0; p < pixels; p++)
+    for (int64_t i = 0; i < channels; i++) {
+      float v = float(x.codes[p * x.pitch + i] - x.zero) * x.scale;
+      if (other.codes) {
+        const float second = float(other.codes[p * other.pitch + i] - other.zero) * other.scale;
+        v = product ? v * second : v + second;
+      }
+      y[p * y_pitch + i] = int8_t(std::min(rule.high, std::max(rule.low, std::nearbyint(v / rule.scale))) + float(rule.zero));
+    }
+}
 
 void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) noexcept {
   for (int64_t i = 0; i < count; i++)

@@ -37,6 +37,11 @@ float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
 // With a given scale and zero point, as LinearProblem says.
 void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, int8_t* codes) noexcept;
 
+// For each of `pixels` the codes of `channels` to y, y_pitch bytes from pixel to pixel: of what x stands for, plus or, for a `product`, times
+// `other`, if that has codes.
+void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
+            int64_t y_pitch) noexcept;
+
 // y[i] = the largest of rows[.][i], of `count` codes; the lowest code if there are no rows.
 void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept;
 // y[3 * i + r] = rows[r][i], of `count` codes each: colours, side by side.
@@ -44,6 +49,8 @@ void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) 
 
 // The same in plain loops.
 namespace reference {
+void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
+            int64_t y_pitch) noexcept;
 void largest_codes(std::span<const int8_t* const> rows, int64_t count, int8_t* y) noexcept;
 void interleave_three(const int8_t* const (&rows)[3], int64_t count, int8_t* y) noexcept;
 float largest_magnitude(const float* x, int64_t n) noexcept;

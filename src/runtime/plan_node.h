@@ -32,6 +32,13 @@ struct CodedAttention {
   bool tokens_first = false;
 };
 
+// An add or mul of two pictures, or of one and a number for each channel, a concat along channels, one output of a split of them, or a resize that
+// repeats pixels, of codes held with the channels of a pixel together: how each input was rounded. The result is rounded by PlanNode::output.
+struct CodedStep {
+  std::vector<InputRounding> inputs;
+  int64_t first = 0;  // channel of the input that this output of a split begins with
+};
+
 // Attention over a cache appends to it.
 inline bool writes_state(const Node& node) { return node.op == Op::attention && node.inputs.size() > 4; }
 
@@ -56,6 +63,7 @@ struct PlanNode {
   // Of a conv, from codes of the last of these roundings to codes of `output`: what nodes did in between.
   std::shared_ptr<const CodesByCode> table;
   std::shared_ptr<const CodedAttention> attention;
+  std::shared_ptr<const CodedStep> coded;
 
   bool has(size_t input) const { return input < node.inputs.size() && node.inputs[input] != kNoValue; }
   ValueId residual() const { return has(3) ? node.inputs[3] : kNoValue; }

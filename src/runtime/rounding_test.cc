@@ -361,6 +361,62 @@ TEST(Rounding, PoolsOfCodesRunAsCodesBetweenConvolutions) {
   }
 }
 
+// Blocks as of a detector: a split, sums, joined parts, a pyramid of pools, pictures made larger, a gate for each channel; each value rounded in
+// its own way, by powers of two, so that the results must be the same floats.
+TEST(Rounding, WhatLiesBetweenConvolutionsIsDoneToTheirCodes) {
+  for (DType type : {DType::kS8, DType::kU8})
+    for (int64_t batch : {1, 3}) {
+      Rng rng(33);
+      Graph graph;
+      int count = 0;
+      auto rounded = [&](ValueId v, int bits) {
+        int zero = (type == DType::kU8 ? 120 : 0) + bits;
+        return testing::Quantizer{graph, std::ldexp(1.0f, -bits), zero, type, cat("q", count++, "_")}(v);
+      };
+      auto convolved = [&](ValueId v, int64_t from, int64_t to, int64_t k, int bits) {
+        Attributes a;
+        a.set("pads", std::vector<int64_t>(4, k / 2));
+        return rounded(graph.add(Op::conv, {v, coded_conv_weight(graph, rng, cat("w", count++), to, from, k, true)}, a), bits);
+      };
+      auto along = [](int64_t axis) {
+        Attributes a;
+        a.set("axis", axis);
+        return a;
+      };
+      ValueId x = rounded(graph.add_input("x", DType::kF32, {Dim(batch), 3, 12, 10}), 5);
+      ValueId wide = convolved(x, 3, 40, 3, 4);
+      ValueId sizes = testing::add_weight(graph, "sizes", testing::tensor<int64_t>({2}, {17, 23}));
+      auto parts = graph.node(graph.add_node(Op::split, {wide, sizes}, 2, along(1))).outputs;
+      ValueId a = rounded(parts[0], 4), b = rounded(parts[1], 3);
+      Attributes pool, twice;
+      pool.set("kernel_shape", std::vector<int64_t>{5, 5}), pool.set("pads", std::vector<int64_t>(4, 2));
+      ValueId sum = rounded(graph.add(Op::add, {b, rounded(graph.add(Op::max_pool, {b}, pool), 3)}), 2);
+      ValueId joined = rounded(graph.add(Op::concat, {a, sum, wide}, along(-3)), 3);
+      ValueId largest = rounded(graph.add(Op::max_pool, {joined}, pool), 3);
+      ValueId gate = convolved(rounded(graph.add(Op::global_average_pool, {largest}), 4), 80, 80, 1, 5);
+      ValueId gated = rounded(graph.add(Op::mul, {gate, largest}), 2);
+      twice.set("mode", std::string("nearest")), twice.set("nearest_mode", std::string("floor"));
+      twice.set("coordinate_transformation_mode", std::string("asymmetric"));
+      ValueId scales = testing::add_weight(graph, "scales", testing::tensor<float>({4}, {1, 1, 3, 2}));
+      ValueId larger = rounded(graph.add(Op::resize, {gated, kNoValue, scales}, twice), 2);
+      graph.add_output("y", convolved(larger, 80, 16, 3, 1));
+      graph.add_output("joined", joined);
+      graph.add_output("mean", graph.add(Op::global_average_pool, {sum}));
+      infer_shapes(graph);
+      TensorMap inputs{{"x", testing::random_tensor(rng, {batch, 3, 12, 10}, 2)}};
+      TensorMap want = testing::run(graph, inputs, Executor::kReference);
+      Session runtime(std::make_shared<const Graph>(graph), {.split_batches = false});
+      runtime.enable_profile(true);
+      TensorMap got = runtime.run(inputs);
+      for (auto& [name, tensor] : want) EXPECT_LE(relative_error(got.at(name), tensor), name == "mean" ? 1e-6 : 0) << name << " " << name_of(type);
+      if (!cpu_features().avx512_vnni && !cpu_features().amx_int8) continue;
+      std::map<std::string, int> on_codes;
+      for (auto& line : runtime.profile()) on_codes[line.op] += line.kernel == "codes" ? 1 : 100;
+      for (auto [op, wanted] : {std::pair("split", 2), {"add", 1}, {"concat", 1}, {"max_pool", 2}, {"mul", 1}, {"resize", 1}})
+        EXPECT_EQ(on_codes[op], wanted) << op;
+    }
+}
+
 // Two linear layers as ONNX Runtime's quantizer writes them: inputs and results rounded, the bias added behind. Codes reach both ends of their
 // range; scales are powers of two, so that the results must be the same floats.
 TEST(Rounding, WhereFloatsAreExactLinearLayersGiveTheCodesOfTheGraph) {

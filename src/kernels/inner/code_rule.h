@@ -12,4 +12,12 @@ struct CodeRule {
   int32_t zero;
 };
 
+// Codes of some channels of pixels, `pitch` bytes from pixel to pixel, each of which stands for scale * (code - zero).
+struct CodedPixels {
+  const int8_t* codes = nullptr;
+  int64_t pitch = 0;
+  float scale = 0;
+  int32_t zero = 0;
+};
+
 }  // namespace lacuna::kernels

@@ -42,7 +42,10 @@ struct StoreTask {
   /* max|x|; NaN counts as 0. */                                                                                                                  \
   float largest_magnitude(const float* x, int64_t n) noexcept;                                                                                    \
   /* NaN becomes the lowest code. */                                                                                                              \
-  void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes) noexcept;
+  void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes) noexcept;                                                      \
+  /* y[p * y_pitch + i] = the code of what x stands for, plus or times `other` if it has codes, 0 <= i < channels. */                             \
+  void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,    \
+              int64_t y_pitch) noexcept;
 
 namespace avx2 {
 LACUNA_STORE_FUNCTIONS

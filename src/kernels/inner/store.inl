@@ -170,3 +170,29 @@ void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes)
     for (int64_t j = i; j < n; j++) codes[j] = last[j - i];
   }
 }
+
+void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
+            int64_t y_pitch) noexcept {
+  constexpr int L = Vec::kLanes;
+  const Vec zero = Vec::set1(float(rule.zero)), x_zero = Vec::set1(float(x.zero)), x_scale = Vec::set1(x.scale);
+  const Vec other_zero = Vec::set1(float(other.zero)), other_scale = Vec::set1(other.scale);
+  auto coded = [&](const int8_t* a, const int8_t* b) {
+    Vec v = Vec::mul(Vec::sub(Vec::load_s8(a), x_zero), x_scale);
+    if (b) {
+      const Vec second = Vec::mul(Vec::sub(Vec::load_s8(b), other_zero), other_scale);
+      v = product ? Vec::mul(v, second) : Vec::add(v, second);
+    }
+    return Vec::add(code_of(v, rule), zero);
+  };
+  for (int64_t p = 0; p < pixels; p++, y += y_pitch) {
+    const int8_t *a = x.codes + p * x.pitch, *b = other.codes ? other.codes + p * other.pitch : nullptr;
+    int64_t i = 0;
+    for (; i + L <= channels; i += L) Vec::store_s8(y + i, coded(a + i, b ? b + i : nullptr));
+    if (i == channels) continue;
+    int8_t first[L] = {}, second[L] = {}, last[L];
+    for (int64_t j = i; j < channels; j++) first[j - i] = a[j];
+    for (int64_t j = i; b && j < channels; j++) second[j - i] = b[j];
+    Vec::store_s8(last, coded(first, b ? second : nullptr));
+    for (int64_t j = i; j < channels; j++) y[j] = last[j - i];
+  }
+}

@@ -51,6 +51,7 @@ struct Vec {
   // The first n lanes of a, 0 <= n <= 8, the others of b.
   static Vec first_of(Vec a, int64_t n, Vec b) { return {_mm256_blendv_ps(b.v, a.v, _mm256_castsi256_ps(first(n)))}; }
 
+  static Vec load_s8(const int8_t* p) { return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))}; }
   // Rounded to nearest even; lanes must lie in [-128, 127].
   static void store_s8(int8_t* p, Vec a) {
     __m256i words = _mm256_cvtps_epi32(a.v);

@@ -49,6 +49,7 @@ struct Vec {
   // The first n lanes of a, 0 <= n <= 16, the others of b.
   static Vec first_of(Vec a, int64_t n, Vec b) { return {_mm512_mask_mov_ps(b.v, first(n), a.v)}; }
 
+  static Vec load_s8(const int8_t* p) { return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))}; }
   // Rounded to nearest even; lanes must lie in [-128, 127].
   static void store_s8(int8_t* p, Vec a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a.v))); }
 

@@ -2,6 +2,7 @@
 #include "runtime/ops/codes.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "base/parallel.h"
@@ -51,6 +52,7 @@ void interleave(const int8_t* codes, int64_t channels, int64_t pixels, int8_t* y
 
 // x in planes to signed codes, pixel by pixel.
 void quantize_pixels(const InputRounding& r, const Picture& p, const float* x, int8_t* y) {
+  if (p.pixels == 1) return kernels::quantize_static_s8(x, p.batch * p.channels, r.scale, r.signed_zero(), y);
   p.for_each_piece([&](int64_t from, int64_t to, int64_t count) {
     int8_t codes[4][Picture::kPixels];
     for (int64_t first = 0; first < p.channels; first += 4) {
@@ -63,6 +65,10 @@ void quantize_pixels(const InputRounding& r, const Picture& p, const float* x, i
 }
 
 void dequantize_pixels(const InputRounding& r, const Picture& p, const int8_t* x, float* y) {
+  if (p.pixels == 1) {
+    for (int64_t i = 0; i < p.batch * p.channels; i++) y[i] = float(int32_t(x[i]) - r.signed_zero()) * r.scale;
+    return;
+  }
   p.for_each_piece([&](int64_t to, int64_t from, int64_t count) {
     for (int64_t c = 0; c < p.channels; c++)
       for (int64_t i = 0; i < count; i++) y[to + c * p.pixels + i] = float(int32_t(x[from + i * p.channels + c]) - r.signed_zero()) * r.scale;
@@ -75,6 +81,23 @@ void add_codes(const int8_t* x, int64_t count, int32_t* sums) {
 }
 void flip_signs(uint8_t* y, int64_t count) {
   for (int64_t i = 0; i < count; i++) y[i] = uint8_t(y[i] ^ 0x80);
+}
+
+// Pixels without others between are one.
+void recode_pixels(const kernels::CodedPixels& x, const kernels::CodedPixels& other, bool product, int64_t pixels, int64_t channels,
+                   const kernels::CodeRule& rule, int8_t* y, int64_t y_pitch) {
+  bool dense = x.pitch == channels && y_pitch == channels && (!other.codes || other.pitch == channels);
+  kernels::recode(x, other, product, dense ? 1 : pixels, dense ? pixels * channels : channels, rule, y, y_pitch);
+}
+void copy_pixels(const kernels::CodedPixels& x, int64_t pixels, int64_t channels, int8_t* y, int64_t y_pitch) {
+  constexpr int64_t kStep = 16;
+  for (int64_t p = 0; p < pixels; p++) {
+    const int8_t* from = x.codes + p * x.pitch;
+    int8_t* to = y + p * y_pitch;
+    int64_t i = 0;
+    for (; i + kStep <= channels; i += kStep) std::memcpy(to + i, from + i, kStep);
+    for (; i < channels; i++) to[i] = from[i];
+  }
 }
 
 }  // namespace
@@ -188,6 +211,72 @@ CompiledStep compile_codes_mean(const OpContext& context) {
                 });
               },
           .input_blocks = {kChannelsLast}};
+}
+
+// Each pixel becomes a block of equal ones.
+CompiledStep compile_coded_resize(const OpContext& context) {
+  Shape in = context.shape(0), out = context.out_shape();
+  int64_t channels = in[1], down = out[2] / in[2], across = out[3] / in[3], in_row = in[3] * channels, out_row = out[3] * channels;
+  return {.kernel = "codes",
+          .run =
+              [=, rows = in[0] * in[2]](const StepCall& call) {
+                int64_t per_task = std::max<int64_t>(1, kPerTask / std::max<int64_t>(down * out_row, 1));
+                parallel_for((rows + per_task - 1) / per_task, [&](int64_t task) {
+                  for (int64_t row = task * per_task; row < std::min(rows, (task + 1) * per_task); row++) {
+                    auto* x = reinterpret_cast<const int8_t*>(call.in(0).raw()) + row * in_row;
+                    auto* y = reinterpret_cast<int8_t*>(call.out(0).mutable_raw()) + row * down * out_row;
+                    for (int64_t i = 0; i < across; i++)
+                      copy_pixels({.codes = x, .pitch = channels}, in_row / channels, channels, y + i * channels, across * channels);
+                    for (int64_t i = 1; i < down; i++) std::memcpy(y + i * out_row, y, size_t(out_row));
+                  }
+                });
+              },
+          .input_blocks = {kChannelsLast},
+          .output_block = kChannelsLast};
+}
+
+CompiledStep compile_coded_step(const OpContext& context) {
+  if (context.node().op == Op::resize) return compile_coded_resize(context);
+  const CodedStep& coded = *context.plan().coded;
+  const InputRounding& output = context.plan().output;
+  // What of an input goes where in the pixels of the result.
+  struct Piece {
+    size_t input;
+    int64_t pitch, first, channels, to;
+    InputRounding rounding;
+  };
+  Picture out(context.out_shape());
+  bool product = context.node().op == Op::mul, pair = product || context.node().op == Op::add, split = context.node().op == Op::split;
+  std::vector<Piece> pieces;
+  for (size_t i = 0, to = 0; i < coded.inputs.size(); i++) {
+    int64_t pitch = context.shape(i)[1], channels = split ? out.channels : pitch;
+    pieces.push_back({i, pitch, coded.first, channels, int64_t(to), coded.inputs[i]});
+    if (!pair) to += size_t(channels);
+  }
+  // One pixel for all.
+  bool gate = pair && context.shape(1) != context.out_shape();
+  CompiledStep step = {.kernel = "codes", .output_block = kChannelsLast};
+  step.input_blocks.assign(coded.inputs.size(), kChannelsLast);
+  step.run = [=](const StepCall& call) {
+    int64_t most = std::max<int64_t>(1, kPerTask / std::max<int64_t>(out.channels, 1)), tasks = (out.pixels + most - 1) / most;
+    parallel_for(out.batch * tasks, [&](int64_t task) {
+      int64_t image = task / tasks, first = image * out.pixels + task % tasks * most, count = std::min(most, (image + 1) * out.pixels - first);
+      auto codes = [&](const Piece& piece) {
+        bool one = gate && piece.input == 1;
+        auto* x = reinterpret_cast<const int8_t*>(call.in(piece.input).raw()) + (one ? image : first) * piece.pitch + piece.first;
+        return kernels::CodedPixels{x, one ? 0 : piece.pitch, piece.rounding.scale, piece.rounding.signed_zero()};
+      };
+      int8_t* y = reinterpret_cast<int8_t*>(call.out(0).mutable_raw()) + first * out.channels;
+      kernels::CodeRule rule = kernels::static_rule(output.scale, output.signed_zero());
+      if (pair) return recode_pixels(codes(pieces[0]), codes(pieces[1]), product, count, out.channels, rule, y, out.channels);
+      for (const Piece& piece : pieces)
+        if (piece.rounding.of_values() == output.of_values())
+          copy_pixels(codes(piece), count, piece.channels, y + piece.to, out.channels);
+        else
+          recode_pixels(codes(piece), {}, false, count, piece.channels, rule, y + piece.to, out.channels);
+    });
+  };
+  return step;
 }
 
 CompiledStep compile_quantize(const OpContext& context) {

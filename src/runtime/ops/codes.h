@@ -19,6 +19,7 @@ std::optional<ConvShape> conv_shape(const OpContext& context);
 CompiledStep compile_codes_conv(const OpContext& context);
 CompiledStep compile_codes_pool(const OpContext& context);
 CompiledStep compile_codes_mean(const OpContext& context);
+CompiledStep compile_coded_step(const OpContext& context);  // PlanNode::coded
 
 // Codes of `type` in planes, [n, c, pixels], to channels last and back.
 void codes_to_pixels(const Shape& shape, DType type, const std::byte* x, std::byte* y);

@@ -1,5 +1,6 @@
 #include "runtime/ops/ops.h"
 
+#include "runtime/ops/codes.h"
 #include "runtime/passes/fuse_epilogues.h"
 
 namespace lacuna {
@@ -34,6 +35,7 @@ std::shared_ptr<RopeTables> OpContext::rope_tables(ValueId positions, const std:
 }
 
 CompiledStep compile_op(const OpContext& context) {
+  if (context.plan().coded) return compile_coded_step(context);
   switch (context.node().op) {
     case Op::linear: return compile_linear(context);
     case Op::matmul: return compile_matmul(context);

@@ -22,7 +22,8 @@ void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const Take
 
 // A conv that reads codes writes them too, where a quantize node alone reads its result, directly or through a max_pool; its residual is then
 // read as codes. What nodes do to its codes alone before the next quantize node becomes a table of the conv (code_table.h). A global_average_pool of
-// such codes, or of their relu, reads them. Runs after fuse_epilogues.
+// such codes, or of their relu, reads them; adds, muls, concats and splits of channels, max_pools and whole-number nearest resizes between dequantize
+// and quantize nodes are done on them. Runs after fuse_epilogues.
 void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes);
 
 // What is left of dequantize(quantize(x)): the end of a linear, a norm or arithmetic where it alone reads its result, else one step; none where the
