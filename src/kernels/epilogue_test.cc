@@ -141,6 +141,11 @@ TEST(Codes, RoundedAnewAreThoseOfTheirValues) {
           }
         recode(x, other, kind == 2, pixels, channels, rule, found.data(), channels + 2);
         EXPECT_EQ(found, wanted) << channels << " channels, kind " << kind;
+        std::vector<float> values(size_t(pixels * channels + 1), 7.0f);
+        values_of_codes(x, pixels, channels, values.data());
+        for (int64_t i = 0; i < pixels * channels; i++)
+          EXPECT_EQ(values[size_t(i)], float(a[size_t(i / channels * (channels + 3) + i % channels)] - 5) * x_scale);
+        EXPECT_EQ(values.back(), 7.0f);
         std::fill(found.begin(), found.end(), int8_t(77));
         reference::recode(x, other, kind == 2, pixels, channels, rule, found.data(), channels + 2);
         EXPECT_EQ(found, wanted) << channels << " channels, kind " << kind << ", reference";

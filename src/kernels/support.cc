@@ -79,6 +79,13 @@ void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, in
   quantize_s8(x, n, static_rule(scale, zero), codes);
 }
 
+void values_of_codes(const CodedPixels& x, int64_t pixels, int64_t channels, float* y) noexcept {
+  if (cpu_features().avx512) return avx512::values_of_codes(x, pixels, channels, y);
+  if (cpu_features().avx2) return avx2::values_of_codes(x, pixels, channels, y);
+  for (int64_t p = 0; p < pixels; p++)
+    for (int64_t i = 0; i < channels; i++) y[p * channels + i] = float(x.codes[p * x.pitch + i] - x.zero) * x.scale;
+}
+
 void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
             int64_t y_pitch) noexcept {
   if (cpu_features().avx512) return avx512::recode(x, other, product, pixels, channels, rule, y, y_pitch);

@@ -37,6 +37,8 @@ float quantize_token_s8(const float* x, int64_t n, int8_t* codes) noexcept;
 // With a given scale and zero point, as LinearProblem says.
 void quantize_static_s8(const float* x, int64_t n, float scale, int32_t zero, int8_t* codes) noexcept;
 
+// y [pixels, channels] = what the codes stand for.
+void values_of_codes(const CodedPixels& x, int64_t pixels, int64_t channels, float* y) noexcept;
 // For each of `pixels` the codes of `channels` to y, y_pitch bytes from pixel to pixel: of what x stands for, plus or, for a `product`, times
 // `other`, if that has codes.
 void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,

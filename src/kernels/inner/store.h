@@ -43,6 +43,8 @@ struct StoreTask {
   float largest_magnitude(const float* x, int64_t n) noexcept;                                                                                    \
   /* NaN becomes the lowest code. */                                                                                                              \
   void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes) noexcept;                                                      \
+  /* y [pixels, channels] = what the codes stand for. */                                                                                          \
+  void values_of_codes(const CodedPixels& x, int64_t pixels, int64_t channels, float* y) noexcept;                                                \
   /* y[p * y_pitch + i] = the code of what x stands for, plus or times `other` if it has codes, 0 <= i < channels. */                             \
   void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,    \
               int64_t y_pitch) noexcept;

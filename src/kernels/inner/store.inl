@@ -171,6 +171,17 @@ void quantize_s8(const float* x, int64_t n, const CodeRule& rule, int8_t* codes)
   }
 }
 
+void values_of_codes(const CodedPixels& x, int64_t pixels, int64_t channels, float* y) noexcept {
+  constexpr int L = Vec::kLanes;
+  const Vec zero = Vec::set1(float(x.zero)), scale = Vec::set1(x.scale);
+  for (int64_t p = 0; p < pixels; p++, y += channels) {
+    const int8_t* codes = x.codes + p * x.pitch;
+    int64_t i = 0;
+    for (; i + L <= channels; i += L) Vec::store(y + i, Vec::mul(Vec::sub(Vec::load_s8(codes + i), zero), scale));
+    for (; i < channels; i++) y[i] = float(codes[i] - x.zero) * x.scale;
+  }
+}
+
 void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
             int64_t y_pitch) noexcept {
   constexpr int L = Vec::kLanes;

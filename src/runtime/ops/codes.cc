@@ -57,21 +57,27 @@ void quantize_pixels(const InputRounding& r, const Picture& p, const float* x, i
     int8_t codes[4][Picture::kPixels];
     for (int64_t first = 0; first < p.channels; first += 4) {
       int64_t channels = std::min<int64_t>(4, p.channels - first);
-      for (int64_t c = 0; c < channels; c++)
+      // The hardware asks for lines ahead to the end of a page only.
+      constexpr int64_t kAhead = 1024, kLine = 16;
+      for (int64_t c = 0; c < channels; c++) {
+        for (int64_t i = 0; i < count; i += kLine) __builtin_prefetch(x + from + (first + c) * p.pixels + kAhead + i);
         kernels::quantize_static_s8(x + from + (first + c) * p.pixels, count, r.scale, r.signed_zero(), codes[c]);
+      }
       interleave(codes[0], channels, count, y + to + first, p.channels);
     }
   });
 }
 
 void dequantize_pixels(const InputRounding& r, const Picture& p, const int8_t* x, float* y) {
-  if (p.pixels == 1) {
-    for (int64_t i = 0; i < p.batch * p.channels; i++) y[i] = float(int32_t(x[i]) - r.signed_zero()) * r.scale;
-    return;
-  }
+  constexpr int64_t kChannels = 64;
+  if (p.pixels == 1) return kernels::values_of_codes({x, 0, r.scale, r.signed_zero()}, 1, p.batch * p.channels, y);
   p.for_each_piece([&](int64_t to, int64_t from, int64_t count) {
-    for (int64_t c = 0; c < p.channels; c++)
-      for (int64_t i = 0; i < count; i++) y[to + c * p.pixels + i] = float(int32_t(x[from + i * p.channels + c]) - r.signed_zero()) * r.scale;
+    float values[Picture::kPixels * kChannels];
+    for (int64_t first = 0; first < p.channels; first += kChannels) {
+      int64_t channels = std::min(kChannels, p.channels - first);
+      kernels::values_of_codes({x + from + first, p.channels, r.scale, r.signed_zero()}, count, channels, values);
+      kernels::transpose(values, channels, count, channels, y + to + first * p.pixels, p.pixels);
+    }
   });
 }
 
