@@ -121,8 +121,8 @@ TEST(Codes, TheLargestOfRowsIsThatOfEachColumn) {
 
 TEST(Codes, RoundedAnewAreThoseOfTheirValues) {
   Rng rng(23);
-  for (int64_t channels : {1, 3, 8, 15, 16, 17, 40})
-    for (int64_t pixels : {1, 5})
+  for (int64_t channels : {1, 3, 8, 15, 16, 17, 40, 64, 130})
+    for (int64_t pixels : {1, 5, 200})
       for (int kind : {0, 1, 2}) {             // alone, added, multiplied
         bool one = kind == 2 && channels % 2;  // by one pixel for all
         std::vector<int8_t> a(size_t(pixels * (channels + 3))), b(size_t(pixels * channels)), found(size_t(pixels * (channels + 2)), 77),

@@ -88,6 +88,13 @@ void values_of_codes(const CodedPixels& x, int64_t pixels, int64_t channels, flo
 
 void recode(const CodedPixels& x, const CodedPixels& other, bool product, int64_t pixels, int64_t channels, const CodeRule& rule, int8_t* y,
             int64_t y_pitch) noexcept {
+  constexpr int64_t kFewest = 1024;  // codes that are worth a table
+  if (!other.codes && cpu_features().avx512_vbmi2 && pixels * channels >= kFewest) {
+    int8_t all[256], table[256];
+    for (int code = 0; code < 256; code++) all[code] = int8_t(uint8_t(code));
+    avx512::recode({all, 0, x.scale, x.zero}, {}, false, 1, 256, rule, table, 0);
+    return avx512_vbmi2::map_codes(table, x, pixels, channels, y, y_pitch);
+  }
   if (cpu_features().avx512) return avx512::recode(x, other, product, pixels, channels, rule, y, y_pitch);
   if (cpu_features().avx2) return avx2::recode(x, other, product, pixels, channels, rule, y, y_pitch);
   reference::recode(x, other, product, pixels, channels, rule, y, y_pitch);

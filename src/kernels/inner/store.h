@@ -57,6 +57,10 @@ namespace avx512 {
 LACUNA_STORE_FUNCTIONS
 void largest_codes(const int8_t* const* rows, int64_t row_count, int64_t count, int8_t* y) noexcept;
 }  // namespace avx512
+namespace avx512_vbmi2 {
+// y[p * y_pitch + i] = table[the unsigned byte of each code of x].
+void map_codes(const int8_t* table, const CodedPixels& x, int64_t pixels, int64_t channels, int8_t* y, int64_t y_pitch) noexcept;
+}  // namespace avx512_vbmi2
 #undef LACUNA_STORE_FUNCTIONS
 
 }  // namespace lacuna::kernels
