@@ -90,7 +90,7 @@ class Pool {
       share.context = context, share.fn = fn, share.mode = floating_point_mode();
       share.left.store(loop_ << kTileBits | uint64_t(share.end - first), std::memory_order_release);
     }
-    if (sleepers_.fetch_add(0) > 0) {  // written to, so that who sleeps after it has seen the shares
+    if (sleepers_.fetch_add(0) > 0) {    // a write, in one order with those of who is about to sleep: either it is seen here, or the shares are there
       { std::lock_guard lock(mutex_); }  // against a worker between its last look and its sleep
       wake_.notify_all();
     }
@@ -153,9 +153,10 @@ class Pool {
         finished++;
         left = share.left.load();
       }
+      // A thread that has told of all its tiles may find those of the next loop here.
+      if (finished) unfinished_.fetch_sub(std::exchange(finished, 0));
     }
     inside_parallel = false;
-    if (finished) unfinished_.fetch_sub(finished);
   }
 
   void work(size_t thread) {
@@ -182,8 +183,8 @@ class Pool {
   std::mutex run_mutex_, mutex_, error_mutex_;
   std::condition_variable wake_;
   std::atomic<int> sleepers_{0};
-  std::atomic<bool> stop_{false};
   uint64_t loop_ = 0;
+  alignas(64) std::atomic<bool> stop_{false};  // read by all who wait
   alignas(64) std::atomic<int64_t> unfinished_{0};
   std::exception_ptr error_;
 };
@@ -220,6 +221,11 @@ int64_t image_bands(int64_t images, int64_t rows, int64_t cols) noexcept {
   constexpr int64_t kLeastPixels = 64;
   int64_t wanted = images > 0 ? (thread_count() + images - 1) / images : 1;
   return std::clamp<int64_t>(std::min(wanted, rows * cols / kLeastPixels), 1, std::max<int64_t>(rows, 1));
+}
+
+int64_t bands_for(int64_t images, int64_t least, int64_t most) noexcept {
+  int64_t threads = thread_count(), all = (std::max<int64_t>(images * least, 1) + threads - 1) / threads * threads;
+  return std::clamp<int64_t>((all + images - 1) / std::max<int64_t>(images, 1), 1, std::max<int64_t>(most, 1));
 }
 
 SerialLoops::SerialLoops() noexcept : before_(std::exchange(inside_parallel, true)) {}

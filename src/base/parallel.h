@@ -30,6 +30,9 @@ void parallel_for(int64_t tiles, Body&& body) {
 // a time, among the threads, so what one loop leaves in the cache of a core is then what the same core reads in the next.
 int64_t image_bands(int64_t images, int64_t rows, int64_t cols) noexcept;
 
+// As many bands, at least `least` and at most `most`, as give every thread as many of all images as the others.
+int64_t bands_for(int64_t images, int64_t least, int64_t most) noexcept;
+
 // While it lives, loops of this thread run serially, and thread_count() is 1 here, as within a parallel_for.
 class SerialLoops {
  public:

@@ -171,32 +171,36 @@ class SpmmConv final : public PackedConv {
 
   void run(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const override {
     if (batch == 0) return;
-    if (runs_rows(in_h, in_w, epilogue)) return run_bands(x, batch, in_h, in_w, y, epilogue);
+    if (int64_t bands = bands_of(batch, in_h, in_w, epilogue)) return run_bands(x, batch, bands, in_h, in_w, y, epilogue);
     std::shared_ptr<const TapTable> table = table_for(batch, in_h, in_w);
     const float* source = source_of(x, *table);
     for (size_t g = 0; g < groups_.size(); g++) multiply(groups_[g], group_source(g, source, *table, y, epilogue), batch * table->pixels());
   }
 
   bool runs_rows(int64_t in_h, int64_t in_w, const Epilogue& epilogue) const override {
-    return StripTable::takes(problem_) && bounds_of(epilogue) && !epilogue.rounds() && strips_for(in_h, in_w)->fills_lanes();
+    constexpr int64_t kMostStrips = 1 << 20;  // bytes, of all panels of a row
+    if (!StripTable::takes(problem_) || !bounds_of(epilogue) || epilogue.rounds()) return false;
+    std::shared_ptr<const StripTable> table = strips_for(in_h, in_w);
+    return table->fills_lanes() && strips_size(*table) * int64_t(sizeof(float)) <= kMostStrips;
   }
 
   void run_rows(const float* x, int64_t in_h, int64_t in_w, int64_t first_row, int64_t rows, float* y, int64_t y_pitch,
                 const Epilogue& e) const override {
     std::shared_ptr<const StripTable> table = strips_for(in_h, in_w);
     const SpmmMatrix& matrix = groups_[0];
+    LACUNA_ASSERT(bounds_of(e));
     const Bounds bounds = *bounds_of(e);
     // Strips of a few rows, so that they stay in L2: those that the next rows read too are then moved to the front.
-    constexpr int64_t kRows = 4;
     const int64_t size = table->strip_size(), stride = problem_.stride_h, shared = std::max<int64_t>(problem_.kernel_h - stride, 0);
-    float* strips = thread_scratch_of<float>(ScratchSlot::kTile, int64_t(table->panels().size()) * table->strips(kRows) * size);
+    float* strips = thread_scratch_of<float>(ScratchSlot::kTile, strips_size(*table));
     float* sums = thread_scratch_of<float>(ScratchSlot::kTileSecond, matrix.rows() * kPanelLanes);
     // Rows outside of panels: the results of a channel are then written one behind the other.
     for (int64_t row = 0; row < rows; row++) {
-      const int64_t first = row % kRows * stride, skipped = row / kRows * kRows * stride;  // strips in front of the row, and moved away
+      const int64_t first = row % kStripRows * stride,
+                    skipped = row / kStripRows * kStripRows * stride;  // strips in front of the row, and moved away
       float* panel_strips = strips;
       for (const StripTable::Panel& panel : table->panels()) {
-        if (row > 0 && first == 0) std::copy_n(panel_strips + kRows * stride * size, shared * size, panel_strips);
+        if (row > 0 && first == 0) std::copy_n(panel_strips + kStripRows * stride * size, shared * size, panel_strips);
         for (int64_t i = first + (row ? shared : 0); i < first + problem_.kernel_h; i++)
           table->fill(fill_strip_, x, first_row, skipped + i, panel, panel_strips + i * size);
         const float* columns = panel_strips + first * size;
@@ -216,7 +220,7 @@ class SpmmConv final : public PackedConv {
             if (t + 1 == matrix.tiles()) tile.finish = &finish;
             matrix.isa().tile(tile, columns + t * matrix.tile_cols() * kPanelLanes, sums + channel * kPanelLanes, panel.pixels);
           }
-        panel_strips += table->strips(kRows) * size;
+        panel_strips += table->strips(kStripRows) * size;
       }
     }
   }
@@ -246,10 +250,23 @@ class SpmmConv final : public PackedConv {
   }
 
  private:
-  void run_bands(const float* x, int64_t batch, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const {
-    constexpr int64_t kRows = 8;  // the strips that bands read twice are a few of theirs
+  static constexpr int64_t kStripRows = 4;  // output rows of which strips lie side by side
+  static int64_t strips_size(const StripTable& table) { return int64_t(table.panels().size()) * table.strips(kStripRows) * table.strip_size(); }
+
+  // Bands of rows of each image that run() makes of strips; 0: it takes tap tables.
+  int64_t bands_of(int64_t batch, int64_t in_h, int64_t in_w, const Epilogue& epilogue) const {
+    constexpr int64_t kRows = 8;  // of a band: the strips that two bands read are few then
+    // Packing is little of the work where a column meets many weights, and wider panels then save more.
+    constexpr int64_t kMostWeights = 16;
+    int64_t out_h = problem_.out_h(in_h), threads = thread_count();
+    if (batch * out_h < kRows * threads || !runs_rows(in_h, in_w, epilogue)) return 0;
+    const SpmmMatrix& matrix = groups_[0];
+    if (matrix.stored() > kMostWeights * matrix.cols() && !strips_for(in_h, in_w)->full_panels()) return 0;
+    return bands_for(batch, out_h / kRows, out_h);
+  }
+
+  void run_bands(const float* x, int64_t batch, int64_t bands, int64_t in_h, int64_t in_w, float* y, const Epilogue& epilogue) const {
     int64_t out_h = problem_.out_h(in_h), out_w = problem_.out_w(in_w), plane = out_h * out_w;
-    int64_t bands = std::max(image_bands(batch, out_h, out_w), out_h / kRows);
     parallel_for(batch * bands, [&](int64_t task) {
       int64_t image = task / bands, first = task % bands * out_h / bands, rows = (task % bands + 1) * out_h / bands - first;
       int64_t at = image * problem_.out_channels * plane + first * out_w;

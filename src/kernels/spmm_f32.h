@@ -49,6 +49,7 @@ class SpmmMatrix {
   const std::vector<RowGroup>& groups() const { return groups_; }
   SpmmTile tile(int64_t group, int64_t tile) const;
   int64_t size_bytes() const;
+  int64_t stored() const { return int64_t(values_.size()); }
 
  private:
   struct Part {  // of one group and tile

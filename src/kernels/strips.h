@@ -16,8 +16,8 @@ namespace lacuna::kernels {
 
 class StripTable {
  public:
-  // Whether panels of the problem are small enough for L1, or nearly, and lie in neighbouring strips. Its weights then have their columns in that
-  // order.
+  // Whether panels of the problem are small enough for L1, or nearly, lie in neighbouring strips and share some. Its weights then have their columns
+  // in that order.
   static bool takes(const ConvProblem& problem);
 
   StripTable(const ConvProblem& problem, int64_t in_h, int64_t in_w, int64_t vector_lanes);
@@ -25,6 +25,8 @@ class StripTable {
   bool fits(int64_t in_h, int64_t in_w) const { return in_h == in_h_ && in_w == in_w_; }
   // Whether rows of outputs fill nearly all lanes of their panels.
   bool fills_lanes() const { return fills_lanes_; }
+  // Whether panels are nearly as wide as they can be.
+  bool full_panels() const { return full_panels_; }
   int64_t out_w() const { return out_w_; }
   int64_t strip_size() const { return problem_.in_channels * problem_.kernel_w * kStripLanes; }
   // Strips that the panels of so many output rows take.
@@ -44,7 +46,7 @@ class StripTable {
   static constexpr int64_t kStripLanes = 64;
   ConvProblem problem_;
   int64_t in_h_, in_w_, out_w_, vector_lanes_;
-  bool fills_lanes_;
+  bool fills_lanes_, full_panels_;
   std::vector<Panel> panels_;
 };
 

@@ -179,6 +179,18 @@ TEST(Stem, RunsWithItsPoolInBandsAndGivesWhatTheReferenceGives) {
   set_thread_count(2);
 }
 
+TEST(Stem, NoChannelsGiveNothing) {
+  Graph graph;
+  Rng rng(3);
+  ValueId x = graph.add_input("x", DType::kF32, {Dim(1), 3, 64, 64});
+  Attributes pool;
+  pool.set("kernel_shape", std::vector<int64_t>{2, 2}), pool.set("strides", std::vector<int64_t>{2, 2});
+  ValueId conv = graph.add(Op::conv, {x, add_weight(graph, "w", random_tensor(rng, {0, 3, 3, 3}), MatrixLayout::kConv)});
+  graph.add_output("y", graph.add(Op::max_pool, {conv}, pool));
+  infer_shapes(graph);
+  EXPECT_EQ(testing::run(graph, {{"x", random_tensor(rng, {1, 3, 64, 64})}}, Executor::kRuntime).at("y").shape(), (Shape{1, 0, 31, 31}));
+}
+
 TEST(Stem, WhatOthersReadOrTheGraphGivesOutIsMadeWhole) {
   for (bool output : {false, true}) {
     Net net;

@@ -81,9 +81,10 @@ bool Program::join_pool(const PlanNode& plan, const CompiledStep& compiled) {
 
   // Rows that two bands read are made twice.
   int64_t overlap = std::max<int64_t>(pool.window_h - pool.stride_h, 0), row_bytes = pool.planes * pool.in_w * int64_t(sizeof(float));
+  if (row_bytes == 0 || pool.out_h == 0) return false;
   int64_t most_rows = std::max<int64_t>((kMostBand / row_bytes - pool.window_h) / pool.stride_h + 1, 1);
-  int64_t least = (pool.out_h + most_rows - 1) / most_rows, bands = std::min((least + threads_ - 1) / threads_ * threads_, pool.out_h);
-  if (row_bytes * pool.window_h > kMostBand || bands * overlap * 8 > pool.in_h) return false;
+  int64_t bands = bands_for(conv.batch, (pool.out_h + most_rows - 1) / most_rows, pool.out_h);
+  if (row_bytes * pool.window_h > kMostBand || bands * overlap * 8 > pool.in_h || conv.batch * bands < threads_) return false;
   kernels::trace_dispatch(cat("dispatch: ", plan.node.name, ": runs in bands of rows with ", step.parts.back().plan.node.name));
 
   size_t bias = step.links[0].bias;
