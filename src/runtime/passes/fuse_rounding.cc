@@ -149,7 +149,8 @@ class Chain {
 
   ValueId add(PlanNode& sum, ValueId v) {
     ValueId other = sum.node.inputs[sum.node.inputs[0] == v ? 1 : 0];
-    if (conv_.has(3) || activated_ || pool_ || other == v || graph_.value(other).shape != graph_.value(sum.node.outputs[0]).shape ||
+    const auto& shape = graph_.value(sum.node.outputs[0]).shape;
+    if (conv_.has(3) || activated_ || pool_ || other == v || graph_.value(v).shape != shape || graph_.value(other).shape != shape ||
         !take_residual(other))
       return kNoValue;
     conv_.node.inputs.resize(3, kNoValue);
