@@ -225,14 +225,14 @@ CompiledStep compile_coded_resize(const OpContext& context) {
   int64_t channels = in[1], down = out[2] / in[2], across = out[3] / in[3], in_row = in[3] * channels, out_row = out[3] * channels;
   return {.kernel = "codes",
           .run =
-              [=, rows = in[0] * in[2]](const StepCall& call) {
+              [=, rows = in[0] * in[2], in_w = in[3]](const StepCall& call) {
                 int64_t per_task = std::max<int64_t>(1, kPerTask / std::max<int64_t>(down * out_row, 1));
                 parallel_for((rows + per_task - 1) / per_task, [&](int64_t task) {
                   for (int64_t row = task * per_task; row < std::min(rows, (task + 1) * per_task); row++) {
                     auto* x = reinterpret_cast<const int8_t*>(call.in(0).raw()) + row * in_row;
                     auto* y = reinterpret_cast<int8_t*>(call.out(0).mutable_raw()) + row * down * out_row;
                     for (int64_t i = 0; i < across; i++)
-                      copy_pixels({.codes = x, .pitch = channels}, in_row / channels, channels, y + i * channels, across * channels);
+                      copy_pixels({.codes = x, .pitch = channels}, in_w, channels, y + i * channels, across * channels);
                     for (int64_t i = 1; i < down; i++) std::memcpy(y + i * out_row, y, size_t(out_row));
                   }
                 });
