@@ -90,7 +90,8 @@ class Pool {
       share.context = context, share.fn = fn, share.mode = floating_point_mode();
       share.left.store(loop_ << kTileBits | uint64_t(share.end - first), std::memory_order_release);
     }
-    if (sleepers_.fetch_add(0) > 0) {    // a write, in one order with those of who is about to sleep: either it is seen here, or the shares are there
+    // A write, in one order with those of who is about to sleep: either it is seen here, or the shares are seen there.
+    if (sleepers_.fetch_add(0) > 0) {
       { std::lock_guard lock(mutex_); }  // against a worker between its last look and its sleep
       wake_.notify_all();
     }

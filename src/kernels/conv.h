@@ -74,7 +74,7 @@ class PackedConv {
     LACUNA_ASSERT(false);  // of those that follow none
   }
 
-  // Whether run_rows() is there, and no slower than run(), for pictures of this size and this epilogue.
+  // Whether run_rows() is there for pictures of this size and this epilogue.
   virtual bool runs_rows(int64_t /*in_h*/, int64_t /*in_w*/, const Epilogue& /*epilogue*/) const { return false; }
   // Rows [first_row, first_row + rows) of the output of one image, x [in_channels, in_h, in_w], by the calling thread alone: element (row, col) of a
   // channel to y[channel * y_pitch + (row - first_row) * out_w + col]. The residual lies as y.
