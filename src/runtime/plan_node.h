@@ -48,13 +48,14 @@ using CodesByCode = std::array<int8_t, 256>;
 // Linear and conv take y = activation(product + bias + residual): the residual is input 3 of the node.
 struct PlanNode {
   Node node;
+  bool dynamic = false;  // its sizes only the run can tell: it runs as the reference, and nothing becomes part of it
   kernels::Activation activation = kernels::Activation::kNone;
   float alpha = 0, beta = 0;  // of the activation, as in kernels::Epilogue
   // Of input 0, done by the step itself: linear and conv; of the codes that a global_average_pool with `codes` reads; a dequantize node that has it
   // reads values and gives them rounded.
   InputRounding rounding;
   // With `codes`, a conv reads the codes of its rounded input, a result of a quantize node, in signed bytes with the channels of a pixel
-  // together (kChannelsLast); quantize and max_pool nodes write them so. If `output` rounds, the result of a conv is codes too.
+  // together (kChannelsLast); quantize and max_pool nodes write them so, and so does what has `output`.
   bool codes = false;
   InputRounding residual_codes, output;  // of input 3 and output 0
   // Of product + bias and of that + residual, on the way to the codes of a conv. Of the product before the bias and of the result of a linear;
@@ -65,6 +66,10 @@ struct PlanNode {
   std::shared_ptr<const CodedAttention> attention;
   std::shared_ptr<const CodedStep> coded;
 
+  // Does it what its node does and no more? In which layout codes lie is another question.
+  bool plain() const {
+    return activation == kernels::Activation::kNone && !rounding && !residual_codes && !output && !product && !sum && !table && !attention && !coded;
+  }
   bool has(size_t input) const { return input < node.inputs.size() && node.inputs[input] != kNoValue; }
   ValueId residual() const { return has(3) ? node.inputs[3] : kNoValue; }
 };

@@ -110,9 +110,10 @@ Program::Program(const Graph& graph, const Bindings& bindings, PackStore& packs,
 
 // Nodes whose sizes only the run can tell run as the reference, which knows of nothing that is fused: what they read and write must
 // stay `whole`.
-void Program::mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole) {
-  for (const PlanNode& plan : nodes) {
-    if (all_static(plan.node)) continue;
+void Program::mark_dynamic(std::vector<PlanNode>& nodes, std::vector<bool>& whole) {
+  for (PlanNode& plan : nodes) {
+    plan.dynamic = !all_static(plan.node);
+    if (!plan.dynamic) continue;
     for (ValueId v : plan.node.inputs)
       if (v != kNoValue) whole[size_t(v)] = true;
     for (ValueId v : plan.node.outputs)
@@ -299,8 +300,7 @@ void Program::add_step(Step step, const std::vector<size_t>& unread) {
 // A node of constants only is computed now, once for all runs.
 bool Program::compile_constant(const PlanNode& plan, const std::function<const Tensor&(ValueId)>& constant) {
   const Node& node = plan.node;
-  bool fused = plan.has(3) || plan.activation != kernels::Activation::kNone || plan.rounding || plan.product || plan.sum || plan.attention;
-  if (!fuse_ || node.inputs.empty() || fused) return false;
+  if (!fuse_ || node.inputs.empty() || !plan.plain() || plan.has(3)) return false;
   for (ValueId v : node.inputs)
     if (v != kNoValue && slot(v).place != Place::kConstant) return false;
   std::vector<Tensor> inputs, outputs(node.outputs.size());

@@ -65,7 +65,7 @@ class Program {
     std::vector<Link> links;                                         // of a convolution that may begin a chain, and those that joined it
   };
 
-  void mark_dynamic(const std::vector<PlanNode>& nodes, std::vector<bool>& whole);
+  void mark_dynamic(std::vector<PlanNode>& nodes, std::vector<bool>& whole);
   void choose_nodes(const std::vector<bool>& kept, std::vector<PlanNode>& nodes) const;
   bool takes_codes(const Node& node, const InputRounding& rounding, PackStore& packs, const std::function<const Tensor&(ValueId)>& constant);
   void add_constant(ValueId value);

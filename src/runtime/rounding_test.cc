@@ -159,19 +159,6 @@ TEST(Rounding, AFloatWeightIsNotRoundedWithItsInput) {
   EXPECT_LE(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")), 1e-5);
 }
 
-// Scales of weights are powers of two where results are to be exact in any order of sums.
-ValueId coded_conv_weight(Graph& graph, Rng& rng, const std::string& name, int64_t out, int64_t in, int64_t kernel, bool exact = false) {
-  WeightData data{.values = Tensor(DType::kS8, {out, in, kernel, kernel}), .scales = Tensor(DType::kF32, {out})};
-  for (int8_t& v : data.values.mutable_data<int8_t>()) v = int8_t(int(rng.below(255)) - 127);
-  for (float& v : data.scales.mutable_data<float>()) v = exact ? std::ldexp(1.0f, -9 - int(rng.below(3))) : float(0.0005 + 0.001 * rng.uniform());
-  Weight weight{.name = name,
-                .shape = data.values.shape(),
-                .layout = MatrixLayout::kConv,
-                .encoding = {.values = DType::kS8, .granularity = Encoding::Granularity::kRow},
-                .source = in_memory(data)};
-  return graph.add_weight(graph.weights.add(std::move(weight)));
-}
-
 // A stem with pooling, a block with a residual, one with a residual through a convolution, and a classifier.
 // `wordy`: every result is rounded, as ONNX Runtime's quantizer writes it; else only what convolutions read. `exact`: all scales are powers of two
 // and biases few bits long, so that floats are exact, sums fall between two codes often, and the results must be the same codes.
@@ -193,7 +180,8 @@ void check_convolutional_net(bool wordy, bool exact) {
       Tensor biases = testing::random_tensor(rng, {out}, 0.2f);
       for (float& v : biases.mutable_data<float>()) v = exact ? std::nearbyint(v * 256) / 256 : v;
       ValueId bias = testing::add_weight(graph, name + "_bias", biases);
-      return between(graph.add(Op::conv, {x, coded_conv_weight(graph, rng, name, out, in, kernel, exact), bias}, attributes(stride, kernel / 2)));
+      return between(
+          graph.add(Op::conv, {x, testing::add_coded_conv_weight(graph, rng, name, out, in, kernel, exact), bias}, attributes(stride, kernel / 2)));
     };
     ValueId x = graph.add_input("x", DType::kF32, {Dim::symbol("n"), 3, 20, 20});
     Attributes pooled = attributes(2, 1);
@@ -283,10 +271,11 @@ TEST(Rounding, WhatIsDoneToCodesAloneIsATableOfTheConvolution) {
           return testing::add_weight(graph, name, t);
         };
         ValueId x = round(graph.add_input("x", DType::kF32, {2, 24, 9, 9}));
-        ValueId y = round(graph.add(Op::conv, {x, coded_conv_weight(graph, rng, "first", 24, 24, 3, true), bias("first bias")}, same));
+        ValueId y = round(graph.add(Op::conv, {x, testing::add_coded_conv_weight(graph, rng, "first", 24, 24, 3, true), bias("first bias")}, same));
         if (residual) y = fine(graph.add(Op::add, {y, x}));
         y = round(activated_in_parts(graph, fine, y, parts));
-        graph.add_output("y", graph.add(Op::conv, {y, coded_conv_weight(graph, rng, "second", 24, 24, 3, true), bias("second bias")}, same));
+        graph.add_output("y",
+                         graph.add(Op::conv, {y, testing::add_coded_conv_weight(graph, rng, "second", 24, 24, 3, true), bias("second bias")}, same));
         infer_shapes(graph);
         TensorMap inputs{{"x", testing::random_tensor(rng, {2, 24, 9, 9}, 2)}};
         TensorMap want = testing::run(graph, inputs, Executor::kReference);
@@ -306,7 +295,7 @@ TEST(Rounding, AReluBehindATableIsNotLostBeforeAMean) {
   Graph graph;
   testing::Quantizer round{graph, 0x1p-5f, 3, DType::kS8};
   ValueId x = round(graph.add_input("x", DType::kF32, {2, 24, 6, 5}));
-  ValueId y = round(graph.add(Op::conv, {x, coded_conv_weight(graph, rng, "w", 24, 24, 1, true)}));
+  ValueId y = round(graph.add(Op::conv, {x, testing::add_coded_conv_weight(graph, rng, "w", 24, 24, 1, true)}));
   y = graph.add(Op::relu, {round(graph.add(Op::leaky_relu, {y}))});
   graph.add_output("mean", graph.add(Op::global_average_pool, {y}));
   infer_shapes(graph);
@@ -324,7 +313,7 @@ TEST(Rounding, PoolsOfCodesRunAsCodesBetweenConvolutions) {
     auto convolved = [&](ValueId v, const std::string& name) {
       Attributes same;
       same.set("pads", std::vector<int64_t>(4, 1));
-      return graph.add(Op::conv, {v, coded_conv_weight(graph, rng, name, 24, 24, 3, true)}, same);
+      return graph.add(Op::conv, {v, testing::add_coded_conv_weight(graph, rng, name, 24, 24, 3, true)}, same);
     };
     auto pooled = [&](ValueId v, int64_t stride) {
       Attributes pool;
@@ -359,63 +348,6 @@ TEST(Rounding, PoolsOfCodesRunAsCodesBetweenConvolutions) {
       EXPECT_EQ(quantizes, 1);
     }
   }
-}
-
-// Blocks as of a detector: a split, sums, joined parts, a pyramid of pools, pictures made larger, a gate for each channel; each value rounded in
-// its own way, by powers of two, so that the results must be the same floats.
-TEST(Rounding, WhatLiesBetweenConvolutionsIsDoneToTheirCodes) {
-  for (DType type : {DType::kS8, DType::kU8})
-    for (int64_t batch : {1, 3}) {
-      Rng rng(33);
-      Graph graph;
-      int count = 0;
-      auto rounded = [&](ValueId v, int bits) {
-        int zero = (type == DType::kU8 ? 120 : 0) + bits;
-        return testing::Quantizer{graph, std::ldexp(1.0f, -bits), zero, type, cat("q", count++, "_")}(v);
-      };
-      auto convolved = [&](ValueId v, int64_t from, int64_t to, int64_t k, int bits) {
-        Attributes a;
-        a.set("pads", std::vector<int64_t>(4, k / 2));
-        return rounded(graph.add(Op::conv, {v, coded_conv_weight(graph, rng, cat("w", count++), to, from, k, true)}, a), bits);
-      };
-      auto along = [](int64_t axis) {
-        Attributes a;
-        a.set("axis", axis);
-        return a;
-      };
-      ValueId x = rounded(graph.add_input("x", DType::kF32, {Dim(batch), 3, 12, 10}), 5);
-      ValueId wide = convolved(x, 3, 40, 3, 4);
-      ValueId sizes = testing::add_weight(graph, "sizes", testing::tensor<int64_t>({2}, {17, 23}));
-      auto parts = graph.node(graph.add_node(Op::split, {wide, sizes}, 2, along(1))).outputs;
-      ValueId a = rounded(parts[0], 4), b = rounded(parts[1], 3);
-      Attributes pool, twice;
-      pool.set("kernel_shape", std::vector<int64_t>{5, 5}), pool.set("pads", std::vector<int64_t>(4, 2));
-      ValueId sum = rounded(graph.add(Op::add, {b, rounded(graph.add(Op::max_pool, {b}, pool), 3)}), 2);
-      ValueId joined = rounded(graph.add(Op::concat, {a, sum, wide}, along(-3)), 3);
-      ValueId largest = rounded(graph.add(Op::max_pool, {joined}, pool), 3);
-      ValueId mean = rounded(graph.add(Op::global_average_pool, {largest}), 4);
-      ValueId gated = rounded(graph.add(Op::mul, {convolved(mean, 80, 80, 1, 5), largest}), 2);
-      ValueId moved = rounded(graph.add(Op::add, {convolved(mean, 80, 80, 1, 4), gated}), 2);  // larger than what the convolution gives
-      twice.set("mode", std::string("nearest")), twice.set("nearest_mode", std::string("floor"));
-      twice.set("coordinate_transformation_mode", std::string("asymmetric"));
-      ValueId scales = testing::add_weight(graph, "scales", testing::tensor<float>({4}, {1, 1, 3, 2}));
-      ValueId larger = rounded(graph.add(Op::resize, {moved, kNoValue, scales}, twice), 2);
-      graph.add_output("y", convolved(larger, 80, 16, 3, 1));
-      graph.add_output("joined", joined);
-      graph.add_output("mean", graph.add(Op::global_average_pool, {sum}));
-      infer_shapes(graph);
-      TensorMap inputs{{"x", testing::random_tensor(rng, {batch, 3, 12, 10}, 2)}};
-      TensorMap want = testing::run(graph, inputs, Executor::kReference);
-      Session runtime(std::make_shared<const Graph>(graph), {.split_batches = false});
-      runtime.enable_profile(true);
-      TensorMap got = runtime.run(inputs);
-      for (auto& [name, tensor] : want) EXPECT_LE(relative_error(got.at(name), tensor), name == "mean" ? 1e-6 : 0) << name << " " << name_of(type);
-      if (!cpu_features().avx512_vnni && !cpu_features().amx_int8) continue;
-      std::map<std::string, int> on_codes;
-      for (auto& line : runtime.profile()) on_codes[line.op] += line.kernel == "codes" ? 1 : 100;
-      for (auto [op, wanted] : {std::pair("split", 2), {"add", 2}, {"concat", 1}, {"max_pool", 2}, {"mul", 1}, {"resize", 1}})
-        EXPECT_EQ(on_codes[op], wanted) << op;
-    }
 }
 
 // Two linear layers as ONNX Runtime's quantizer writes them: inputs and results rounded, the bias added behind. Codes reach both ends of their
@@ -460,7 +392,7 @@ TEST(Rounding, ABatchNormFoldsIntoTheScalesOfCodes) {
     for (float& v : t.mutable_data<float>()) v = least + float(rng.uniform());
     return testing::add_weight(graph, name, t);
   };
-  ValueId conv = graph.add(Op::conv, {x, coded_conv_weight(graph, rng, "w", 12, 8, 1)});
+  ValueId conv = graph.add(Op::conv, {x, testing::add_coded_conv_weight(graph, rng, "w", 12, 8, 1)});
   graph.add_output("y", graph.add(Op::batch_norm, {conv, vector("scale", -0.5f), vector("bias", 0), vector("mean", 0), vector("variance", 0.5f)}));
   infer_shapes(graph);
   TensorMap inputs{{"x", testing::random_tensor(rng, {1, 8, 6, 6})}};

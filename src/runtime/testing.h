@@ -1,6 +1,8 @@
 // Helpers of the runtime tests: seeded tensors and weights, and a session per executor.
 #pragma once
 
+#include <cmath>
+
 #include "base/cat.h"
 #include "base/rng.h"
 #include "graph/infer.h"
@@ -29,6 +31,19 @@ Tensor tensor(Shape shape, std::initializer_list<T> values) {
 inline ValueId add_weight(Graph& graph, const std::string& name, const Tensor& values, MatrixLayout layout = MatrixLayout::kNone) {
   Weight weight{
       .name = name, .shape = values.shape(), .layout = layout, .encoding = {.values = values.dtype()}, .source = in_memory({.values = values})};
+  return graph.add_weight(graph.weights.add(std::move(weight)));
+}
+
+// A weight of s8 codes with a scale for each output. Scales are powers of two where results are to be exact in any order of sums.
+inline ValueId add_coded_conv_weight(Graph& graph, Rng& rng, const std::string& name, int64_t out, int64_t in, int64_t kernel, bool exact = false) {
+  WeightData data{.values = Tensor(DType::kS8, {out, in, kernel, kernel}), .scales = Tensor(DType::kF32, {out})};
+  for (int8_t& v : data.values.mutable_data<int8_t>()) v = int8_t(int(rng.below(255)) - 127);
+  for (float& v : data.scales.mutable_data<float>()) v = exact ? std::ldexp(1.0f, -9 - int(rng.below(3))) : float(0.0005 + 0.001 * rng.uniform());
+  Weight weight{.name = name,
+                .shape = data.values.shape(),
+                .layout = MatrixLayout::kConv,
+                .encoding = {.values = DType::kS8, .granularity = Encoding::Granularity::kRow},
+                .source = in_memory(data)};
   return graph.add_weight(graph.weights.add(std::move(weight)));
 }
 

@@ -219,6 +219,8 @@ CompiledStep compile_codes_mean(const OpContext& context) {
           .input_blocks = {kChannelsLast}};
 }
 
+namespace {
+
 // Each pixel becomes a block of equal ones.
 CompiledStep compile_coded_resize(const OpContext& context) {
   Shape in = context.shape(0), out = context.out_shape();
@@ -241,48 +243,81 @@ CompiledStep compile_coded_resize(const OpContext& context) {
           .output_block = kChannelsLast};
 }
 
-CompiledStep compile_coded_step(const OpContext& context) {
-  if (context.node().op == Op::resize) return compile_coded_resize(context);
-  const CodedStep& coded = *context.plan().coded;
-  const InputRounding& output = context.plan().output;
-  // What of an input goes where in the pixels of the result.
-  struct Piece {
-    size_t input;
-    int64_t pitch, first, channels, to;
-    InputRounding rounding;
-  };
-  Picture out(context.out_shape());
-  bool product = context.node().op == Op::mul, pair = product || context.node().op == Op::add, split = context.node().op == Op::split;
-  std::vector<Piece> pieces;
-  for (size_t i = 0, to = 0; i < coded.inputs.size(); i++) {
-    int64_t pitch = context.shape(i)[1], channels = split ? out.channels : pitch;
-    pieces.push_back({i, pitch, coded.first, channels, int64_t(to), coded.inputs[i]});
-    if (!pair) to += size_t(channels);
+// What of an input a step on codes reads: `channels` from `first` of pixels of `pitch` channels.
+struct CodedPart {
+  size_t input;
+  int64_t pitch, first, channels;
+  InputRounding rounding;
+  kernels::CodedPixels at(const StepCall& call, int64_t pixel) const {
+    auto* x = reinterpret_cast<const int8_t*>(call.in(input).raw()) + pixel * pitch + first;
+    return {x, pitch, rounding.scale, rounding.signed_zero()};
   }
-  // One pixel for all.
-  bool gate = pair && context.shape(1) != context.out_shape();
+};
+
+// In tasks of whole pixels of one image: work(call, image, first pixel of all, count, where its result goes).
+template <typename Work>
+CompiledStep coded_step(const OpContext& context, const Work& work) {
   CompiledStep step = {.kernel = "codes", .output_block = kChannelsLast};
-  step.input_blocks.assign(coded.inputs.size(), kChannelsLast);
-  step.run = [=](const StepCall& call) {
+  step.input_blocks.assign(context.plan().coded->inputs.size(), kChannelsLast);
+  step.run = [=, out = Picture(context.out_shape())](const StepCall& call) {
     int64_t most = std::max<int64_t>(1, kPerTask / std::max<int64_t>(out.channels, 1)), tasks = (out.pixels + most - 1) / most;
     parallel_for(out.batch * tasks, [&](int64_t task) {
       int64_t image = task / tasks, first = image * out.pixels + task % tasks * most, count = std::min(most, (image + 1) * out.pixels - first);
-      auto codes = [&](const Piece& piece) {
-        bool one = gate && piece.input == 1;
-        auto* x = reinterpret_cast<const int8_t*>(call.in(piece.input).raw()) + (one ? image : first) * piece.pitch + piece.first;
-        return kernels::CodedPixels{x, one ? 0 : piece.pitch, piece.rounding.scale, piece.rounding.signed_zero()};
-      };
-      int8_t* y = reinterpret_cast<int8_t*>(call.out(0).mutable_raw()) + first * out.channels;
-      kernels::CodeRule rule = kernels::static_rule(output.scale, output.signed_zero());
-      if (pair) return recode_pixels(codes(pieces[0]), codes(pieces[1]), product, count, out.channels, rule, y, out.channels);
-      for (const Piece& piece : pieces)
-        if (piece.rounding.of_values() == output.of_values())
-          copy_pixels(codes(piece), count, piece.channels, y + piece.to, out.channels);
-        else
-          recode_pixels(codes(piece), {}, false, count, piece.channels, rule, y + piece.to, out.channels);
+      work(call, image, first, count, reinterpret_cast<int8_t*>(call.out(0).mutable_raw()) + first * out.channels);
     });
   };
   return step;
+}
+
+kernels::CodeRule output_rule(const OpContext& context) {
+  const InputRounding& output = context.plan().output;
+  return kernels::static_rule(output.scale, output.signed_zero());
+}
+
+// A sum or product of two pictures, or of one and a pixel for all of an image.
+CompiledStep compile_coded_pair(const OpContext& context) {
+  const int64_t channels = context.out_shape()[1];
+  const CodedStep& coded = *context.plan().coded;
+  CodedPart a{0, channels, 0, channels, coded.inputs[0]}, b{1, channels, 0, channels, coded.inputs[1]};
+  bool product = context.node().op == Op::mul, gate = context.shape(1) != context.out_shape();
+  kernels::CodeRule rule = output_rule(context);
+  return coded_step(context, [=](const StepCall& call, int64_t image, int64_t first, int64_t count, int8_t* y) {
+    kernels::CodedPixels second = b.at(call, gate ? image : first);
+    if (gate) second.pitch = 0;
+    recode_pixels(a.at(call, first), second, product, count, channels, rule, y, channels);
+  });
+}
+
+// Channels of inputs next to each other: all of a concat's, some of a split's.
+CompiledStep compile_coded_parts(const OpContext& context) {
+  const int64_t channels = context.out_shape()[1];
+  const CodedStep& coded = *context.plan().coded;
+  std::vector<CodedPart> parts;
+  for (size_t i = 0; i < coded.inputs.size(); i++) {
+    int64_t pitch = context.shape(i)[1];
+    parts.push_back({i, pitch, coded.first, context.node().op == Op::split ? channels : pitch, coded.inputs[i]});
+  }
+  kernels::CodeRule rule = output_rule(context);
+  return coded_step(context, [=, values = context.plan().output.of_values()](const StepCall& call, int64_t, int64_t first, int64_t count, int8_t* y) {
+    for (const CodedPart& part : parts) {
+      if (part.rounding.of_values() == values)
+        copy_pixels(part.at(call, first), count, part.channels, y, channels);
+      else
+        recode_pixels(part.at(call, first), {}, false, count, part.channels, rule, y, channels);
+      y += part.channels;
+    }
+  });
+}
+
+}  // namespace
+
+CompiledStep compile_coded_step(const OpContext& context) {
+  switch (context.node().op) {
+    case Op::resize: return compile_coded_resize(context);
+    case Op::add:
+    case Op::mul: return compile_coded_pair(context);
+    default: return compile_coded_parts(context);
+  }
 }
 
 CompiledStep compile_quantize(const OpContext& context) {

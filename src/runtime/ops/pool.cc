@@ -109,7 +109,7 @@ CompiledStep compile_global_average_pool(const OpContext& context) {
 
 CompiledStep compile_pool(const OpContext& context) {
   Shape x = context.shape(0);
-  const bool of_codes = context.node().op == Op::max_pool && x.size() == 4 && context.node().outputs.size() == 1 &&
+  const bool of_codes = context.may_block() && context.node().op == Op::max_pool && x.size() == 4 && context.node().outputs.size() == 1 &&
                         (context.type(0) == DType::kS8 || context.type(0) == DType::kU8);
   if (context.plan().codes || of_codes) return compile_codes_pool(context);
   if (x.size() != 4 || context.node().outputs.size() > 1 || !context.is_float(0)) return {};

@@ -73,8 +73,7 @@ class Walk {
   // Of the first of the nodes that read what is known: all its inputs are known now, or it cannot be one of these.
   bool take(PlanNode& plan) {
     const Node& node = plan.node;
-    const bool plain = plan.activation == kernels::Activation::kNone && !plan.rounding && !plan.product && !plan.sum && !plan.attention;
-    if (!by_element(node.op) || !plain || node.outputs.size() != 1) return false;
+    if (!by_element(node.op) || !plan.plain() || node.outputs.size() != 1) return false;
     const bool rounds = node.op == Op::quantize || node.op == Op::dequantize;
     if (rounds && !static_rounding(graph_, node)) return false;
     std::vector<Tensor> inputs;

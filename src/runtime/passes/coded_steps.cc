@@ -18,8 +18,10 @@ bool repeats_pixels(const Graph& graph, const Node& node) {
     return false;
   Shape size = {1, 1};
   for (size_t d : {2, 3}) {
-    if (!(*in)[d].is_constant() || !(*out)[d].is_constant() || (*in)[d].value() == 0 || (*out)[d].value() % (*in)[d].value()) return false;
-    size.push_back((*in)[d].value());
+    if (!(*in)[d].is_constant() || !(*out)[d].is_constant()) return false;
+    const int64_t from = (*in)[d].value(), to = (*out)[d].value();
+    if (from == 0 || to < from || to % from) return false;
+    size.push_back(from);
   }
   std::vector<float> scales;
   std::vector<int64_t> sizes;
@@ -41,28 +43,27 @@ bool repeats_pixels(const Graph& graph, const Node& node) {
   return true;
 }
 
-// Adds, concats and splits of channels, max_pools and what repeats pixels, between dequantize and quantize nodes, of pictures of which codes are
-// there already.
+// Adds, muls, concats and splits of channels, max_pools and what repeats pixels, between dequantize and quantize nodes, of pictures of which codes
+// are there already.
 class CodedSteps {
  public:
   CodedSteps(const Graph& graph, const std::vector<bool>& kept, std::vector<PlanNode>& nodes) : graph_(graph), kept_(kept), uses_(graph, nodes) {}
 
   // Nodes that go are left without outputs.
   bool take(PlanNode& plan) {
-    const bool plain = plan.activation == kernels::Activation::kNone && !plan.rounding && !plan.sum && !plan.codes && !plan.coded;
     const Op op = plan.node.op;
-    if (!plain || plan.node.inputs.empty()) return false;
+    if (!plan.plain() || plan.codes || plan.node.inputs.empty()) return false;
     Node node = plan.node;
     if ((op == Op::add || op == Op::mul) && graph_.value(node.inputs[0]).shape != graph_.value(node.outputs[0]).shape)
       std::swap(node.inputs[0], node.inputs[1]);  // the gate last
     if (!is_picture(node.inputs[0]) || !fits(node) || !read_inputs(node) || !read_outputs(node)) return false;
-    if (moves_codes(op) && roundings_[0] != *static_rounding(graph_, quantizes_[0]->node)) return false;
+    if (moves_codes(op) && roundings_[0] != results_[0]) return false;
     for (PlanNode* maker : makers_) maker->codes = true;
     int64_t first = 0;
     plan = PlanNode{.node = {.op = Op::identity}};
     for (size_t i = 0; i < quantizes_.size(); i++) {
       PlanNode made;
-      made.node = node, made.codes = true, made.output = *static_rounding(graph_, quantizes_[i]->node);
+      made.node = node, made.codes = true, made.output = results_[i];
       made.node.inputs = codes_, made.node.outputs = {quantizes_[i]->node.outputs[0]};
       if (op != Op::max_pool) made.coded = std::make_shared<CodedStep>(CodedStep{roundings_, first});
       if (op == Op::split) first += channels(node.outputs[i]);
@@ -117,12 +118,13 @@ class CodedSteps {
 
   // All outputs are read by a quantize node alone.
   bool read_outputs(const Node& node) {
-    quantizes_.clear();
+    quantizes_.clear(), results_.clear();
     for (ValueId v : node.outputs) {
       PlanNode* quantize = v == kNoValue ? nullptr : uses_.only_reader(v, kept_);
-      if (!quantize || !static_rounding(graph_, quantize->node) || quantize->node.op != Op::quantize || kept_[size_t(quantize->node.outputs[0])])
-        return false;
-      quantizes_.push_back(quantize);
+      if (!quantize || quantize->node.op != Op::quantize || kept_[size_t(quantize->node.outputs[0])]) return false;
+      auto rounding = static_rounding(graph_, quantize->node);
+      if (!rounding) return false;
+      quantizes_.push_back(quantize), results_.push_back(*rounding);
     }
     return true;
   }
@@ -131,7 +133,7 @@ class CodedSteps {
   const std::vector<bool>& kept_;
   Uses uses_;
   std::vector<ValueId> codes_;
-  std::vector<InputRounding> roundings_;
+  std::vector<InputRounding> roundings_, results_;
   std::vector<PlanNode*> makers_, quantizes_;
 };
 

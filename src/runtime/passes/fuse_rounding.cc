@@ -55,7 +55,7 @@ std::optional<InputRounding> static_rounding(const Graph& graph, const Node& nod
 void fuse_rounding(const Graph& graph, const std::vector<bool>& kept, const TakesCodes& takes_codes, std::vector<PlanNode>& nodes) {
   Uses uses(graph, nodes);
   for (PlanNode& plan : nodes) {
-    if (!is_product(graph, plan.node) || plan.rounding) continue;
+    if (!is_product(graph, plan.node) || plan.rounding || plan.dynamic) continue;
     const Node* dequantize = uses.made_by(plan.node.inputs[0], Op::dequantize);
     auto rounding = dequantize ? static_rounding(graph, *dequantize) : std::nullopt;
     if (!rounding) continue;
@@ -239,7 +239,7 @@ void fuse_codes(const Graph& graph, const std::vector<bool>& kept, std::vector<P
     PlanNode pool = found->pool ? *found->pool : nothing;
     if (found->pool) {
       found->conv.node.outputs = {pool.node.inputs[0]};
-      pool.codes = true, pool.node.outputs = {result};
+      pool.codes = true, pool.output = found->conv.output, pool.node.outputs = {result};
       *found->pool = found->conv;
       *found->quantize = pool;
     } else {
