@@ -76,8 +76,9 @@ template <class Fetch, int T>
 #undef LACUNA_STORE
 #undef LACUNA_EACH_TOKEN
   }
-  // The hardware stops at the end of a page. From DRAM (Granite Rapids): 4-bit codes 1.5 times as fast, 8-bit ones 1.05.
-  for (; tile < stream; tile += 64) __builtin_prefetch(tile + kPrefetchBytes, 0, 1);
+  // The hardware stops at the end of a page. From DRAM (Granite Rapids): 4-bit codes 1.5 times as fast, 8-bit ones 1.05. Into L1: into L2 alone
+  // dense floats come from the L3 of a Zen 5 in 1.2 times the time.
+  for (; tile < stream; tile += 64) __builtin_prefetch(tile + kPrefetchBytes, 0, 3);
 }
 
 template <int T>
