@@ -67,8 +67,11 @@ TEST_F(BenchProgram, RowsSayHowManyTokensRan) {
   }
   const std::string bert = (kFixtures / "families/bert-pooler").string();
   EXPECT_EQ(bench(bert + " --precision f32 --threads 1")["rows"][0]["tokens"], 12);
-  EXPECT_EQ(bench(bert + " --precision f32 --threads 1 --dim tokens=7")["rows"][0]["tokens"], 7);
+  auto seven = bench(bert + " --precision f32 --threads 1 --dim tokens=7");
+  EXPECT_EQ(seven["rows"][0]["tokens"], 7);
+  EXPECT_EQ(seven["inputs"]["input_ids"], nlohmann::json({1, 7}));
   Result words = lacuna("bench " + bert + " --precision f32 --runs 1 --prompt-tokens 12");
+  EXPECT_NE(words.out.find("input_ids 1x12"), std::string::npos) << words.out;
   EXPECT_NE(words.out.find("tokens: of each sequence (--prompt-tokens, where"), std::string::npos) << words.out;
   EXPECT_NE(words.out.find("same plan: both sides run the same kernels"), std::string::npos) << words.out;
 }

@@ -159,6 +159,31 @@ TEST_F(Program, CountsOutsideOfTheirRangeAreRefusedInASentence) {
   }
 }
 
+// As a variable of the shell that is not set leaves it.
+TEST_F(Program, AnEmptyNumberIsNoZero) {
+  for (const std::string arguments : {"prune " + kLlama + " -o " + at("out") + " --sparsity ''", "bench " + kLlama + " --runs ''"}) {
+    Result r = lacuna(arguments);
+    EXPECT_EQ(r.status, 2) << arguments;
+    EXPECT_NE(r.err.find("found nothing, wanted a number"), std::string::npos) << r.err;
+  }
+  EXPECT_FALSE(std::filesystem::exists(at("out")));
+  Result nan = lacuna("advise " + kLlama + " --precision f32 --pattern unstructured --sparsity nan");
+  EXPECT_EQ(nan.status, 1);
+  EXPECT_NE(nan.err.find("found sparsity nan, wanted 0 or more"), std::string::npos) << nan.err;
+}
+
+TEST_F(Program, ConvertLeavesAloneWhatNoModelIsCalled) {
+  std::ofstream(at("notes.txt")) << "mine";
+  for (const std::string arguments : {at("notes.txt") + " --to gguf --force", at("new"), at("notes.gguf/")}) {
+    Result r = lacuna("convert " + kLlamaGguf + " -o " + arguments);
+    EXPECT_EQ(r.status, 1) << arguments;
+    EXPECT_NE(r.err.find("gguf"), std::string::npos) << r.err;
+  }
+  EXPECT_EQ(read_all(at("notes.txt")), "mine");
+  EXPECT_FALSE(std::filesystem::exists(at("new")));
+  EXPECT_FALSE(std::filesystem::exists(at("notes.gguf")));
+}
+
 TEST_F(Program, ASingleProblemIsAnsweredWithWhatItLeftOut) {
   auto out = [&](const std::string& problem) {
     Result r = lacuna("bench --kernel " + problem + " --runs 1 --threads 1");

@@ -59,6 +59,7 @@ struct BenchLayer {
 };
 struct BenchReport {
   std::string model, versus, cpu, isa;
+  std::map<std::string, std::vector<int64_t>> inputs;  // shapes, at the first batch; of decoders, of the prompt
   std::vector<BenchPrecision> precisions;
   std::vector<BenchRow> rows;
   std::vector<BenchLayer> layers;            // of the first batch and thread count; of decoders, while decoding

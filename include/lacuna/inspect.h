@@ -45,6 +45,7 @@ struct ModelSummary {
   std::vector<WeightSummary> weights;
   int64_t parameters = 0, prunable_parameters = 0, stored_bytes = 0, dense_bytes = 0, file_bytes = 0;
   double operations = 0;
+  std::map<std::string, int64_t> dimensions;  // the open ones, as `operations` takes them (InspectOptions::dimensions, else guessed by their names)
   std::optional<double> sparsity, prunable_sparsity;  // with InspectOptions::weights
 };
 

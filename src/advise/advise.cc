@@ -80,7 +80,7 @@ AdviceCurve measure_curve(const std::string& dense_problem, const std::string& p
         curve.worthwhile = worthwhile_of(c);
         c.problem.pattern = curve.pattern;
         for (double sparsity : wanted) {
-          if (sparsity < 0 || sparsity >= 1) throw InvalidArgument(cat("found sparsity ", sparsity, ", wanted 0 or more and less than 1"));
+          if (!(sparsity >= 0 && sparsity < 1)) throw InvalidArgument(cat("found sparsity ", sparsity, ", wanted 0 or more and less than 1"));
           c.problem.sparsity = sparsity;
           AdvicePoint point = measure(c, model_weights);
           if (point.speedup > 0) curve.points.push_back(std::move(point));

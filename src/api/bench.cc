@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <map>
 #include <memory>
 
@@ -131,6 +132,7 @@ class Bench {
     int64_t tokens = work_for(*model_.graph, options_, batches_[0])[0].tokens;  // says what cannot be before anything is packed
     if (tokens && tokens != options_.prompt_tokens && options_.dimensions.empty())
       report_.needs_attention.push_back(cat("the model's inputs are fixed to ", tokens, " tokens, whatever --prompt-tokens says"));
+    for (auto& [name, tensor] : inputs_of(*model_.graph, options_, batches_[0], options_.prompt_tokens)) report_.inputs[name] = tensor.shape();
     for (int threads : threads_) {
       set_thread_count(threads);
       open_contests();
@@ -185,7 +187,7 @@ class Bench {
     double share = arithmetic.own ? 1 : share_in(lines, *arithmetic.compute);
     contest.report = {.name = arithmetic.name, .own = arithmetic.own, .share = share};
     if (share > 0.995) return true;
-    std::string part = cat(arithmetic.name, ": only ", double(int64_t(share * 1000)) / 10,
+    std::string part = cat(arithmetic.name, ": only ", double(std::lround(share * 1000)) / 10,
                            " % of the multiplications run in it, the others in f32, as no kernel takes them");
     bool left_out = options_.precisions.empty() && share < kMostOfTheModel;
     report_.needs_attention.push_back(cat(part, left_out ? cat("; left out (--precision ", arithmetic.name, " times it all the same)") : ""));

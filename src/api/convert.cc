@@ -26,9 +26,12 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;
   if (!options.encoding.empty() && report.to != "gguf") throw InvalidArgument(cat("--encoding is for GGUF; the output is ", report.to));
-  bool file = report.to == "onnx" || report.to == "gguf";
-  if (file && std::filesystem::is_directory(output))
-    throw InvalidArgument(cat(output, ": is a directory; ", report.to, " is one file and does not replace it"));
+  if (report.to == "onnx" || report.to == "gguf") {
+    if (std::filesystem::is_directory(output) || !output.has_filename())
+      throw InvalidArgument(cat(output, ": is a directory; ", report.to, " is one file and does not replace it"));
+    // By their names tools know such files again, Lacuna too.
+    if (output.extension() != "." + report.to) throw InvalidArgument(cat(output, ": wanted a name that ends in .", report.to));
+  }
   bool from_onnx = model.source_kind == ModelKind::kOnnx;
   if (report.to == "onnx") {
     if (!from_onnx)

@@ -138,6 +138,8 @@ ModelSummary inspect(const std::filesystem::path& path, const InspectOptions& op
       throw InvalidArgument(cat("--dim ", name, "=", value, ": this dimension counts items, and operations are those of one item"));
   std::vector<double> operations = operations_by_node(graph, options.dimensions);
   for (double o : operations) out.operations += o;
+  for (auto& [name, size] : bind_symbols(graph, options.dimensions, 1, 1))
+    if (!counts_items(graph, name)) out.dimensions[name] = size;
   std::map<WeightId, double> weight_operations;
   for (size_t i = 0; i < graph.nodes().size(); i++) {
     const Node& node = graph.nodes()[i];

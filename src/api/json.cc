@@ -25,6 +25,8 @@ Json optional_json(const std::optional<T>& value) {
   return value ? Json(*value) : Json(nullptr);
 }
 
+Json positive_json(double value) { return value > 0 ? Json(value) : Json(nullptr); }
+
 }  // namespace
 
 std::string error_to_json(std::string_view code, std::string_view message) {
@@ -46,6 +48,7 @@ std::string to_json(const ModelSummary& m) {
   out["parameters"] = m.parameters;
   out["prunable_parameters"] = m.prunable_parameters;
   out["operations"] = m.operations;
+  out["dimensions"] = m.dimensions;
   out["stored_bytes"] = m.stored_bytes;
   out["dense_bytes"] = m.dense_bytes;
   out["file_bytes"] = m.file_bytes;
@@ -138,14 +141,9 @@ std::string to_json(const RunArraysResult& r) {
 }
 
 std::string to_json(const BenchReport& r) {
-  Json out = {{"model", r.model},
-              {"versus", r.versus},
-              {"cpu", r.cpu},
-              {"isa", r.isa},
-              {"precisions", Json::array()},
-              {"rows", Json::array()},
-              {"layers", Json::array()},
-              {"needs_attention", r.needs_attention}};
+  Json out = {{"model", r.model},      {"versus", r.versus},      {"cpu", r.cpu},
+              {"isa", r.isa},          {"inputs", r.inputs},      {"precisions", Json::array()},
+              {"rows", Json::array()}, {"layers", Json::array()}, {"needs_attention", r.needs_attention}};
   for (auto& p : r.precisions)
     out["precisions"].push_back({{"name", p.name},
                                  {"own", p.own},
@@ -246,16 +244,16 @@ std::string to_json(const MachineReport& m) {
                {"l3_bytes", m.l3_bytes},
                {"read_one_gb_s", m.read_one_gb_s},
                {"read_all_gb_s", m.read_all_gb_s},
-               {"f32_one_gop_s", m.f32_one_gop_s},
-               {"f32_all_gop_s", m.f32_all_gop_s},
-               {"bf16_one_gop_s", m.bf16_one_gop_s},
-               {"bf16_all_gop_s", m.bf16_all_gop_s},
-               {"int8_one_gop_s", m.int8_one_gop_s},
-               {"int8_all_gop_s", m.int8_all_gop_s},
-               {"amx_bf16_one_gop_s", m.amx_bf16_one_gop_s},
-               {"amx_bf16_all_gop_s", m.amx_bf16_all_gop_s},
-               {"amx_int8_one_gop_s", m.amx_int8_one_gop_s},
-               {"amx_int8_all_gop_s", m.amx_int8_all_gop_s}});
+               {"f32_one_gop_s", positive_json(m.f32_one_gop_s)},
+               {"f32_all_gop_s", positive_json(m.f32_all_gop_s)},
+               {"bf16_one_gop_s", positive_json(m.bf16_one_gop_s)},
+               {"bf16_all_gop_s", positive_json(m.bf16_all_gop_s)},
+               {"int8_one_gop_s", positive_json(m.int8_one_gop_s)},
+               {"int8_all_gop_s", positive_json(m.int8_all_gop_s)},
+               {"amx_bf16_one_gop_s", positive_json(m.amx_bf16_one_gop_s)},
+               {"amx_bf16_all_gop_s", positive_json(m.amx_bf16_all_gop_s)},
+               {"amx_int8_one_gop_s", positive_json(m.amx_int8_one_gop_s)},
+               {"amx_int8_all_gop_s", positive_json(m.amx_int8_all_gop_s)}});
 }
 
 std::string to_json(const AdviseReport& r) {

@@ -59,8 +59,9 @@ void print(const AdviseReport& r) {
         if (std::find(sparsities.begin(), sparsities.end(), p.sparsity) == sparsities.end()) sparsities.push_back(p.sparsity);
   std::sort(sparsities.begin(), sparsities.end());
   print_layers(r, sparsities);
+  std::printf("\nn: tokens at once, or images; tokens are timed at the next power of two, 512 at most, as the planner times them\n");
   std::printf(
-      "\ngain: dense time over sparse time, both in that precision; it wins from 1.05x on (convolutions of floats: 1.15x), and the planner runs "
+      "gain: dense time over sparse time, both in that precision; it wins from 1.05x on (convolutions of floats: 1.15x), and the planner runs "
       "dense below\n\nAll of these layers "
       "together:\n");
   Table totals({"<phase", "<precision", "sparsity", "<pattern", "ms", "gain", "gain over now"});

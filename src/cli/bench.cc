@@ -38,7 +38,9 @@ std::string tokens_text(const BenchReport& r) {
 }
 
 void print(const BenchReport& r) {
-  std::printf("%s against %s\n%s, %s\n\n", r.model.c_str(), r.versus.c_str(), r.cpu.c_str(), r.isa.c_str());
+  std::string inputs;
+  for (auto& [name, shape] : r.inputs) inputs += (inputs.empty() ? "" : ", ") + name + " " + shape_text(shape);
+  std::printf("%s against %s\ninputs: %s\n%s, %s\n\n", r.model.c_str(), r.versus.c_str(), inputs.c_str(), r.cpu.c_str(), r.isa.c_str());
   bool f32 = std::any_of(r.rows.begin(), r.rows.end(), [](auto& row) { return row.speedup_over_f32.has_value(); });
   bool tokens = std::any_of(r.rows.begin(), r.rows.end(), [](auto& row) { return row.tokens > 0; });
   bool same = std::any_of(r.rows.begin(), r.rows.end(), [](auto& row) { return row.same_plan; });

@@ -45,9 +45,11 @@ void print(const ModelSummary& m, bool weights) {
     sizes.print();
   }
 
+  std::string sizes;
+  for (auto& [name, size] : m.dimensions) sizes += (sizes.empty() ? " at " : ", ") + name + "=" + std::to_string(size);
   std::printf("\n%s parameters (%s prunable), %s; weights %s as stored, %s dense; files %s\n", count_text(double(m.parameters)).c_str(),
               count_text(double(m.prunable_parameters)).c_str(),
-              m.operations > 0 ? (count_text(m.operations) + " FLOPs per item").c_str() : "FLOPs unknown (--dim NAME=N says the sizes)",
+              m.operations > 0 ? (count_text(m.operations) + " FLOPs per item" + sizes).c_str() : "FLOPs unknown (--dim NAME=N says the sizes)",
               bytes_text(m.stored_bytes).c_str(), bytes_text(m.dense_bytes).c_str(), bytes_text(m.file_bytes).c_str());
   if (m.prunable_sparsity)
     std::printf("sparsity: %s of the prunable weights, %s of the whole model\n", percent(*m.prunable_sparsity).c_str(), percent(*m.sparsity).c_str());

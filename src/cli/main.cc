@@ -73,6 +73,15 @@ std::string explained(const CLI::App& app, const CLI::ParseError& error, int arg
   return error.what();
 }
 
+// The parser takes "" for 0, which a variable that is not set would give.
+void refuse_empty_numbers(CLI::App& app) {
+  auto check = [](const std::string& text) { return std::string(text.empty() ? "found nothing, wanted a number" : ""); };
+  for (auto* verb : app.get_subcommands([](CLI::App*) { return true; }))
+    for (auto* option : verb->get_options())
+      for (const char* number : {"INT", "UINT", "FLOAT"})
+        if (option->get_type_name().starts_with(number)) option->check(check);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -87,6 +96,7 @@ int main(int argc, char** argv) {
 #define LACUNA_VERB(name) lacuna::cli::add_##name(app);
 #include "cli/verbs.def"
 #undef LACUNA_VERB
+  refuse_empty_numbers(app);
   if (argc == 1) {
     std::fputs(app.help().c_str(), stdout);
     return 2;

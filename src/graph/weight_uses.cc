@@ -179,6 +179,7 @@ class Uses {
                                                     Op::reshape,
                                                     Op::flatten,
                                                     Op::transpose,
+                                                    Op::depth_to_space,
                                                     Op::arg_max,
                                                     Op::arg_min,
                                                     Op::top_k,

@@ -286,6 +286,13 @@ TEST(LacunaDirectory, AReplacedModelThatACrashLeftBehindIsNotInTheWay) {
   EXPECT_TRUE(verify_hashes(dir / "out").empty());
 }
 
+TEST(LacunaDirectory, AJobThatFinishedNoWeightLeavesNothing) {
+  TemporaryDirectory dir;
+  Sample sample;
+  { LacunaWriter none(dir / "out", *sample.graph, ModelKind::kOnnx, false, "job"); }
+  EXPECT_TRUE(fs::is_empty(dir.path()));
+}
+
 TEST(LacunaDirectory, TwoWritersOfOneOutputDoNotMix) {
   TemporaryDirectory dir;
   Sample sample;

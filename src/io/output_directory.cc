@@ -111,10 +111,11 @@ OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
 }
 
 OutputDirectory::~OutputDirectory() {
-  if (!done_ && !resumable_) {
-    std::error_code error;
-    fs::remove_all(partial_, error);
-  }
+  std::error_code error;
+  auto nothing_to_resume = [&] {
+    return std::all_of(fs::directory_iterator(partial_, error), {}, [](auto& entry) { return entry.path().filename() == kMarker; });
+  };
+  if (!done_ && (!resumable_ || nothing_to_resume())) fs::remove_all(partial_, error);
   if (lock_ >= 0) ::close(lock_);
 }
 

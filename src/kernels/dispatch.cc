@@ -66,7 +66,9 @@ const Kernel& named(std::span<const Kernel> kernels, std::string_view name, std:
 
 }  // namespace
 
-std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa) {
+namespace {
+
+bool has(const CpuFeatures& cpu, std::string_view isa) {
   struct Level {
     std::string_view name;
     bool available;
@@ -81,9 +83,16 @@ std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa) {
                           {"amx_bf16", cpu.avx512_vbmi2 && cpu.avx512_bf16 && cpu.amx_bf16},
                           {"amx_int8", cpu.avx512_vnni && cpu.avx512_vbmi && cpu.avx512_vbmi2 && cpu.amx_int8}};
   for (const Level& level : levels)
-    if (level.name == isa) return level.available ? std::nullopt : std::optional(cat("this CPU has no ", isa));
+    if (level.name == isa) return level.available;
   LACUNA_ASSERT(!"known instruction set");
-  return std::nullopt;
+  return false;
+}
+
+}  // namespace
+
+std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa) {
+  if (has(cpu, isa)) return std::nullopt;
+  return cat(has(detected_cpu_features(), isa) ? "LACUNA_ISA leaves out " : "this CPU has no ", isa);
 }
 
 std::string packed_format(std::string_view kernel) {

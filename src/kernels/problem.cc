@@ -81,14 +81,14 @@ std::string pattern_named(const Settings& settings, std::string_view name) {
   try {
     return parse_pattern(name)->name();
   } catch (const InvalidArgument& error) {
-    settings.fail(cat(error.what(), "; and dense"));
+    settings.fail(cat(error.what(), ", or dense"));
   }
 }
 
 // What fits into memory a few times over.
 void check_size(const Settings& settings, const char* what, double elements) {
   constexpr double kMost = double(int64_t(1) << 31);
-  if (elements > kMost) settings.fail(cat(elements, " ", what, ", at most ", kMost, " are tried"));
+  if (elements > kMost) settings.fail(cat(int64_t(elements), " ", what, ", at most ", int64_t(kMost), " are tried"));
 }
 
 LinearCase parse_linear(DType weights, std::string pattern, Settings& settings) {

@@ -110,6 +110,18 @@ std::string reason_against_quantizing(const WeightUse& use, const Node& node) {
   return multiplied && !refused ? "" : use.reason.empty() ? "not multiplied" : use.reason;
 }
 
+// ": 'fc.weight' is no candidate by default: output head (add it with include)" of the weights that are multiplied; else that there are none.
+std::string why_none(const Graph& graph, std::span<const WeightUse> uses, ReasonAgainst reason_against) {
+  std::vector<std::string> reasons;
+  for (const WeightUse& use : uses) {
+    std::string reason = reason_against(use, graph.node(use.node));
+    if (graph.weights[use.weight].layout == MatrixLayout::kNone || use.op_type == "Bias" || reason.empty()) continue;
+    reasons.push_back(cat("'", graph.weights[use.weight].name, "', ", reason));
+  }
+  if (reasons.empty()) return ": the model multiplies no weights, or all are left out by `targets` and `ignore`";
+  return cat("; not claimed by default: ", join(reasons, "; ", 5), " (include adds them)");
+}
+
 std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<const Selection> lines, ReasonAgainst reason_against) {
   std::vector<WeightUse> uses = weight_uses(graph);
   std::vector<std::vector<Claim>> claims;
@@ -171,7 +183,7 @@ std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<cons
       bool any = std::any_of(mine.begin(), mine.end(), [&](auto& c) { return matches(o.targets, c.use); });
       if (!any) problems.push_back(cat(where, ": the override of ", join(o.targets), " touches no weight that the line claims"));
     }
-    if (mine.empty() && problems.empty()) problems.push_back(cat(where, " claims no weight"));
+    if (mine.empty() && problems.empty()) problems.push_back(cat(where, " claims no weight", why_none(graph, uses, reason_against)));
     claims.push_back(std::move(mine));
   }
   for (auto& [id, by] : claimed_by)
