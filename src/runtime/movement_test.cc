@@ -32,6 +32,21 @@ std::string same_as_reference(Graph graph, const Shape& shape, const std::string
   return session.profile()[0].kernel;
 }
 
+TEST(PixelShuffle, EqualsTheReferenceBothWays) {
+  for (int64_t b : {1, 2, 3})
+    for (const char* mode : {"DCR", "CRD", "back"}) {
+      const bool back = std::string(mode) == "back";
+      Graph graph;
+      Attributes attributes;
+      attributes.set("blocksize", b);
+      if (!back) attributes.set("mode", std::string(mode));
+      const Shape shape = back ? Shape{2, 3, 5 * b, 20 * b} : Shape{2, 3 * b * b, 5, 20};
+      ValueId x = graph.add_input("x", DType::kF32, symbolic(shape));
+      graph.add_output("y", graph.add(back ? Op::space_to_depth : Op::depth_to_space, {x}, attributes));
+      EXPECT_EQ(same_as_reference(std::move(graph), shape, cat(mode, " ", b)), "strided copy");
+    }
+}
+
 TEST(Pad, EqualsTheReference) {
   struct Case {
     Shape x;

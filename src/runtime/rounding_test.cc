@@ -489,21 +489,5 @@ TEST(Rounding, ADynamicallyQuantizedLinearLayerRunsAsOne) {
       }
 }
 
-TEST(Powers, OfConstantExponentsEqualTheReference) {
-  for (float exponent : {2.0f, 3.0f, 0.5f, -1.0f, 2.5f}) {
-    Rng rng(20);
-    Graph graph;
-    ValueId x = graph.add_input("x", DType::kF32, {3, 7000});
-    graph.add_output("y", graph.add(Op::pow, {x, testing::add_weight(graph, "exponent", testing::tensor<float>({}, {exponent}))}));
-    infer_shapes(graph);
-    TensorMap inputs{{"x", testing::random_tensor(rng, {3, 7000})}};
-    if (exponent != std::floor(exponent))
-      for (float& v : inputs["x"].mutable_data<float>()) v = std::abs(v);
-    EXPECT_LE(relative_error(testing::run(graph, inputs, Executor::kRuntime).at("y"), testing::run(graph, inputs, Executor::kReference).at("y")),
-              1e-7)
-        << exponent;
-  }
-}
-
 }  // namespace
 }  // namespace lacuna

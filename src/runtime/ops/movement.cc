@@ -97,6 +97,25 @@ CompiledStep compile_transpose(const OpContext& context) {
   return {.kernel = "strided copy", .run = step_of(merged(context.out_shape(), strides, 0, storage_type(context.type(0))))};
 }
 
+// Result [n, depth, h, b, w, b]: a block of b x b numbers from channels that lie `depth` apart (DCR) or together (CRD).
+CompiledStep compile_depth_to_space(const OpContext& context) {
+  Shape x = context.shape(0);
+  int64_t b = context.attributes().integer("blocksize", 1), depth = x[1] / (b * b), plane = x[2] * x[3];
+  bool together = context.attributes().text("mode", "DCR") == "CRD";
+  int64_t next = together ? plane : depth * plane;
+  return {.kernel = "strided copy",
+          .run = step_of(merged({x[0], depth, x[2], b, x[3], b}, {x[1] * plane, together ? b * b * plane : plane, x[3], b * next, 1, next}, 0,
+                                storage_type(context.type(0))))};
+}
+
+CompiledStep compile_space_to_depth(const OpContext& context) {
+  Shape x = context.shape(0);
+  int64_t b = context.attributes().integer("blocksize", 1), plane = x[2] * x[3];
+  return {
+      .kernel = "strided copy",
+      .run = step_of(merged({x[0], b, b, x[1], x[2] / b, x[3] / b}, {x[1] * plane, x[3], 1, plane, b * x[3], b}, 0, storage_type(context.type(0))))};
+}
+
 CompiledStep compile_slice(const OpContext& context) {
   auto starts = context.integers(1), ends = context.integers(2), axes = context.integers(3), steps = context.integers(4);
   if (!starts || !ends || (context.has(3) && !axes) || (context.has(4) && !steps)) return {};

@@ -47,6 +47,8 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::attention: return compile_attention(context);
     case Op::rope: return compile_rope(context);
     case Op::layer_norm: return compile_layer_norm(context);
+    case Op::instance_norm:
+    case Op::group_norm: return compile_group_norm(context);
     case Op::rms_norm: return compile_rms_norm(context);
     case Op::batch_norm: return compile_batch_norm(context);
     case Op::softmax: return compile_softmax(context);
@@ -63,9 +65,12 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::reduce_sum: return compile_reduce(context);
     case Op::erf:
     case Op::elu:
-    case Op::mish: return compile_unary(context);
+    case Op::mish:
+    case Op::softplus: return compile_unary(context);
     case Op::prelu: return compile_prelu(context);
     case Op::transpose: return compile_transpose(context);
+    case Op::depth_to_space: return compile_depth_to_space(context);
+    case Op::space_to_depth: return compile_space_to_depth(context);
     case Op::concat: return compile_concat(context);
     case Op::slice: return compile_slice(context);
     case Op::pad: return compile_pad(context);

@@ -61,6 +61,25 @@ CompiledStep compile_layer_norm(const OpContext& context) {
   return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step), .rounds = true};
 }
 
+// Each group of channels of an image is a row; an instance norm has a group for each.
+CompiledStep compile_group_norm(const OpContext& context) {
+  if (!context.is_float(0) || !context.is_float(1) || !context.is_float(2)) return {};
+  Shape x = context.shape(0);
+  int64_t channels = x[1], groups = context.node().op == Op::instance_norm ? channels : context.attributes().integer("groups", 1);
+  if (element_count(x) == 0) return {};
+  int64_t rows = x[0] * groups, n = element_count(x) / rows, of_group = channels / groups, space = n / of_group;
+  float epsilon = float(context.attributes().number("epsilon", 1e-5));
+  return {.kernel = "rows",
+          .run =
+              [=](const StepCall& call) {
+                kernels::layer_norm_rows(call.floats(0), rows, n, nullptr, nullptr, epsilon, call.out_floats(), [&](int64_t row, float* y) {
+                  for (int64_t i = 0, c = row % groups * of_group; i < of_group; i++, c++)
+                    scale_and_shift(y + i * space, space, call.floats(1)[c], call.floats(2)[c], y + i * space);
+                });
+              },
+          .in_place = {0}};
+}
+
 CompiledStep compile_rms_norm(const OpContext& context) {
   int64_t n = trailing_size(context);
   if (n == 0) return {};
@@ -114,7 +133,8 @@ CompiledStep compile_batch_norm(const OpContext& context) {
 
 CompiledStep compile_unary(const OpContext& context) {
   if (!context.is_float(0)) return {};
-  UnaryOp op = context.node().op == Op::erf ? UnaryOp::kErf : context.node().op == Op::elu ? UnaryOp::kElu : UnaryOp::kMish;
+  const Op of = context.node().op;
+  UnaryOp op = of == Op::erf ? UnaryOp::kErf : of == Op::elu ? UnaryOp::kElu : of == Op::softplus ? UnaryOp::kSoftplus : UnaryOp::kMish;
   float alpha = float(context.attributes().number("alpha", 1));
   int64_t block = context.block(0), n = blocked_count(context.shape(0), block);
   return {.kernel = "vector",

@@ -45,7 +45,7 @@ inline int64_t pool_row_size(const PooledRow& p) {
 }
 
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv };
-enum class UnaryOp : uint8_t { kErf, kElu, kMish, kLeakyRelu };
+enum class UnaryOp : uint8_t { kErf, kElu, kMish, kSoftplus, kLeakyRelu };
 
 #define LACUNA_VECTOR_OPS                                                                                                \
   void multiply_rows(const RowProduct& product) noexcept;                                                                \

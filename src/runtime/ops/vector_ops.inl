@@ -106,6 +106,17 @@ void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcep
             return Vec::mul(v, Vec::div(u, Vec::add(u, two)));
           },
           x, n, y);
+    case UnaryOp::kSoftplus:
+      // ln(1 + e^x) = max(x, 0) + ln(1 + u) with u = e^-|x|, and ln(1 + u) = 2 artanh(u / (u + 2)), whose series has s^2 <= 1/9.
+      return apply_by(
+          [&](Vec v) {
+            Vec u = exp_of(Vec::min(Vec::sub(Vec::zero(), v), v)), s = Vec::div(u, Vec::add(u, Vec::set1(2))), q = Vec::mul(s, s);
+            Vec p = Vec::set1(2.0f / 13);
+            static constexpr float kRest[] = {2.0f / 11, 2.0f / 9, 2.0f / 7, 2.0f / 5, 2.0f / 3, 2.0f};
+            for (float of : kRest) p = Vec::fmadd(p, q, Vec::set1(of));
+            return Vec::fmadd(p, s, Vec::max(Vec::zero(), v));
+          },
+          x, n, y);
   }
 }
 
