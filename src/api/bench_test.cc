@@ -15,8 +15,9 @@ TEST(Bench, SaysWhenMostOfARunGoesToOpsWithoutAFastPath) {
     for (float& v : values.mutable_data<float>()) v = 1;
     WeightId id =
         graph.weights.add({.name = "w", .shape = {4, 4}, .layout = MatrixLayout::kOutIn, .encoding = {}, .source = in_memory({.values = values})});
-    ValueId x = graph.add_input("x", DType::kF32, {Dim(512), Dim(4)});
-    graph.add_output("y", graph.add(op, {graph.add(Op::linear, {x, graph.add_weight(id)})}));
+    ValueId y = graph.add(Op::linear, {graph.add_input("x", DType::kF32, {Dim(4096), Dim(4)}), graph.add_weight(id)});
+    for (int i = 0; i < 16; i++) y = graph.add(op, {y});  // far more than the tenth that is said
+    graph.add_output("y", y);
     infer_shapes(graph);
     Model model{.kind = ModelKind::kHuggingFace, .path = directory.path(), .graph = std::make_shared<Graph>(graph)};
     auto path = directory / std::string(name_of(op));

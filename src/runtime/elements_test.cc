@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "graph/testing.h"
 #include "runtime/testing.h"
@@ -33,7 +34,7 @@ TEST(Powers, OfConstantExponentsEqualTheReference) {
 }
 
 TEST(Unary, EqualsTheReference) {
-  for (Op op : {Op::erf, Op::elu, Op::mish, Op::softplus}) {
+  for (Op op : {Op::erf, Op::elu, Op::mish, Op::softplus, Op::exp}) {
     Rng rng(21);
     Graph graph;
     graph.add_output("y", graph.add(op, {graph.add_input("x", DType::kF32, {3, 7001})}));
@@ -53,6 +54,42 @@ TEST(Unary, SoftplusKeepsItsDigits) {
     double want = x[i] > 30 ? double(x[i]) : std::log1p(std::exp(double(x[i])));
     EXPECT_NEAR(y.data<float>()[i], want, 5e-7 * want) << x[i];
   }
+}
+
+// Whole range, and the ends: nothing is cut that floats hold.
+TEST(Unary, ExpKeepsItsDigitsAndEnds) {
+  Graph graph;
+  graph.add_output("y", graph.add(Op::exp, {graph.add_input("x", DType::kF32, {9})}));
+  infer_shapes(graph);
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  std::vector<float> x = {-kInfinity, -200, -80, -1e-3f, 0, 1, 88.5f, 90, kInfinity};
+  Tensor y = testing::run(graph, {{"x", Tensor::of<float>({9}, x)}}, Executor::kRuntime).at("y");
+  for (size_t i = 0; i < x.size(); i++) {
+    float want = float(std::exp(double(x[i]))), found = y.data<float>()[i];
+    if (std::isinf(want) || want < 1e-37f)
+      EXPECT_EQ(found, want < 1e-37f ? 0 : want) << x[i];
+    else
+      EXPECT_NEAR(found, want, 5e-7 * want) << x[i];
+  }
+}
+
+// NaN of either operand is kept, also where one is a number for each channel.
+TEST(Extremes, EqualTheReference) {
+  for (Op op : {Op::minimum, Op::maximum})
+    for (const Shape& second : {Shape{2, 3, 37}, {1, 3, 1}, {37}, {}}) {
+      Rng rng(23);
+      Graph graph;
+      graph.add_output("y", graph.add(op, {graph.add_input("x", DType::kF32, {2, 3, 37}),
+                                           graph.add_input("z", DType::kF32, SymShape(second.begin(), second.end()))}));
+      TensorMap inputs{{"x", testing::random_tensor(rng, {2, 3, 37})}, {"z", testing::random_tensor(rng, second)}};
+      EXPECT_EQ(error_of(graph, inputs), 0) << name_of(op) << to_string(second);
+      for (const char* name : {"x", "z"}) {
+        TensorMap with_nan = inputs;
+        with_nan[name].mutable_data<float>()[0] = NAN;
+        Tensor y = testing::run(graph, with_nan, Executor::kRuntime).at("y");
+        EXPECT_TRUE(std::isnan(y.data<float>()[0])) << name << name_of(op) << to_string(second);
+      }
+    }
 }
 
 TEST(GroupNorm, EqualsTheReference) {

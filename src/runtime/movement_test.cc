@@ -47,6 +47,28 @@ TEST(PixelShuffle, EqualsTheReferenceBothWays) {
     }
 }
 
+TEST(Repeat, EqualsTheReference) {
+  struct Case {
+    Op op;
+    Shape x;
+    Integers wanted;
+  };
+  for (const Case& c : {Case{Op::expand, {3, 1, 5}, {2, 3, 4, 5}},
+                        {Op::expand, {1}, {6, 7}},
+                        {Op::expand, {4, 1}, {4, 9}},
+                        {Op::expand, {2, 3}, {1, 1}},
+                        {Op::tile, {2, 3}, {2, 2}},
+                        {Op::tile, {3, 1, 4}, {1, 5, 1}},
+                        {Op::tile, {2, 2, 3}, {3, 1, 2}},
+                        {Op::tile, {7}, {1}}}) {
+    Graph graph;
+    ValueId x = graph.add_input("x", DType::kF32, symbolic(c.x));
+    Tensor wanted = Tensor::of<int64_t>({int64_t(c.wanted.size())}, c.wanted);
+    graph.add_output("y", graph.add(c.op, {x, testing::add_weight(graph, "wanted", wanted)}));
+    EXPECT_EQ(same_as_reference(std::move(graph), c.x, cat(name_of(c.op), " ", to_string(c.x))), "strided copy");
+  }
+}
+
 TEST(Pad, EqualsTheReference) {
   struct Case {
     Shape x;

@@ -81,6 +81,8 @@ struct Vec {
   static Vec power_of_two(Vec n) {
     return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127)), 23))};
   }
+  // a is NaN ? b : c, lane by lane.
+  static Vec where_nan(Vec a, Vec b, Vec c) { return {_mm256_blendv_ps(c.v, b.v, _mm256_cmp_ps(a.v, a.v, _CMP_UNORD_Q))}; }
   // a < 0 ? b : c, lane by lane.
   static Vec where_negative(Vec a, Vec b, Vec c) { return {_mm256_blendv_ps(c.v, b.v, _mm256_cmp_ps(a.v, _mm256_setzero_ps(), _CMP_LT_OQ))}; }
 

@@ -71,6 +71,8 @@ struct Vec {
   static Vec power_of_two(Vec n) {
     return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23))};
   }
+  // a is NaN ? b : c, lane by lane.
+  static Vec where_nan(Vec a, Vec b, Vec c) { return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, a.v, _CMP_UNORD_Q), c.v, b.v)}; }
   // a < 0 ? b : c, lane by lane.
   static Vec where_negative(Vec a, Vec b, Vec c) {
     return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, _mm512_setzero_ps(), _CMP_LT_OQ), c.v, b.v)};

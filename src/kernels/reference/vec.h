@@ -91,6 +91,9 @@ struct Vec {
   // Four columns of eight rows: lane i of column c is p[row(i) * stride + c], row(i) = min(i, rows - 1).
   struct Four;
   static Four load_transposed(const float* p, int64_t stride, int64_t rows);
+  static Vec where_nan(Vec a, Vec b, Vec c) {
+    return each([&](int i) { return a.v[i] != a.v[i] ? b.v[i] : c.v[i]; });
+  }
   static Vec where_negative(Vec a, Vec b, Vec c) {
     return each([&](int i) { return a.v[i] < 0 ? b.v[i] : c.v[i]; });
   }

@@ -116,6 +116,24 @@ CompiledStep compile_space_to_depth(const OpContext& context) {
       .run = step_of(merged({x[0], b, b, x[1], x[2] / b, x[3] / b}, {x[1] * plane, x[3], 1, plane, b * x[3], b}, 0, storage_type(context.type(0))))};
 }
 
+CompiledStep compile_expand(const OpContext& context) {
+  Shape out = context.out_shape();
+  return {.kernel = "strided copy",
+          .run = step_of(merged(out, reference::broadcast_strides(context.shape(0), out), 0, storage_type(context.type(0)))),
+          .unread = {1}};
+}
+
+CompiledStep compile_tile(const OpContext& context) {
+  Shape x = context.shape(0), out = context.out_shape(), shape;
+  auto own = reference::strides_of(x);
+  std::vector<int64_t> strides;
+  for (size_t i = 0; i < x.size(); i++) {
+    if (x[i] == 0) return {};
+    shape.insert(shape.end(), {out[i] / x[i], x[i]}), strides.insert(strides.end(), {0, own[i]});
+  }
+  return {.kernel = "strided copy", .run = step_of(merged(shape, strides, 0, storage_type(context.type(0)))), .unread = {1}};
+}
+
 CompiledStep compile_slice(const OpContext& context) {
   auto starts = context.integers(1), ends = context.integers(2), axes = context.integers(3), steps = context.integers(4);
   if (!starts || !ends || (context.has(3) && !axes) || (context.has(4) && !steps)) return {};

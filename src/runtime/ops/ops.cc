@@ -55,6 +55,8 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::add:
     case Op::sub:
     case Op::mul:
+    case Op::minimum:
+    case Op::maximum:
     case Op::div: return compile_binary(context);
     case Op::pow: return compile_pow(context);
     case Op::global_average_pool: return compile_global_average_pool(context);
@@ -65,12 +67,15 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::reduce_sum: return compile_reduce(context);
     case Op::erf:
     case Op::elu:
+    case Op::exp:
     case Op::mish:
     case Op::softplus: return compile_unary(context);
     case Op::prelu: return compile_prelu(context);
     case Op::transpose: return compile_transpose(context);
     case Op::depth_to_space: return compile_depth_to_space(context);
     case Op::space_to_depth: return compile_space_to_depth(context);
+    case Op::expand: return compile_expand(context);
+    case Op::tile: return compile_tile(context);
     case Op::concat: return compile_concat(context);
     case Op::slice: return compile_slice(context);
     case Op::pad: return compile_pad(context);

@@ -180,6 +180,8 @@ CompiledStep compile_prelu(const OpContext& context);
 CompiledStep compile_transpose(const OpContext& context);
 CompiledStep compile_depth_to_space(const OpContext& context);
 CompiledStep compile_space_to_depth(const OpContext& context);
+CompiledStep compile_expand(const OpContext& context);
+CompiledStep compile_tile(const OpContext& context);
 CompiledStep compile_concat(const OpContext& context);
 CompiledStep compile_slice(const OpContext& context);
 CompiledStep compile_pad(const OpContext& context);

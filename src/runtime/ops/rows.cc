@@ -134,7 +134,11 @@ CompiledStep compile_batch_norm(const OpContext& context) {
 CompiledStep compile_unary(const OpContext& context) {
   if (!context.is_float(0)) return {};
   const Op of = context.node().op;
-  UnaryOp op = of == Op::erf ? UnaryOp::kErf : of == Op::elu ? UnaryOp::kElu : of == Op::softplus ? UnaryOp::kSoftplus : UnaryOp::kMish;
+  UnaryOp op = of == Op::erf        ? UnaryOp::kErf
+               : of == Op::elu      ? UnaryOp::kElu
+               : of == Op::exp      ? UnaryOp::kExp
+               : of == Op::softplus ? UnaryOp::kSoftplus
+                                    : UnaryOp::kMish;
   float alpha = float(context.attributes().number("alpha", 1));
   int64_t block = context.block(0), n = blocked_count(context.shape(0), block);
   return {.kernel = "vector",
@@ -242,7 +246,7 @@ CompiledStep compile_blocked_binary(const OpContext& context, BinaryOp op) {
             .input_blocks = {block, block},
             .output_block = block};
   }
-  bool commutes = op == BinaryOp::kAdd || op == BinaryOp::kMul;
+  bool commutes = op != BinaryOp::kSub && op != BinaryOp::kDiv;
   size_t whole = a == out ? 0 : 1;
   const Shape& vector = whole == 0 ? b : a;
   bool per_image = vector.size() == out.size() && vector[0] == out[0];
@@ -295,11 +299,14 @@ BroadcastRows broadcast_rows(const Shape& a, const Shape& b, const Shape& out) {
 }  // namespace
 
 CompiledStep compile_binary(const OpContext& context) {
-  if (!context.is_float(0) || !context.is_float(1)) return {};
-  BinaryOp op = context.node().op == Op::add   ? BinaryOp::kAdd
-                : context.node().op == Op::sub ? BinaryOp::kSub
-                : context.node().op == Op::mul ? BinaryOp::kMul
-                                               : BinaryOp::kDiv;
+  if (context.node().inputs.size() != 2 || !context.is_float(0) || !context.is_float(1)) return {};
+  const Op of = context.node().op;
+  BinaryOp op = of == Op::add       ? BinaryOp::kAdd
+                : of == Op::sub     ? BinaryOp::kSub
+                : of == Op::mul     ? BinaryOp::kMul
+                : of == Op::minimum ? BinaryOp::kMinimum
+                : of == Op::maximum ? BinaryOp::kMaximum
+                                    : BinaryOp::kDiv;
   if (context.block(0) || context.block(1))
     if (CompiledStep step = compile_blocked_binary(context, op); step.run) return step;
   Shape a = context.shape(0), b = context.shape(1), out = context.out_shape();

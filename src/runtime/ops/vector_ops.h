@@ -44,8 +44,8 @@ inline int64_t pool_row_size(const PooledRow& p) {
   return (windows > p.pad_left + p.in_w ? windows : p.pad_left + p.in_w) + 2 * kMostLanes;
 }
 
-enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv };
-enum class UnaryOp : uint8_t { kErf, kElu, kMish, kSoftplus, kLeakyRelu };
+enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv, kMinimum, kMaximum };
+enum class UnaryOp : uint8_t { kErf, kElu, kMish, kSoftplus, kExp, kLeakyRelu };
 
 #define LACUNA_VECTOR_OPS                                                                                                \
   void multiply_rows(const RowProduct& product) noexcept;                                                                \

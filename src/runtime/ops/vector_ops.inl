@@ -71,6 +71,13 @@ static inline void combine_by(F f, const float* a, bool a_scalar, const float* b
   if (i < n) Vec::store_first(y + i, f(a_scalar ? a_all : Vec::load_first(a + i, n - i), b_scalar ? b_all : Vec::load_first(b + i, n - i)), n - i);
 }
 
+// Either is NaN: so is the result, which the minimum and maximum of vectors would lose for the first operand.
+template <bool maximum>
+static inline Vec chosen(Vec a, Vec b) {
+  Vec of_both = maximum ? Vec::max(a, b) : Vec::min(a, b);
+  return Vec::where_nan(a, a, of_both);
+}
+
 void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_scalar, int64_t n, float* y) noexcept {
   if (n == 0) return;
   switch (op) {
@@ -78,6 +85,8 @@ void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_
     case BinaryOp::kSub: return combine_by([](Vec x, Vec z) { return Vec::sub(x, z); }, a, a_scalar, b, b_scalar, n, y);
     case BinaryOp::kMul: return combine_by([](Vec x, Vec z) { return Vec::mul(x, z); }, a, a_scalar, b, b_scalar, n, y);
     case BinaryOp::kDiv: return combine_by([](Vec x, Vec z) { return Vec::div(x, z); }, a, a_scalar, b, b_scalar, n, y);
+    case BinaryOp::kMinimum: return combine_by(chosen<false>, a, a_scalar, b, b_scalar, n, y);
+    case BinaryOp::kMaximum: return combine_by(chosen<true>, a, a_scalar, b, b_scalar, n, y);
   }
 }
 
@@ -104,6 +113,13 @@ void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcep
           [&](Vec v) {
             Vec e = exp_of(Vec::min(v, Vec::set1(30))), two = Vec::set1(2), u = Vec::mul(e, Vec::add(e, two));
             return Vec::mul(v, Vec::div(u, Vec::add(u, two)));
+          },
+          x, n, y);
+    case UnaryOp::kExp:  // the square of that of the half: beyond what floats hold it overflows and vanishes by itself
+      return apply_by(
+          [](Vec v) {
+            Vec half = exp_of(Vec::mul(v, Vec::set1(0.5f)));
+            return Vec::mul(half, half);
           },
           x, n, y);
     case UnaryOp::kSoftplus:
@@ -289,5 +305,7 @@ void combine_lanes(BinaryOp op, const float* x, const float* lanes, int64_t pixe
     case BinaryOp::kSub: return combine_lanes_by([](Vec a, Vec b) { return Vec::sub(a, b); }, x, lanes, pixels, block, y);
     case BinaryOp::kMul: return combine_lanes_by([](Vec a, Vec b) { return Vec::mul(a, b); }, x, lanes, pixels, block, y);
     case BinaryOp::kDiv: return combine_lanes_by([](Vec a, Vec b) { return Vec::div(a, b); }, x, lanes, pixels, block, y);
+    case BinaryOp::kMinimum: return combine_lanes_by(chosen<false>, x, lanes, pixels, block, y);
+    case BinaryOp::kMaximum: return combine_lanes_by(chosen<true>, x, lanes, pixels, block, y);
   }
 }
