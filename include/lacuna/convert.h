@@ -12,7 +12,8 @@
 namespace lacuna {
 
 struct ConvertOptions {
-  std::string to;        // onnx | huggingface | gguf | lacuna; empty: from the output's name, else the kind that came in
+  std::string
+      to;  // onnx | huggingface | gguf | lacuna; empty: from the output's name, else the kind that came in. Files must be called so: .onnx, .gguf
   std::string encoding;  // GGUF: f16 | q8_0 | q4_0; empty: each weight as it is stored, f16 where GGUF has no code for its zeros
   bool force = false;
 };

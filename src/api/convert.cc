@@ -18,6 +18,13 @@ std::string kind_for(const ConvertOptions& options, const std::filesystem::path&
   return std::string(name_of(source));
 }
 
+void check_file_name(const std::filesystem::path& output, const std::string& kind) {
+  if (std::filesystem::is_directory(output) || !output.has_filename())
+    throw InvalidArgument(cat(output, ": is a directory; ", kind, " is one file and does not replace it"));
+  // By their names tools know such files again, Lacuna too.
+  if (output.extension() != "." + kind) throw InvalidArgument(cat(output, ": wanted a name that ends in .", kind));
+}
+
 }  // namespace
 
 ConvertReport convert(const std::filesystem::path& path, const std::filesystem::path& output, const ConvertOptions& options, Progress* progress) {
@@ -26,17 +33,12 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
   ConvertReport report{.from = std::string(name_of(model.kind)), .to = kind_for(options, output, model.source_kind), .output = output.string()};
   const Graph& graph = *model.graph;
   if (!options.encoding.empty() && report.to != "gguf") throw InvalidArgument(cat("--encoding is for GGUF; the output is ", report.to));
-  if (report.to == "onnx" || report.to == "gguf") {
-    if (std::filesystem::is_directory(output) || !output.has_filename())
-      throw InvalidArgument(cat(output, ": is a directory; ", report.to, " is one file and does not replace it"));
-    // By their names tools know such files again, Lacuna too.
-    if (output.extension() != "." + report.to) throw InvalidArgument(cat(output, ": wanted a name that ends in .", report.to));
-  }
   bool from_onnx = model.source_kind == ModelKind::kOnnx;
   if (report.to == "onnx") {
     if (!from_onnx)
       throw Unsupported(
           cat("converting ", name_of(model.source_kind), " to onnx: a model is written as the kind it came from, here ", name_of(model.source_kind)));
+    check_file_name(output, report.to);
     if (auto source = onnx_source_facts(graph)) report.onnx_before = {source->nodes, source->opset};
     OnnxFacts written = write_onnx(graph, output, progress);
     report.onnx_after = {written.nodes, written.opset};
@@ -45,6 +47,7 @@ ConvertReport convert(const std::filesystem::path& path, const std::filesystem::
     write_huggingface(graph, model.path, output, progress, options.force);
   } else if (report.to == "gguf") {
     if (from_onnx) throw Unsupported("converting onnx to gguf: a model is written as the kind it came from, here onnx");
+    check_file_name(output, report.to);
     write_gguf(graph, model.path, output, options.encoding, progress, options.force);
   } else if (report.to == "lacuna") {
     save_lacuna(model, output, options.force, progress);

@@ -26,7 +26,7 @@ void add_convert(CLI::App& app) {
   };
   auto o = std::make_shared<Options>();
   verb.command->add_option("model", o->model, "Usually a Lacuna directory")->required();
-  verb.command->add_option("-o,--output", o->output, "File or directory to write; missing parents are made")->required();
+  verb.command->add_option("-o,--output", o->output, "File (.onnx, .gguf) or directory to write; missing parents are made")->required();
   verb.command->add_option("--to", o->convert.to, "onnx, huggingface, gguf or lacuna (default: by the output's name, else what it came from)");
   verb.command->add_option(
       "--encoding", o->convert.encoding,

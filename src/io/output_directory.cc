@@ -113,7 +113,10 @@ OutputDirectory::OutputDirectory(fs::path out, bool force, std::string job_key)
 OutputDirectory::~OutputDirectory() {
   std::error_code error;
   auto nothing_to_resume = [&] {
-    return std::all_of(fs::directory_iterator(partial_, error), {}, [](auto& entry) { return entry.path().filename() == kMarker; });
+    bool nothing = true;
+    for (fs::directory_iterator entry(partial_, error); !error && entry != fs::directory_iterator(); entry.increment(error))
+      nothing = nothing && entry->path().filename() == kMarker;
+    return nothing && !error;
   };
   if (!done_ && (!resumable_ || nothing_to_resume())) fs::remove_all(partial_, error);
   if (lock_ >= 0) ::close(lock_);

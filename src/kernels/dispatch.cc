@@ -64,10 +64,6 @@ const Kernel& named(std::span<const Kernel> kernels, std::string_view name, std:
   throw InvalidArgument(cat("unknown ", op, " kernel '", name, "'; known: ", join(known)));
 }
 
-}  // namespace
-
-namespace {
-
 bool has(const CpuFeatures& cpu, std::string_view isa) {
   struct Level {
     std::string_view name;

@@ -9,8 +9,8 @@
 
 namespace lacuna::kernels {
 
-// Why a kernel of this ISA folder cannot run: "this CPU has no avx512_vbmi2"; nullopt if it can. Known: avx2, avx2_vnni, avx512,
-// avx512_vnni, avx512_vbmi, avx512_vbmi2 (which includes vnni and vbmi), avx512_bf16, amx_bf16, amx_int8.
+// Why a kernel of this ISA folder cannot run: "this CPU has no avx512_vbmi2", or that LACUNA_ISA leaves it out; nullopt if it can. Known: avx2,
+// avx2_vnni, avx512, avx512_vnni, avx512_vbmi, avx512_vbmi2 (which includes vnni and vbmi), avx512_bf16, amx_bf16, amx_int8.
 std::optional<std::string> lacks(const CpuFeatures& cpu, std::string_view isa);
 
 // Of the sources of all kernels and what compiled them: times taken with another build say nothing about this one.

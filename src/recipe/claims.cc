@@ -110,7 +110,7 @@ std::string reason_against_quantizing(const WeightUse& use, const Node& node) {
   return multiplied && !refused ? "" : use.reason.empty() ? "not multiplied" : use.reason;
 }
 
-// ": 'fc.weight' is no candidate by default: output head (add it with include)" of the weights that are multiplied; else that there are none.
+// ": not by default 'fc.weight', output head (include adds them)" of the weights that could be; else that there are none.
 std::string why_none(const Graph& graph, std::span<const WeightUse> uses, ReasonAgainst reason_against) {
   std::vector<std::string> reasons;
   for (const WeightUse& use : uses) {
@@ -118,8 +118,8 @@ std::string why_none(const Graph& graph, std::span<const WeightUse> uses, Reason
     if (graph.weights[use.weight].layout == MatrixLayout::kNone || use.op_type == "Bias" || reason.empty()) continue;
     reasons.push_back(cat("'", graph.weights[use.weight].name, "', ", reason));
   }
-  if (reasons.empty()) return ": the model multiplies no weights, or all are left out by `targets` and `ignore`";
-  return cat("; not claimed by default: ", join(reasons, "; ", 5), " (include adds them)");
+  if (reasons.empty()) return ": it has no weight that is multiplied as a matrix, or `targets` and `ignore` leave none";
+  return cat(": not by default ", join(reasons, "; ", 5), " (include adds them)");
 }
 
 std::vector<std::vector<Claim>> claim_weights(const Graph& graph, std::span<const Selection> lines, ReasonAgainst reason_against) {

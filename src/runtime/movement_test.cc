@@ -69,6 +69,16 @@ TEST(Repeat, EqualsTheReference) {
   }
 }
 
+// What x becomes is known but for whether it can.
+TEST(Repeat, AShapeOfTheRunThatDoesNotFitIsRefused) {
+  Graph graph;
+  ValueId x = graph.add_input("x", DType::kF32, {2, 3}), wanted = graph.add_input("wanted", DType::kS64, {2});
+  graph.add_output("y", graph.add(Op::expand, {x, wanted}));
+  infer_shapes(graph);
+  TensorMap inputs{{"x", Tensor(DType::kF32, {2, 3})}, {"wanted", testing::tensor<int64_t>({2}, {7, 3})}};
+  for (Executor executor : {Executor::kReference, Executor::kRuntime}) EXPECT_THROW(testing::run(graph, inputs, executor), InvalidData);
+}
+
 TEST(Pad, EqualsTheReference) {
   struct Case {
     Shape x;

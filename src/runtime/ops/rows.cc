@@ -140,7 +140,9 @@ CompiledStep compile_unary(const OpContext& context) {
                : of == Op::softplus ? UnaryOp::kSoftplus
                                     : UnaryOp::kMish;
   float alpha = float(context.attributes().number("alpha", 1));
-  int64_t block = context.block(0), n = blocked_count(context.shape(0), block);
+  int64_t block = context.block(0);
+  if (block && op == UnaryOp::kExp && context.shape(0)[1] % block) block = 0;  // lanes beyond the channels must not become infinite
+  int64_t n = blocked_count(context.shape(0), block);
   return {.kernel = "vector",
           .run =
               [=](const StepCall& call) {
