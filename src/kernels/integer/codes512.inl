@@ -116,7 +116,7 @@ struct Lanes {
       __mmask16 present = left >= 16 ? __mmask16(0xffff) : left > 0 ? __mmask16((1u << left) - 1) : __mmask16(0);
       __m512 scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(present, s.factors + 16 * g), scale);
       __m512 start = s.bias ? _mm512_maskz_loadu_ps(present, s.bias + 16 * g) : _mm512_setzero_ps();
-      if (s.excess) start = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(_mm512_maskz_loadu_epi32(present, s.excess + 16 * g)), scaled, start);
+      excess[g] = s.excess ? _mm512_maskz_loadu_epi32(present, s.excess + 16 * g) : _mm512_setzero_si512();
       factor[g] = _mm512_mul_ps(scaled, unit), bias[g] = _mm512_mul_ps(start, unit);
     }
   }
@@ -128,6 +128,7 @@ struct Lanes {
     }
     return beyond == 0;
   }
+  __m512i excess[kGroups];
   __m512 factor[kGroups], bias[kGroups];
 };
 
@@ -175,7 +176,7 @@ class Codes {
     __m512i codes[4] = {};
     if constexpr (kResidual) residual_.load(residual_codes_ + at_);
     LACUNA_UNROLL for (int g = 0; g < kGroups; g++) {
-      __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums_ + g * kGroupSums));
+      __m512 v = _mm512_cvtepi32_ps(_mm512_sub_epi32(_mm512_loadu_si512(sums_ + g * kGroupSums), lanes_.excess[g]));
       v = _mm512_fmadd_ps(v, lanes_.factor[g], lanes_.bias[g]);
       if constexpr (kProduct) v = rounded(_mm512_min_ps(_mm512_max_ps(v, low_), high_));
       if constexpr (kResidual) {

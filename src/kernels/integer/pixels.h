@@ -53,8 +53,7 @@ struct RowOrder {
 
 // Sums of pixels, of up to four row groups, on their way to codes: v = (sum - excess) * factor * x_scale + bias, rounded as `product` says, plus
 // (residual - residual_zero) * residual_scale; then the code of v, and what `table` makes of it. Factors of roundings that follow each other are
-// multiplied once, and the excess is subtracted as a float, off by 2^-24 of it: a v that falls between two codes may round to either, unless scales
-// are powers of two and sums below 2^24.
+// multiplied once: a v that falls between two codes, by 2^-23 of its parts, may round to either, unless scales are powers of two and sums below 2^24.
 struct CodeStore {
   const int32_t* sums;  // row group g, pixel p at sums + g * kGroupSums + p * 16
   const CodeRun* runs;
