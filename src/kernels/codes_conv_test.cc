@@ -123,6 +123,10 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
           int code = int(std::clamp(std::nearbyint(v / double(0.05f)) - 3, -128.0, 127.0));
           ASSERT_LE(std::abs(code - y[i]), 1) << what << " at " << i;
           off_by_one += code != y[i];
+          // Only beside the middle of two codes, by a few last bits of what was added.
+          double parts = std::abs(want.values[i]) + 2 * std::abs(data.bias[i % size_t(c.out)]) + std::abs((data.residual[i] - 4) * 0.02);
+          double quotient = v / double(0.05f), from_middle = std::abs(std::abs(quotient - std::nearbyint(quotient)) - 0.5);
+          if (code != y[i]) EXPECT_LE(from_middle, 4e-7 * parts / 0.05) << what << " at " << i;
         }
         EXPECT_LE(off_by_one, 1 + int64_t(y.size()) / 500) << what;
 
@@ -165,6 +169,28 @@ TEST(CodesConv, GivesTheCodesOfTheDefinition) {
             }
         EXPECT_LE(worst, 1e-6 * largest) << what;
       }
+  if (!tried) GTEST_SKIP() << "skipped: this CPU has no kernel that takes codes";
+}
+
+// What the zero point adds to each sum is large here, and the picture stands for zeros: left is the bias, close to the middle of two codes.
+TEST(CodesConv, AZeroPointCostsNoDigits) {
+  int tried = 0;
+  for (int zero : {-128, 127}) {
+    ConvProblem problem{
+        .in_channels = 512, .out_channels = 16, .weights = DType::kS8, .activations = DType::kS8, .input_scale = 1, .input_zero = zero};
+    std::vector<int8_t> weights(16 * 512, 127), x(9 * 512, int8_t(zero)), y(9 * 16);
+    std::vector<float> scales(16, 0.01f), bias(16);
+    for (int i = 0; i < 16; i++) bias[size_t(i)] = 0.5f + (i % 2 ? 1e-4f : -1e-4f) * float(i + 1);
+    WeightMatrix weight{.rows = 16, .cols = 512, .codes = weights.data(), .scales = scales.data(), .inner = 512};
+    for (auto& kernel : conv_kernels()) {
+      problem.pattern = kernel.sparse ? "unstructured" : "dense";
+      if (!kernel.codes || kernel.accepts(problem, cpu_features())) continue;
+      tried++;
+      auto packed = kernel.pack(problem, weight);
+      packed->run_codes({.x = x.data(), .bias = bias.data(), .y = y.data(), .y_scale = 1}, 1, 3, 3);
+      for (size_t i = 0; i < y.size(); i++) EXPECT_EQ(y[i], i % 2) << kernel.name << " at " << i;
+    }
+  }
   if (!tried) GTEST_SKIP() << "skipped: this CPU has no kernel that takes codes";
 }
 
