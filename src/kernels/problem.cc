@@ -88,7 +88,7 @@ std::string pattern_named(const Settings& settings, std::string_view name) {
 // What fits into memory a few times over.
 void check_size(const Settings& settings, const char* what, double elements) {
   constexpr double kMost = double(int64_t(1) << 31);
-  if (elements > kMost) settings.fail(cat(int64_t(elements), " ", what, ", at most ", int64_t(kMost), " are tried"));
+  if (elements > kMost) settings.fail(cat(elements, " ", what, ", at most ", int64_t(kMost), " are tried"));
 }
 
 LinearCase parse_linear(DType weights, std::string pattern, Settings& settings) {
