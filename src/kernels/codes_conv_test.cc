@@ -178,7 +178,7 @@ TEST(CodesConv, AZeroPointCostsNoDigits) {
   for (int zero : {-128, 127}) {
     ConvProblem problem{
         .in_channels = 512, .out_channels = 16, .weights = DType::kS8, .activations = DType::kS8, .input_scale = 1, .input_zero = zero};
-    std::vector<int8_t> weights(16 * 512, 127), x(9 * 512, int8_t(zero)), y(9 * 16);
+    std::vector<int8_t> weights(16 * 512, 127), x(9 * 512 + kCodesSpare, int8_t(zero)), y(9 * 16);
     std::vector<float> scales(16, 0.01f), bias(16);
     for (int i = 0; i < 16; i++) bias[size_t(i)] = 0.5f + (i % 2 ? 1e-4f : -1e-4f) * float(i + 1);
     WeightMatrix weight{.rows = 16, .cols = 512, .codes = weights.data(), .scales = scales.data(), .inner = 512};
