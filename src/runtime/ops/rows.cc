@@ -61,7 +61,7 @@ CompiledStep compile_layer_norm(const OpContext& context) {
   return {.kernel = "rows", .run = step({}), .in_place = {0}, .run_with_codes = with_codes(context, n, step), .rounds = true};
 }
 
-// Each group of channels of an image is a row; an instance norm has a group for each.
+// Each group of channels of an image is a row; an instance norm has a group for each channel.
 CompiledStep compile_group_norm(const OpContext& context) {
   if (!context.is_float(0) || !context.is_float(1) || !context.is_float(2)) return {};
   Shape x = context.shape(0);
