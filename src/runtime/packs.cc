@@ -111,6 +111,30 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   return matrix;
 }
 
+// [rows, depth, h, w, in] to [rows, h, w, depth, in].
+std::shared_ptr<const PackStore::Matrix> PackStore::in_slices(const Matrix& volume, int64_t depth, int64_t in) {
+  auto matrix = std::make_shared<Matrix>(volume);
+  const int64_t rows = volume.rows, cols = volume.cols, taps = cols / (depth * in);
+  auto turned = [&](const Tensor& from) {
+    Tensor to(from.dtype(), from.shape(), false);
+    const size_t run = size_t(in * bits_of(from.dtype()) / 8);
+    parallel_for(rows, [&, x = from.raw(), y = to.mutable_raw()](int64_t r) {
+      for (int64_t d = 0; d < depth; d++)
+        for (int64_t t = 0; t < taps; t++)
+          std::copy_n(x + size_t((r * depth + d) * taps + t) * run, run, y + size_t((r * taps + t) * depth + d) * run);
+    });
+    return to;
+  };
+  matrix->values = turned(volume.values);
+  matrix->inner = depth * in == cols ? 0 : depth * in;
+  matrix->mask = Mask(rows, cols, false);
+  for (int64_t r = 0; r < rows; r++) keep_nonzero(matrix->values.data<float>().data() + r * cols, matrix->mask, r);
+  if (matrix->pattern != "dense") matrix->pattern = recognise_pattern(matrix->mask, depth * in);
+  if (matrix->codes && matrix->codes->group != 0) matrix->codes.reset();  // scales of columns, which no kernel of convolutions takes
+  if (matrix->codes) matrix->codes->codes = turned(matrix->codes->codes);
+  return matrix;
+}
+
 // A choice that was made before keeps its line.
 template <class Kernel>
 int64_t PackStore::add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes,
@@ -200,6 +224,8 @@ PackStore::Pack<PackedConv> PackStore::conv(const Node& node, ConvProblem proble
   };
   if (!fresh) return pack_of(choice->second);
   std::shared_ptr<const Matrix> matrix = decoded(node, bool(rounding));
+  if (int64_t in = graph_.weights[id].shape[1], slices = problem.in_channels / problem.groups; node.op == Op::conv && slices != in)
+    matrix = in_slices(*matrix, slices / in, in);
   problem.pattern = matrix->pattern, problem.sparsity = matrix->sparsity;
   auto choose = [&](DType type) {
     problem.weights = problem.activations = type;

@@ -25,7 +25,8 @@ class PackStore {
     int64_t line = -1;    // of plan()
   };
   Pack<kernels::PackedLinear> linear(const Node& node, int64_t tokens, const InputRounding& rounding = {});
-  // The weight of a conv node; `geometry` holds all but the weight's own properties. `in_planes`: its input comes so (ConvValues).
+  // The weight of a conv node; `geometry` holds all but the weight's own properties. `in_planes`: its input comes so (ConvValues). Where it has more
+  // input channels than the weight, those of a group are the slices of a kernel of three dimensions, [depth, in].
   Pack<kernels::PackedConv> conv(const Node& node, kernels::ConvProblem geometry, int64_t batch, int64_t in_h, int64_t in_w,
                                  const InputRounding& rounding = {}, bool in_planes = false);
   // The same for a kernel that takes codes; nothing is packed if none accepts the problem or the weight has no codes that it takes.
@@ -52,6 +53,7 @@ class PackStore {
  private:
   struct Matrix;  // a weight decoded for packing
   std::shared_ptr<const Matrix> decoded(const Node& node, bool with_codes = false);
+  static std::shared_ptr<const Matrix> in_slices(const Matrix& volume, int64_t depth, int64_t in);
   std::string geometry_of(const kernels::ConvProblem& problem, int64_t batch, int64_t in_h, int64_t in_w, const InputRounding& rounding) const;
   template <class Kernel>
   int64_t add_line(const Node& node, const Matrix& matrix, std::string problem, const Choice<Kernel>& chosen, int64_t bytes,

@@ -8,7 +8,8 @@
 
 namespace lacuna {
 
-// A conv of a weight in one or two spatial dimensions, as the kernels see it; nullopt for others.
+// A conv of a weight in one or two spatial dimensions, or in three of which the kernel moves along the first alone, as the kernels see it; nullopt
+// for others.
 struct ConvShape {
   kernels::ConvProblem problem;
   int64_t batch, in_h, in_w;

@@ -129,35 +129,114 @@ CompiledStep compile_embedding(const OpContext& context) {
           .unread = {1}};
 }
 
+namespace {
+
+reference::Windows windows_of(const OpContext& context) {
+  Shape w = context.shape(1);
+  return reference::windows_of(OpCall{context.node(), {}, {}, {}}, context.shape(0), Shape(w.begin() + 2, w.end()));
+}
+
+// One spatial dimension is a picture of height 1.
+void add_axis(reference::Windows& w) {
+  for (Shape* v : {&w.input, &w.kernel, &w.output, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
+  for (Shape* v : {&w.pad_begin, &w.pad_end}) v->insert(v->begin(), 0);
+}
+
+// Of two spatial dimensions.
+kernels::ConvProblem flat_problem(const OpContext& context, const reference::Windows& w, int64_t in_channels) {
+  return {.in_channels = in_channels,
+          .out_channels = context.shape(1)[0],
+          .groups = context.attributes().integer("groups", 1),
+          .kernel_h = w.kernel[0],
+          .kernel_w = w.kernel[1],
+          .stride_h = w.strides[0],
+          .stride_w = w.strides[1],
+          .dilation_h = w.dilations[0],
+          .dilation_w = w.dilations[1],
+          .pad_top = w.pad_begin[0],
+          .pad_left = w.pad_begin[1],
+          .pad_bottom = w.pad_end[0],
+          .pad_right = w.pad_end[1]};
+}
+
+}  // namespace
+
 std::optional<ConvShape> conv_shape(const OpContext& context) {
   Shape x = context.shape(0), w = context.shape(1);
-  if (!context.is_weight(1) || (x.size() != 3 && x.size() != 4)) return std::nullopt;
-  reference::Windows windows = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, Shape(w.begin() + 2, w.end()));
-  bool two = x.size() == 4;
-  // One spatial dimension is a picture of height 1.
-  auto along = [&](const Shape& v, bool height, int64_t one) { return two ? v[height ? 0 : 1] : height ? one : v[0]; };
-  kernels::ConvProblem problem{.in_channels = x[1],
-                               .out_channels = w[0],
-                               .groups = context.attributes().integer("groups", 1),
-                               .kernel_h = along(windows.kernel, true, 1),
-                               .kernel_w = along(windows.kernel, false, 1),
-                               .stride_h = along(windows.strides, true, 1),
-                               .stride_w = along(windows.strides, false, 1),
-                               .dilation_h = along(windows.dilations, true, 1),
-                               .dilation_w = along(windows.dilations, false, 1),
-                               .pad_top = along(windows.pad_begin, true, 0),
-                               .pad_left = along(windows.pad_begin, false, 0),
-                               .pad_bottom = along(windows.pad_end, true, 0),
-                               .pad_right = along(windows.pad_end, false, 0)};
-  return ConvShape{problem, x[0], along(windows.input, true, 1), along(windows.input, false, 1)};
+  if (!context.is_weight(1) || x.size() < 3 || x.size() > 5) return std::nullopt;
+  reference::Windows windows = windows_of(context);
+  if (x.size() == 3) add_axis(windows);
+  if (x.size() == 5) {
+    for (size_t i : {1, 2})
+      if (windows.kernel[i] != 1 || windows.strides[i] != 1 || windows.pad_begin[i] != 0 || windows.pad_end[i] != 0) return std::nullopt;
+    windows.input = {windows.input[0], windows.input[1] * windows.input[2]};
+  }
+  return ConvShape{flat_problem(context, windows, x[1]), x[0], windows.input[0], windows.input[1]};
 }
+
+namespace {
+
+// Slices of a volume that a kernel reads together are channels of one picture, [depth, in] of each group: a slice of the output is its convolution.
+// Some slices at a time.
+CompiledStep compile_volume_conv(const OpContext& context) {
+  const Shape x = context.shape(0);
+  const InputRounding rounding = context.plan().rounding;
+  const reference::Windows w = windows_of(context);
+  auto third = [](const Shape& v) { return v[0]; };
+  const int64_t channels = x[1], depth = third(w.input), taps = third(w.kernel), out_depth = third(w.output), slices = x[0] * out_depth;
+  reference::Windows flat = w;
+  for (Shape* v : {&flat.input, &flat.kernel, &flat.output, &flat.strides, &flat.dilations, &flat.pad_begin, &flat.pad_end}) v->erase(v->begin());
+  const int64_t in_h = flat.input[0], in_w = flat.input[1], plane = in_h * in_w, out_plane = element_count(flat.output);
+  if (slices * plane * channels * taps == 0) return {};
+  const kernels::ConvProblem problem = flat_problem(context, flat, channels * taps);
+  const int64_t out_channels = problem.out_channels, in = channels / problem.groups;
+  constexpr int64_t kMostFloats = 1 << 20;  // of slices put together
+  const int64_t together = std::clamp<int64_t>(kMostFloats / (channels * taps * plane), 1, slices);
+  auto pack = context.packs().conv(context.node(), problem, together, in_h, in_w, rounding, true);
+  const bool rounded = rounding && !pack.rounds;
+  CompiledStep step{.kernel = std::string(pack.packed->kernel()), .unread = {1}, .problem = pack.problem, .plan_line = pack.line};
+  step.run = [=, packed = pack.packed, stride = third(w.strides), dilation = third(w.dilations), pad = third(w.pad_begin)](const StepCall& call) {
+    thread_local std::vector<float> values, pictures, products;
+    const float *from = call.floats(0), *bias = call.floats(2);
+    if (rounded) {
+      values.resize(size_t(element_count(x)));
+      round_tokens(rounding, from, x[0], element_count(x) / x[0], values.data());
+      from = values.data();
+    }
+    pictures.resize(size_t(together * channels * taps * plane)), products.resize(size_t(together * out_channels * out_plane));
+    for (int64_t first = 0; first < slices; first += together) {
+      const int64_t count = std::min(together, slices - first);
+      parallel_for(count * channels, [&, to = pictures.data()](int64_t i) {
+        const int64_t slice = first + i / channels, volume = slice / out_depth * channels + i % channels;
+        for (int64_t t = 0; t < taps; t++) {
+          const int64_t d = slice % out_depth * stride + t * dilation - pad;
+          float* picture = to + (((i / in) * taps + t) * in + i % in) * plane;
+          if (d < 0 || d >= depth)
+            std::fill_n(picture, plane, 0.0f);
+          else
+            std::copy_n(from + (volume * depth + d) * plane, plane, picture);
+        }
+      });
+      kernels::Epilogue epilogue;
+      epilogue.bias = bias;
+      packed->run(pictures.data(), count, in_h, in_w, products.data(), epilogue);
+      parallel_for(count * out_channels, [&, made = products.data()](int64_t i) {
+        const int64_t slice = first + i / out_channels, volume = slice / out_depth * out_channels + i % out_channels;
+        std::copy_n(made + i * out_plane, out_plane, call.out_floats() + (volume * out_depth + slice % out_depth) * out_plane);
+      });
+    }
+  };
+  return step;
+}
+
+}  // namespace
 
 CompiledStep compile_conv(const OpContext& context) {
   if (context.plan().codes) return compile_codes_conv(context);
-  auto shape = conv_shape(context);
-  if (!shape) return {};
-  auto [problem, batch, in_h, in_w] = *shape;
   Shape x = context.shape(0);
+  auto shape = conv_shape(context);
+  if (!shape) return context.is_weight(1) && x.size() == 5 ? compile_volume_conv(context) : CompiledStep{};
+  auto [problem, batch, in_h, in_w] = *shape;
   InputRounding rounding = context.plan().rounding;
   constexpr int64_t kColours = 3;  // which every kernel reads in planes
   bool in_planes = problem.in_channels > kColours && context.block(0) == 0;
@@ -166,7 +245,7 @@ CompiledStep compile_conv(const OpContext& context) {
   kernels::Epilogue epilogue = context.epilogue();
   CompiledStep step{.kernel = std::string(packed->kernel()), .unread = {1}, .problem = pack.problem, .plan_line = pack.line};
   if (packed->residual_in_place()) step.in_place = {3};
-  bool blocked = context.may_block() && packed->output_block() > 0;
+  bool blocked = context.may_block() && x.size() <= 4 && packed->output_block() > 0;
   if (blocked) step.input_blocks = {packed->input_block(), 0, 0, packed->output_block()}, step.output_block = packed->output_block();
   bool rounded = rounding && !pack.rounds;
   if (!blocked && !rounded)
@@ -264,10 +343,7 @@ CompiledStep compile_conv_transpose(const OpContext& context) {
   bool fits = x.size() == filter.size() && (x.size() == 3 || x.size() == 4) && groups >= 1 && x[1] % groups == 0 && filter[0] == x[1];
   if (!fits || !context.is_float(0) || !context.is_float(1)) return {};
   reference::Windows w = reference::transposed_windows_of(OpCall{context.node(), {}, {}, {}}, x, filter);
-  // One spatial dimension is a picture of height 1.
-  if (x.size() == 3)
-    for (auto* v : {&w.input, &w.kernel, &w.output, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
-  if (x.size() == 3) w.pad_begin.insert(w.pad_begin.begin(), 0);
+  if (x.size() == 3) add_axis(w);
   int64_t in = x[1] / groups, out = filter[1], height = w.input[0], width = w.input[1];
   auto places = std::make_shared<const TapPlaces>(w);
   int64_t taps = places->taps, plane = places->plane;

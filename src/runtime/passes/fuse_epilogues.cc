@@ -50,7 +50,7 @@ class Fuser {
   }
 
  private:
-  // Of the products only those that a kernel runs: the reference, which convolves volumes, knows no epilogue.
+  // Of the products only those that one call of a kernel runs: volumes are put together from slices.
   bool is_product(const PlanNode& p) const {
     if (p.node.op != Op::linear && p.node.op != Op::conv) return false;
     const Weight* weight = graph_.weight_of(p.node.inputs[1]);
