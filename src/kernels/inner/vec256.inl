@@ -68,7 +68,19 @@ struct Vec {
   static Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
   static bool any_above(Vec a, Vec b) { return _mm256_movemask_ps(_mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ)) != 0; }
   static Vec round(Vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+  static Vec floor(Vec a) { return {_mm256_floor_ps(a.v)}; }
+  static Vec ceil(Vec a) { return {_mm256_ceil_ps(a.v)}; }
+  static Vec sqrt(Vec a) { return {_mm256_sqrt_ps(a.v)}; }
   static Vec abs(Vec a) { return {_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+  static Vec neg(Vec a) { return {_mm256_xor_ps(_mm256_set1_ps(-0.0f), a.v)}; }
+  // m and e of a = m 2^e with 1 <= m < 2, for positive normal a.
+  static Vec mantissa(Vec a) {
+    __m256i bits = _mm256_and_si256(_mm256_castps_si256(a.v), _mm256_set1_epi32(0x7fffff));
+    return {_mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(127 << 23)))};
+  }
+  static Vec exponent(Vec a) {
+    return {_mm256_cvtepi32_ps(_mm256_sub_epi32(_mm256_srli_epi32(_mm256_castps_si256(a.v), 23), _mm256_set1_epi32(127)))};
+  }
   // Lanes 1, 0, 3, 2, ...
   static Vec swap_pairs(Vec a) { return {_mm256_permute_ps(a.v, 0xb1)}; }
   // The sum of all lanes.

@@ -77,6 +77,32 @@ struct Vec {
   static Vec round(Vec a) {
     return each([&](int i) { return std::nearbyint(a.v[i]); });
   }
+  static Vec floor(Vec a) {
+    return each([&](int i) { return std::floor(a.v[i]); });
+  }
+  static Vec ceil(Vec a) {
+    return each([&](int i) { return std::ceil(a.v[i]); });
+  }
+  static Vec sqrt(Vec a) {
+    return each([&](int i) { return std::sqrt(a.v[i]); });
+  }
+  static Vec abs(Vec a) {
+    return each([&](int i) { return std::abs(a.v[i]); });
+  }
+  static Vec neg(Vec a) {
+    return each([&](int i) { return -a.v[i]; });
+  }
+  static Vec mantissa(Vec a) {
+    int exponent;
+    return each([&](int i) { return 2 * std::frexp(a.v[i], &exponent); });
+  }
+  static Vec exponent(Vec a) {
+    return each([&](int i) {
+      int exponent;
+      std::frexp(a.v[i], &exponent);
+      return float(exponent - 1);
+    });
+  }
   static float sum(Vec a) {
     float total = 0;
     for (float lane : a.v) total += lane;

@@ -52,22 +52,51 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::rms_norm: return compile_rms_norm(context);
     case Op::batch_norm: return compile_batch_norm(context);
     case Op::softmax: return compile_softmax(context);
+    case Op::log_softmax: return compile_log_softmax(context);
     case Op::add:
     case Op::sub:
     case Op::mul:
     case Op::minimum:
     case Op::maximum:
     case Op::div: return compile_binary(context);
+    case Op::equal:
+    case Op::less:
+    case Op::less_equal:
+    case Op::greater:
+    case Op::greater_equal:
+    case Op::logical_and:
+    case Op::logical_or:
+    case Op::logical_xor: return compile_comparison(context);
+    case Op::logical_not: return compile_not(context);
+    case Op::where: return compile_where(context);
+    case Op::cast: return compile_cast(context);
     case Op::pow: return compile_pow(context);
     case Op::global_average_pool: return compile_global_average_pool(context);
+    case Op::global_max_pool: return compile_global_max_pool(context);
     case Op::max_pool:
     case Op::average_pool: return compile_pool(context);
     case Op::resize: return compile_resize(context);
     case Op::reduce_mean:
+    case Op::reduce_max:
+    case Op::reduce_min:
     case Op::reduce_sum: return compile_reduce(context);
     case Op::erf:
     case Op::elu:
+    case Op::selu:
+    case Op::celu:
     case Op::exp:
+    case Op::log:
+    case Op::sqrt:
+    case Op::reciprocal:
+    case Op::abs:
+    case Op::neg:
+    case Op::sign:
+    case Op::floor:
+    case Op::ceil:
+    case Op::round:
+    case Op::sin:
+    case Op::cos:
+    case Op::softsign:
     case Op::mish:
     case Op::softplus: return compile_unary(context);
     case Op::prelu: return compile_prelu(context);

@@ -5,6 +5,7 @@
 
 #include "base/parallel.h"
 #include "kernels/support.h"
+#include "runtime/ops/broadcast.h"
 #include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
 #include "runtime/ops/vector_ops.h"
@@ -102,7 +103,33 @@ CompiledStep compile_global_average_pool(const OpContext& context) {
   return {.kernel = "planes", .run = [=](const StepCall& call) {
             parallel_for((planes + kPlanes - 1) / kPlanes, [&](int64_t tile) {
               for (int64_t p = tile * kPlanes; p < std::min(planes, (tile + 1) * kPlanes); p++)
-                call.out_floats()[p] = sum_of_array(call.floats(0) + p * space, space) / float(space);
+                call.out_floats()[p] = fold_array(BinaryOp::kAdd, call.floats(0) + p * space, space) / float(space);
+            });
+          }};
+}
+
+CompiledStep compile_global_max_pool(const OpContext& context) {
+  const Shape x = context.shape(0);
+  const int64_t planes = x[0] * x[1], space = planes ? element_count(x) / planes : 0;
+  if (space == 0 || !context.is_float(0)) return {};
+  if (const int64_t block = context.block(0)) {
+    const int64_t channels = x[1], blocks = (channels + block - 1) / block;
+    return {.kernel = "channel blocks",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for(x[0] * blocks, [&](int64_t index) {
+                    const int64_t first = index % blocks * block;
+                    fold_rows(BinaryOp::kMaximum, call.floats(0) + index * space * block, space, block, std::min(block, channels - first),
+                              call.out_floats() + index / blocks * channels + first);
+                  });
+                },
+            .input_blocks = {block}};
+  }
+  const int64_t planes_per_tile = std::max<int64_t>(1, kElementTile / space);
+  return {.kernel = "planes", .run = [=](const StepCall& call) {
+            parallel_for((planes + planes_per_tile - 1) / planes_per_tile, [&](int64_t tile) {
+              for (int64_t p = tile * planes_per_tile; p < std::min(planes, (tile + 1) * planes_per_tile); p++)
+                call.out_floats()[p] = fold_array(BinaryOp::kMaximum, call.floats(0) + p * space, space);
             });
           }};
 }
@@ -160,7 +187,6 @@ CompiledStep compile_pool(const OpContext& context) {
   return {.kernel = "planes",
           .run =
               [call, images = x[0]](const StepCall& step) {
-                constexpr int64_t kElementTile = 16384;  // elements that are worth a thread
                 int64_t bands = image_bands(images, call.out_h, call.out_w);
                 int64_t per_task = std::clamp<int64_t>(kElementTile * bands / std::max<int64_t>(1, call.out_h * call.out_w), 1, 16);
                 int64_t chunks = (call.planes + per_task - 1) / per_task, in_size = call.in_h * call.in_w, out_size = call.out_h * call.out_w;

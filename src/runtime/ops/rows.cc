@@ -7,6 +7,7 @@
 #include "base/parallel.h"
 #include "kernels/coded_tokens.h"
 #include "kernels/transformer.h"
+#include "runtime/ops/broadcast.h"
 #include "runtime/ops/codes.h"
 #include "runtime/ops/ops.h"
 #include "runtime/ops/vector_ops.h"
@@ -15,8 +16,6 @@
 
 namespace lacuna {
 namespace {
-
-constexpr int64_t kElementTile = 16384;  // elements that are worth a thread
 
 // Size of the trailing axes from `axis` on; 0 if scale or bias (inputs 1 and 2) are not plain vectors over them.
 int64_t trailing_size(const OpContext& context) {
@@ -131,24 +130,55 @@ CompiledStep compile_batch_norm(const OpContext& context) {
           .in_place = {0}};
 }
 
+namespace {
+
+struct UnaryKind {
+  UnaryOp op;
+  bool finite = true;  // of what is finite
+};
+UnaryKind unary_kind(Op op) {
+  switch (op) {
+    case Op::erf: return {UnaryOp::kErf};
+    case Op::elu: return {UnaryOp::kElu};
+    case Op::selu: return {UnaryOp::kSelu};
+    case Op::celu: return {UnaryOp::kCelu};
+    case Op::mish: return {UnaryOp::kMish};
+    case Op::softplus: return {UnaryOp::kSoftplus};
+    case Op::softsign: return {UnaryOp::kSoftsign};
+    case Op::exp: return {UnaryOp::kExp, false};
+    case Op::log: return {UnaryOp::kLog, false};
+    case Op::sqrt: return {UnaryOp::kSqrt, false};
+    case Op::reciprocal: return {UnaryOp::kReciprocal, false};
+    case Op::abs: return {UnaryOp::kAbs};
+    case Op::neg: return {UnaryOp::kNeg};
+    case Op::sign: return {UnaryOp::kSign};
+    case Op::floor: return {UnaryOp::kFloor};
+    case Op::ceil: return {UnaryOp::kCeil};
+    case Op::round: return {UnaryOp::kRound};
+    case Op::sin: return {UnaryOp::kSin};
+    case Op::cos: return {UnaryOp::kCos};
+    default: LACUNA_ASSERT(!"no such loop");
+  }
+}
+
+}  // namespace
+
 CompiledStep compile_unary(const OpContext& context) {
   if (!context.is_float(0)) return {};
-  const Op of = context.node().op;
-  UnaryOp op = of == Op::erf        ? UnaryOp::kErf
-               : of == Op::elu      ? UnaryOp::kElu
-               : of == Op::exp      ? UnaryOp::kExp
-               : of == Op::softplus ? UnaryOp::kSoftplus
-                                    : UnaryOp::kMish;
-  float alpha = float(context.attributes().number("alpha", 1));
+  const auto [op, finite] = unary_kind(context.node().op);
+  const bool scaled = op == UnaryOp::kSelu;
+  const float alpha = float(context.attributes().number("alpha", scaled ? 1.67326319217681884765625 : 1));
+  const float gamma = float(context.attributes().number("gamma", scaled ? 1.05070102214813232421875 : 1));
+  if (op == UnaryOp::kCelu && !(alpha > 0)) return {};
   int64_t block = context.block(0);
-  if (block && op == UnaryOp::kExp && context.shape(0)[1] % block) block = 0;  // lanes beyond the channels must not become infinite
+  if (block && !finite && context.shape(0)[1] % block) block = 0;  // lanes beyond the channels must not become infinite
   int64_t n = blocked_count(context.shape(0), block);
   return {.kernel = "vector",
           .run =
-              [=](const StepCall& call) {
+              [=, op = op](const StepCall& call) {
                 parallel_for((n + kElementTile - 1) / kElementTile, [&](int64_t tile) {
                   int64_t first = tile * kElementTile;
-                  apply(op, call.floats(0) + first, std::min(kElementTile, n - first), alpha, call.out_floats() + first);
+                  apply(op, call.floats(0) + first, std::min(kElementTile, n - first), alpha, gamma, call.out_floats() + first);
                 });
               },
           .in_place = {0},
@@ -156,7 +186,7 @@ CompiledStep compile_unary(const OpContext& context) {
           .output_block = block};
 }
 
-// Sums and means over the last axes; others are left to the reference.
+// Over axes that follow each other; others are left to the reference.
 CompiledStep compile_reduce(const OpContext& context) {
   if (!context.is_float(0)) return {};
   Shape x = context.shape(0);
@@ -164,33 +194,97 @@ CompiledStep compile_reduce(const OpContext& context) {
   if (!axes || (axes->empty() && context.attributes().integer("noop_with_empty_axes", 0) != 0)) return {};
   std::vector<bool> reduced(x.size(), axes->empty());
   for (int64_t axis : *axes) reduced[size_t(axis < 0 ? axis + int64_t(x.size()) : axis)] = true;
-  size_t first = 0;
-  while (first < x.size() && !reduced[first]) first++;
-  for (size_t i = first; i < x.size(); i++)
-    if (!reduced[i]) return {};
-  int64_t n = element_count(std::span(x).subspan(first)), rows = element_count(std::span(x).subspan(0, first));
-  if (n == 0) return {};
-  float divisor = context.node().op == Op::reduce_mean ? float(n) : 1;
-  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / n);
-  return {.kernel = "rows",
+  // x as [outer, length, inner], the middle of which is reduced.
+  int64_t outer = 1, length = 1, inner = 1;
+  bool begun = false;
+  for (size_t i = 0; i < x.size(); i++) {
+    if (x[i] == 1) continue;
+    if (reduced[i] && inner > 1) return {};
+    begun |= reduced[i];
+    (reduced[i] ? length : begun ? inner : outer) *= x[i];
+  }
+  if (length == 0 || inner == 0) return {};
+  const Op of = context.node().op;
+  const BinaryOp op = of == Op::reduce_max ? BinaryOp::kMaximum : of == Op::reduce_min ? BinaryOp::kMinimum : BinaryOp::kAdd;
+  const float divisor = of == Op::reduce_mean ? float(length) : 1;
+  if (inner == 1) {
+    const int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / length);
+    return {.kernel = "rows",
+            .run =
+                [=](const StepCall& call) {
+                  parallel_for((outer + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
+                    for (int64_t r = tile * rows_per_tile; r < std::min(outer, (tile + 1) * rows_per_tile); r++)
+                      call.out_floats()[r] = fold_array(op, call.floats(0) + r * length, length) / divisor;
+                  });
+                },
+            .unread = {1}};
+  }
+  // A piece of the columns is worth a thread, and at least some lines of the cache in each row.
+  const int64_t width = std::min(inner, std::max<int64_t>(kElementTile / length, 256)), pieces = (inner + width - 1) / width;
+  const int64_t together = std::max<int64_t>(1, kElementTile / (length * inner));
+  return {.kernel = "columns",
           .run =
               [=](const StepCall& call) {
-                parallel_for((rows + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
-                  for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++)
-                    call.out_floats()[r] = sum_of_array(call.floats(0) + r * n, n) / divisor;
+                parallel_for((outer + together - 1) / together * pieces, [&](int64_t tile) {
+                  const int64_t first = tile % pieces * width, count = std::min(width, inner - first);
+                  for (int64_t o = tile / pieces * together, end = std::min(outer, o + together); o < end; o++) {
+                    float* y = call.out_floats() + o * inner + first;
+                    fold_rows(op, call.floats(0) + o * length * inner + first, length, inner, count, y);
+                    if (of == Op::reduce_mean) combine(BinaryOp::kDiv, y, false, &divisor, true, count, y);
+                  }
                 });
               },
           .unread = {1}};
 }
 
-CompiledStep compile_softmax(const OpContext& context) {
+namespace {
+
+// Elements of a softmax's row; 0 if it is not of the last axes, or of nothing.
+int64_t softmax_size(const OpContext& context) {
   Shape x = context.shape(0);
   bool flatten = context.attributes().integer("flatten", 0) != 0;
   int64_t axis = context.attributes().integer("axis", flatten ? 1 : -1), rank = int64_t(x.size());
   if (axis < 0) axis += rank;
-  if (rank == 0 || (axis != rank - 1 && !flatten) || !context.is_float(0)) return {};
-  int64_t n = element_count(std::span(x).subspan(size_t(axis))), rows = n ? element_count(x) / n : 0;
+  if (rank == 0 || (axis != rank - 1 && !flatten) || !context.is_float(0)) return 0;
+  return element_count(std::span(x).subspan(size_t(axis)));
+}
+
+}  // namespace
+
+CompiledStep compile_softmax(const OpContext& context) {
+  const int64_t n = softmax_size(context), rows = n ? element_count(context.shape(0)) / n : 0;
+  if (n == 0) return {};
   return {.kernel = "rows", .run = [=](const StepCall& call) { kernels::softmax_rows(call.floats(0), rows, n, call.out_floats()); }, .in_place = {0}};
+}
+
+// x - largest - ln(sum of e^(x - largest)) along the last axes.
+CompiledStep compile_log_softmax(const OpContext& context) {
+  const int64_t n = softmax_size(context), rows = n ? element_count(context.shape(0)) / n : 0;
+  if (n == 0) return {};
+  const int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / n);
+  return {.kernel = "rows",
+          .run =
+              [=](const StepCall& call) {
+                parallel_for((rows + rows_per_tile - 1) / rows_per_tile, [&](int64_t tile) {
+                  for (int64_t r = tile * rows_per_tile; r < std::min(rows, (tile + 1) * rows_per_tile); r++) {
+                    const float* x = call.floats(0) + r * n;
+                    float* y = call.out_floats() + r * n;
+                    const float largest = fold_array(BinaryOp::kMaximum, x, n);
+                    constexpr int64_t kPiece = 512;
+                    float powers[kPiece];
+                    double sum = 0;
+                    for (int64_t i = 0; i < n; i += kPiece) {
+                      const int64_t count = std::min(kPiece, n - i);
+                      combine(BinaryOp::kSub, x + i, false, &largest, true, count, y + i);
+                      apply(UnaryOp::kExp, y + i, count, 1, 1, powers);
+                      sum += double(fold_array(BinaryOp::kAdd, powers, count));
+                    }
+                    const float logarithm = float(std::log(sum));
+                    combine(BinaryOp::kSub, y, false, &logarithm, true, n, y);
+                  }
+                });
+              },
+          .in_place = {0}};
 }
 
 CompiledStep compile_activation(const OpContext& context) {
@@ -220,7 +314,7 @@ CompiledStep compile_prelu(const OpContext& context) {
                 parallel_for((planes + at_once - 1) / at_once, [&](int64_t tile) {
                   for (int64_t p = tile * at_once; p < std::min(planes, (tile + 1) * at_once); p++) {
                     const float s = call.floats(1)[slopes == 1 ? 0 : p % channels];
-                    apply(UnaryOp::kLeakyRelu, call.floats(0) + p * pixels, pixels, s, call.out_floats() + p * pixels);
+                    apply(UnaryOp::kLeakyRelu, call.floats(0) + p * pixels, pixels, s, 1, call.out_floats() + p * pixels);
                   }
                 });
               },
@@ -269,35 +363,6 @@ CompiledStep compile_blocked_binary(const OpContext& context, BinaryOp op) {
           .output_block = block};
 }
 
-// Axes of a broadcast merged as far as both operands allow: rows of `inner` elements, an operand's step inside a row being 0 or 1.
-struct BroadcastRows {
-  int64_t inner = 1;
-  bool a_scalar = false, b_scalar = false;
-  std::vector<std::array<int64_t, 2>> rows;  // positions of the operands
-};
-
-BroadcastRows broadcast_rows(const Shape& a, const Shape& b, const Shape& out) {
-  auto sa = reference::broadcast_strides(a, out), sb = reference::broadcast_strides(b, out);
-  BroadcastRows result;
-  size_t axis = out.size();
-  // From the last axis on, as long as each operand goes on contiguously or stays where it is.
-  while (axis > 0 && out[axis - 1] == 1) axis--;
-  if (axis > 0) {
-    result.a_scalar = sa[axis - 1] == 0, result.b_scalar = sb[axis - 1] == 0;
-    while (axis > 0) {
-      bool a_fits = result.a_scalar ? sa[axis - 1] == 0 : sa[axis - 1] == result.inner;
-      bool b_fits = result.b_scalar ? sb[axis - 1] == 0 : sb[axis - 1] == result.inner;
-      if (out[axis - 1] != 1 && (!a_fits || !b_fits)) break;
-      result.inner *= out[axis - 1];
-      axis--;
-    }
-  }
-  Shape outer(out.begin(), out.begin() + int64_t(axis));
-  sa.resize(axis), sb.resize(axis);
-  reference::for_each<2>(outer, {sa, sb}, [&](int64_t, auto& at) { result.rows.push_back(at); });
-  return result;
-}
-
 }  // namespace
 
 CompiledStep compile_binary(const OpContext& context) {
@@ -312,25 +377,14 @@ CompiledStep compile_binary(const OpContext& context) {
   if (context.block(0) || context.block(1))
     if (CompiledStep step = compile_blocked_binary(context, op); step.run) return step;
   Shape a = context.shape(0), b = context.shape(1), out = context.out_shape();
-  constexpr int64_t kMaxRows = 1 << 20;
-  BroadcastRows plan = broadcast_rows(a, b, out);
-  if (int64_t(plan.rows.size()) > kMaxRows) return {};
-  int64_t rows = int64_t(plan.rows.size()), piece = std::min(plan.inner, kElementTile), pieces = piece ? (plan.inner + piece - 1) / piece : 0;
-  int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / std::max<int64_t>(1, plan.inner)),
-          row_tiles = (rows + rows_per_tile - 1) / rows_per_tile;
-  CompiledStep step{.kernel = "vector", .run = [=, result = context.plan().sum](const StepCall& call) {
-                      parallel_for(row_tiles * pieces, [&](int64_t tile) {
-                        int64_t first = tile % pieces * piece, count = std::min(piece, plan.inner - first), row = tile / pieces * rows_per_tile;
-                        for (int64_t r = row; r < std::min(rows, row + rows_per_tile); r++) {
-                          auto [at_a, at_b] = plan.rows[size_t(r)];
-                          float* y = call.out_floats() + r * plan.inner + first;
-                          combine(op, call.floats(0) + at_a + (plan.a_scalar ? 0 : first), plan.a_scalar,
-                                  call.floats(1) + at_b + (plan.b_scalar ? 0 : first), plan.b_scalar, count, y);
-                          if (result && pieces > 1) round_values(result.of_values(), y, count);
-                        }
-                        // Rows of a tile follow each other.
-                        int64_t last = std::min(rows, row + rows_per_tile);
-                        if (result && pieces == 1) round_values(result.of_values(), call.out_floats() + row * plan.inner, (last - row) * plan.inner);
+  auto plan = broadcast_rows<2>({a, b}, out);
+  if (!plan) return {};
+  CompiledStep step{.kernel = "vector", .run = [op, plan = *plan, result = context.plan().sum](const StepCall& call) {
+                      auto piece = [&](auto& at, int64_t to, int64_t count) {
+                        combine(op, call.floats(0) + at[0], plan.scalar[0], call.floats(1) + at[1], plan.scalar[1], count, call.out_floats() + to);
+                      };
+                      for_pieces(plan, piece, [&](int64_t first, int64_t count) {
+                        if (result) round_values(result.of_values(), call.out_floats() + first, count);
                       });
                     }};
   if (a == out) step.in_place.push_back(0);

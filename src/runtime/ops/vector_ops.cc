@@ -17,8 +17,19 @@ void multiply_rows(const RowProduct& product) noexcept { LACUNA_CALL(multiply_ro
 void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_scalar, int64_t n, float* y) noexcept {
   LACUNA_CALL(combine, op, a, a_scalar, b, b_scalar, n, y);
 }
-void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcept { LACUNA_CALL(apply, op, x, n, alpha, y); }
-float sum_of_array(const float* x, int64_t n) noexcept { return LACUNA_CALL(sum_of_array, x, n); }
+void apply(UnaryOp op, const float* x, int64_t n, float alpha, float gamma, float* y) noexcept { LACUNA_CALL(apply, op, x, n, alpha, gamma, y); }
+float fold_array(BinaryOp op, const float* x, int64_t n) noexcept { return LACUNA_CALL(fold_array, op, x, n); }
+void fold_rows(BinaryOp op, const float* x, int64_t rows, int64_t stride, int64_t n, float* y) noexcept {
+  LACUNA_CALL(fold_rows, op, x, rows, stride, n, y);
+}
+void compare(CompareOp op, Element type, const void* a, bool a_scalar, const void* b, bool b_scalar, int64_t n, uint8_t* y) noexcept {
+  LACUNA_CALL(compare, op, type, a, a_scalar, b, b_scalar, n, y);
+}
+void choose(int64_t width, const uint8_t* condition, bool condition_scalar, const void* a, bool a_scalar, const void* b, bool b_scalar, int64_t n,
+            void* y) noexcept {
+  LACUNA_CALL(choose, width, condition, condition_scalar, a, a_scalar, b, b_scalar, n, y);
+}
+void convert(Element from, const void* x, Element to, int64_t n, void* y) noexcept { LACUNA_CALL(convert, from, x, to, n, y); }
 void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept {
   LACUNA_CALL(scale_and_shift, x, n, factor, offset, y);
 }

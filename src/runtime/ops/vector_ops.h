@@ -45,24 +45,57 @@ inline int64_t pool_row_size(const PooledRow& p) {
 }
 
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv, kMinimum, kMaximum };
-enum class UnaryOp : uint8_t { kErf, kElu, kMish, kSoftplus, kExp, kLeakyRelu };
+enum class UnaryOp : uint8_t {
+  kErf,
+  kElu,
+  kMish,
+  kSoftplus,
+  kExp,
+  kLeakyRelu,
+  kSelu,
+  kCelu,
+  kSoftsign,
+  kSqrt,
+  kReciprocal,
+  kAbs,
+  kNeg,
+  kSign,
+  kFloor,
+  kCeil,
+  kRound,
+  kLog,
+  kSin,
+  kCos
+};
+enum class CompareOp : uint8_t { kEqual, kLess, kLessEqual, kAnd, kOr, kXor };
+enum class Element : uint8_t { kF32, kS64, kS32, kU8, kBool };
 
-#define LACUNA_VECTOR_OPS                                                                                                \
-  void multiply_rows(const RowProduct& product) noexcept;                                                                \
-  /* y[i] = a[i] op b[i]; a or b may be one number for all (stride 0). y may be a or b. */                               \
-  void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_scalar, int64_t n, float* y) noexcept; \
-  /* y[i] = op(x[i]); alpha of elu and leaky_relu. */                                                                    \
-  void apply(UnaryOp op, const float* x, int64_t n, float alpha, float* y) noexcept;                                     \
-  float sum_of_array(const float* x, int64_t n) noexcept;                                                                \
-  /* y[i] = x[i] * factor + offset */                                                                                    \
-  void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept;                        \
-  void pool_halves(const PooledRow& row) noexcept;                                                                       \
-  void pool_down(const PooledRow& row) noexcept;                                                                         \
-  void pool_across(const PooledRow& row) noexcept;                                                                       \
-  void pool_block(const BlockedPool& pool) noexcept;                                                                     \
-  /* y [block] = the sums of x [pixels, block]; block is 8 or 16. */                                                     \
-  void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept;                                     \
-  /* y [pixels, block] = x op lanes [block] */                                                                           \
+#define LACUNA_VECTOR_OPS                                                                                                                            \
+  void multiply_rows(const RowProduct& product) noexcept;                                                                                            \
+  /* y[i] = a[i] op b[i]; a or b may be one number for all (stride 0). y may be a or b. */                                                           \
+  void combine(BinaryOp op, const float* a, bool a_scalar, const float* b, bool b_scalar, int64_t n, float* y) noexcept;                             \
+  /* y[i] = op(x[i]); alpha of elu, selu, celu and leaky_relu, gamma of selu. */                                                                     \
+  void apply(UnaryOp op, const float* x, int64_t n, float alpha, float gamma, float* y) noexcept;                                                    \
+  /* The sum, minimum or maximum of all; NaN if there is one. */                                                                                     \
+  float fold_array(BinaryOp op, const float* x, int64_t n) noexcept;                                                                                 \
+  /* The same of each column: y [n] of x [rows, n], rows that lie `stride` apart; rows > 0. */                                                       \
+  void fold_rows(BinaryOp op, const float* x, int64_t rows, int64_t stride, int64_t n, float* y) noexcept;                                           \
+  /* y[i] = a[i] op b[i], 0 or 1; a or b may be one for all. kAnd and those after it are of truth values. */                                         \
+  void compare(CompareOp op, Element type, const void* a, bool a_scalar, const void* b, bool b_scalar, int64_t n, uint8_t* y) noexcept;              \
+  /* y[i] = condition[i] ? a[i] : b[i], elements of 1, 4 or 8 bytes; each may be one for all. y may be a or b. */                                    \
+  void choose(int64_t width, const uint8_t* condition, bool condition_scalar, const void* a, bool a_scalar, const void* b, bool b_scalar, int64_t n, \
+              void* y) noexcept;                                                                                                                     \
+  /* y[i] = x[i] as another type: floats are cut to integers and saturate, NaN becomes 0; integers wrap. */                                          \
+  void convert(Element from, const void* x, Element to, int64_t n, void* y) noexcept;                                                                \
+  /* y[i] = x[i] * factor + offset */                                                                                                                \
+  void scale_and_shift(const float* x, int64_t n, float factor, float offset, float* y) noexcept;                                                    \
+  void pool_halves(const PooledRow& row) noexcept;                                                                                                   \
+  void pool_down(const PooledRow& row) noexcept;                                                                                                     \
+  void pool_across(const PooledRow& row) noexcept;                                                                                                   \
+  void pool_block(const BlockedPool& pool) noexcept;                                                                                                 \
+  /* y [block] = the sums of x [pixels, block]; block is 8 or 16. */                                                                                 \
+  void sum_pixels(const float* x, int64_t pixels, int64_t block, float* y) noexcept;                                                                 \
+  /* y [pixels, block] = x op lanes [block] */                                                                                                       \
   void combine_lanes(BinaryOp op, const float* x, const float* lanes, int64_t pixels, int64_t block, float* y) noexcept;
 
 LACUNA_VECTOR_OPS  // the best set that may be used
