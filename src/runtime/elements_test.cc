@@ -365,6 +365,38 @@ TEST(LogSoftmax, EqualsTheReference) {
   }
 }
 
+TEST(Softmax, AlongAnyAxisEqualsTheReference) {
+  for (Op op : {Op::softmax, Op::log_softmax})
+    for (const Shape& shape : {Shape{2, 40, 9, 31}, {3, 7, 600}, {1, 5, 1, 1}, {700, 3}, {300, 1, 2}})
+      for (int64_t axis = 0; axis < int64_t(shape.size()); axis++) {
+        Rng rng(41);
+        Graph graph;
+        Attributes attributes;
+        attributes.set("axis", axis);
+        TensorMap inputs{{"x", testing::random_tensor(rng, shape, 5)}};
+        graph.add_output("y", graph.add(op, {add_input(graph, "x", inputs["x"])}, attributes));
+        EXPECT_LE(error_of(graph, inputs), 1e-6) << name_of(op) << to_string(shape) << axis;
+      }
+}
+
+// A column of -inf alone is zeros, NaN stays in its column.
+TEST(Softmax, OfColumnsKnowsTheEnds) {
+  Graph graph;
+  Attributes attributes;
+  attributes.set("axis", int64_t(0));
+  Tensor x = testing::tensor<float>({2, 4}, {-kInfinity, NAN, -kInfinity, 90, -kInfinity, 1, 3, 90});
+  graph.add_output("y", graph.add(Op::softmax, {add_input(graph, "x", x)}, attributes));
+  infer_shapes(graph);
+  Tensor out = testing::run(graph, {{"x", x}}, Executor::kRuntime).at("y");
+  auto y = out.data<float>();
+  for (size_t row : {0, 4}) {
+    EXPECT_EQ(y[row], 0);
+    EXPECT_TRUE(std::isnan(y[row + 1]));
+    EXPECT_EQ(y[row + 2], row ? 1 : 0);
+    EXPECT_EQ(y[row + 3], 0.5f);
+  }
+}
+
 // What lies far below the largest keeps its distance; -inf stays.
 TEST(LogSoftmax, KnowsTheEnds) {
   Graph graph;

@@ -239,28 +239,73 @@ CompiledStep compile_reduce(const OpContext& context) {
 
 namespace {
 
-// Elements of a softmax's row; 0 if it is not of the last axes, or of nothing.
-int64_t softmax_size(const OpContext& context) {
-  Shape x = context.shape(0);
-  bool flatten = context.attributes().integer("flatten", 0) != 0;
+// [outer, length, inner] around what a softmax is along; of a type that has no fast path, or of nothing, 0 elements.
+reference::AxisView softmax_view(const OpContext& context) {
+  const Shape x = context.shape(0);
+  const bool flatten = context.attributes().integer("flatten", 0) != 0;
   int64_t axis = context.attributes().integer("axis", flatten ? 1 : -1), rank = int64_t(x.size());
   if (axis < 0) axis += rank;
-  if (rank == 0 || (axis != rank - 1 && !flatten) || !context.is_float(0)) return 0;
-  return element_count(std::span(x).subspan(size_t(axis)));
+  reference::AxisView view(x, axis);
+  if (flatten) view.length *= view.inner, view.inner = 1;
+  if (rank == 0 || !context.is_float(0)) view.length = 0;
+  return view;
+}
+
+// Along an axis that is not the last, in pieces of columns: y = e^(x - largest) first, then by their sums. `logarithm` reads x once more.
+CompiledStep softmax_columns(const reference::AxisView& view, bool logarithm) {
+  constexpr int64_t kColumns = 256;
+  const int64_t length = view.length, inner = view.inner, pieces = (inner + kColumns - 1) / kColumns;
+  const int64_t together = std::max<int64_t>(1, kElementTile / (length * inner));
+  auto piece = [=](const float* x, int64_t count, float* y) {
+    float largest[kColumns], sums[kColumns];
+    fold_rows(BinaryOp::kMaximum, x, length, inner, count, largest);
+    for (int64_t i = 0; i < count; i++)  // zeros, not NaN, where there is nothing but -inf
+      if (!logarithm && largest[i] == -std::numeric_limits<float>::infinity()) largest[i] = 0;
+    for (int64_t k = 0; k < length; k++) {
+      combine(BinaryOp::kSub, x + k * inner, false, largest, false, count, y + k * inner);
+      apply(UnaryOp::kExp, y + k * inner, count, 1, 1, y + k * inner);
+    }
+    fold_rows(BinaryOp::kAdd, y, length, inner, count, sums);
+    if (logarithm) {
+      apply(UnaryOp::kLog, sums, count, 1, 1, sums);
+      for (int64_t k = 0; k < length; k++) {
+        combine(BinaryOp::kSub, x + k * inner, false, largest, false, count, y + k * inner);
+        combine(BinaryOp::kSub, y + k * inner, false, sums, false, count, y + k * inner);
+      }
+      return;
+    }
+    for (int64_t i = 0; i < count; i++) sums[i] = sums[i] == 0 ? 1 : sums[i];
+    for (int64_t k = 0; k < length; k++) combine(BinaryOp::kDiv, y + k * inner, false, sums, false, count, y + k * inner);
+  };
+  CompiledStep step{.kernel = "columns", .run = [=, outer = view.outer](const StepCall& call) {
+                      parallel_for((outer + together - 1) / together * pieces, [&](int64_t tile) {
+                        const int64_t first = tile % pieces * kColumns;
+                        for (int64_t o = tile / pieces * together, end = std::min(outer, o + together); o < end; o++) {
+                          const int64_t at = o * length * inner + first;
+                          piece(call.floats(0) + at, std::min(kColumns, inner - first), call.out_floats() + at);
+                        }
+                      });
+                    }};
+  if (!logarithm) step.in_place = {0};
+  return step;
 }
 
 }  // namespace
 
 CompiledStep compile_softmax(const OpContext& context) {
-  const int64_t n = softmax_size(context), rows = n ? element_count(context.shape(0)) / n : 0;
-  if (n == 0) return {};
+  const reference::AxisView view = softmax_view(context);
+  const int64_t rows = view.outer, n = view.length;
+  if (n == 0 || view.inner == 0) return {};
+  if (view.inner > 1) return softmax_columns(view, false);
   return {.kernel = "rows", .run = [=](const StepCall& call) { kernels::softmax_rows(call.floats(0), rows, n, call.out_floats()); }, .in_place = {0}};
 }
 
-// x - largest - ln(sum of e^(x - largest)) along the last axes.
+// x - largest - ln(sum of e^(x - largest)).
 CompiledStep compile_log_softmax(const OpContext& context) {
-  const int64_t n = softmax_size(context), rows = n ? element_count(context.shape(0)) / n : 0;
-  if (n == 0) return {};
+  const reference::AxisView view = softmax_view(context);
+  const int64_t rows = view.outer, n = view.length;
+  if (n == 0 || view.inner == 0) return {};
+  if (view.inner > 1) return softmax_columns(view, true);
   const int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / n);
   return {.kernel = "rows",
           .run =
