@@ -323,6 +323,20 @@ TEST(Reductions, EqualTheReference) {
     }
 }
 
+TEST(CumSum, EqualsTheReference) {
+  for (const Shape& shape : {Shape{2, 40, 9, 31}, {3, 7, 600}, {1, 1}, {7}})
+    for (int64_t axis = -1; axis < int64_t(shape.size()); axis++)
+      for (int64_t how = 0; how < 4; how++) {
+        Rng rng(42);
+        Graph graph;
+        Attributes attributes;
+        attributes.set("exclusive", how & 1), attributes.set("reverse", how >> 1);
+        TensorMap inputs{{"x", numbers_of_all_kinds(rng, shape)}};
+        graph.add_output("y", graph.add(Op::cum_sum, {add_input(graph, "x", inputs["x"]), testing::scalar(graph, "axis", axis)}, attributes));
+        expect_same(graph, inputs, cat(to_string(shape), " along ", axis, ", ", how));
+      }
+}
+
 TEST(GlobalMaxPool, EqualsTheReference) {
   for (const Shape& shape : {Shape{2, 3, 5, 7}, {1, 40, 64, 64}, {3, 4, 1}, {2, 3, 200, 200}, {1, 2, 0, 3}})
     for (bool special : {false, true}) {

@@ -80,6 +80,7 @@ CompiledStep compile_op(const OpContext& context) {
     case Op::reduce_max:
     case Op::reduce_min:
     case Op::reduce_sum: return compile_reduce(context);
+    case Op::cum_sum: return compile_cum_sum(context);
     case Op::erf:
     case Op::elu:
     case Op::selu:

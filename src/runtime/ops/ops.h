@@ -169,6 +169,7 @@ CompiledStep compile_rms_norm(const OpContext& context);
 CompiledStep compile_batch_norm(const OpContext& context);
 CompiledStep compile_softmax(const OpContext& context);
 CompiledStep compile_log_softmax(const OpContext& context);
+CompiledStep compile_cum_sum(const OpContext& context);
 CompiledStep compile_activation(const OpContext& context);
 CompiledStep compile_binary(const OpContext& context);
 CompiledStep compile_comparison(const OpContext& context);

@@ -300,6 +300,43 @@ CompiledStep compile_softmax(const OpContext& context) {
   return {.kernel = "rows", .run = [=](const StepCall& call) { kernels::softmax_rows(call.floats(0), rows, n, call.out_floats()); }, .in_place = {0}};
 }
 
+// Sums in double as they grow along a known axis, pieces of columns at a time.
+CompiledStep compile_cum_sum(const OpContext& context) {
+  const Shape x = context.shape(0);
+  const auto axis = context.integers(1);
+  if (!context.is_float(0) || x.empty() || !axis || axis->size() != 1 || element_count(x) == 0) return {};
+  const int64_t rank = int64_t(x.size()), at_axis = (*axis)[0] < 0 ? (*axis)[0] + rank : (*axis)[0];
+  if (at_axis < 0 || at_axis >= rank) return {};
+  const bool exclusive = context.attributes().integer("exclusive", 0) != 0, reverse = context.attributes().integer("reverse", 0) != 0;
+  const reference::AxisView view(x, at_axis);
+  constexpr int64_t kColumns = 256;
+  const int64_t length = view.length, inner = view.inner, pieces = (inner + kColumns - 1) / kColumns;
+  const int64_t together = std::max<int64_t>(1, kElementTile / (length * inner));
+  auto piece = [=](const float* from, int64_t count, float* to) {
+    double sums[kColumns] = {};
+    for (int64_t k = 0; k < length; k++) {
+      const int64_t row = (reverse ? length - 1 - k : k) * inner;
+      for (int64_t i = 0; i < count; i++) {
+        const double before = sums[i];
+        sums[i] += double(from[row + i]);
+        to[row + i] = float(exclusive ? before : sums[i]);
+      }
+    }
+  };
+  return {.kernel = "columns",
+          .run =
+              [=, outer = view.outer](const StepCall& call) {
+                parallel_for((outer + together - 1) / together * pieces, [&](int64_t tile) {
+                  const int64_t first = tile % pieces * kColumns;
+                  for (int64_t o = tile / pieces * together, end = std::min(outer, o + together); o < end; o++) {
+                    const int64_t at = o * length * inner + first;
+                    piece(call.floats(0) + at, std::min(kColumns, inner - first), call.out_floats() + at);
+                  }
+                });
+              },
+          .unread = {1}};
+}
+
 // x - largest - ln(sum of e^(x - largest)).
 CompiledStep compile_log_softmax(const OpContext& context) {
   const reference::AxisView view = softmax_view(context);
