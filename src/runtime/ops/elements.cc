@@ -20,6 +20,12 @@ std::optional<Element> element_of(DType type) {
   }
 }
 
+// Rows so short that a call for each costs more than the reference's loop.
+template <size_t N>
+bool too_short(const BroadcastRows<N>& plan) {
+  return plan.rows.size() > 1 && plan.inner > 0 && plan.inner < 8;
+}
+
 // f(first, count) for tiles of n elements.
 template <class F>
 void for_tiles(int64_t n, F&& f) {
@@ -43,7 +49,7 @@ CompiledStep compile_comparison(const OpContext& context) {
                                                                          : CompareOp::kXor;
   const size_t a = swapped ? 1 : 0, b = 1 - a;
   auto plan = broadcast_rows<2>({context.shape(a), context.shape(b)}, context.out_shape());
-  if (!plan) return {};
+  if (!plan || too_short(*plan)) return {};
   return {.kernel = "vector", .run = [=, plan = *plan, type = *type, width = bits_of(storage_type(context.type(0))) / 8](const StepCall& call) {
             const std::byte *x = call.in(a).raw(), *z = call.in(b).raw();
             uint8_t* y = reinterpret_cast<uint8_t*>(call.out(0).mutable_raw());
@@ -70,7 +76,7 @@ CompiledStep compile_where(const OpContext& context) {
     return {};
   const Shape out = context.out_shape();
   auto plan = broadcast_rows<3>({context.shape(0), context.shape(1), context.shape(2)}, out);
-  if (!plan) return {};
+  if (!plan || too_short(*plan)) return {};
   CompiledStep step{.kernel = "vector", .run = [plan = *plan, width](const StepCall& call) {
                       const uint8_t* condition = reinterpret_cast<const uint8_t*>(call.in(0).raw());
                       const std::byte *a = call.in(1).raw(), *b = call.in(2).raw();

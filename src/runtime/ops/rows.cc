@@ -207,6 +207,7 @@ CompiledStep compile_reduce(const OpContext& context) {
   const Op of = context.node().op;
   const BinaryOp op = of == Op::reduce_max ? BinaryOp::kMaximum : of == Op::reduce_min ? BinaryOp::kMinimum : BinaryOp::kAdd;
   const float divisor = of == Op::reduce_mean ? float(length) : 1;
+  if (inner == 1 && length < 4 && outer > 1 && op != BinaryOp::kAdd) return {};  // calls cost more than they save
   if (inner == 1) {
     const int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / length);
     return {.kernel = "rows",
@@ -255,6 +256,7 @@ reference::AxisView softmax_view(const OpContext& context) {
 CompiledStep softmax_columns(const reference::AxisView& view, bool logarithm) {
   constexpr int64_t kColumns = 256;
   const int64_t length = view.length, inner = view.inner, pieces = (inner + kColumns - 1) / kColumns;
+  if (inner < 4 || length * inner < 16) return {};  // calls cost more than they save
   const int64_t together = std::max<int64_t>(1, kElementTile / (length * inner));
   auto piece = [=](const float* x, int64_t count, float* y) {
     float largest[kColumns], sums[kColumns];
@@ -311,9 +313,11 @@ CompiledStep compile_cum_sum(const OpContext& context) {
   const reference::AxisView view(x, at_axis);
   constexpr int64_t kColumns = 256;
   const int64_t length = view.length, inner = view.inner, pieces = (inner + kColumns - 1) / kColumns;
+  if (inner < 16) return {};  // the reference's loop is as fast
   const int64_t together = std::max<int64_t>(1, kElementTile / (length * inner));
   auto piece = [=](const float* from, int64_t count, float* to) {
-    double sums[kColumns] = {};
+    double sums[kColumns];
+    std::fill_n(sums, count, 0);
     for (int64_t k = 0; k < length; k++) {
       const int64_t row = (reverse ? length - 1 - k : k) * inner;
       for (int64_t i = 0; i < count; i++) {
@@ -343,6 +347,7 @@ CompiledStep compile_log_softmax(const OpContext& context) {
   const int64_t rows = view.outer, n = view.length;
   if (n == 0 || view.inner == 0) return {};
   if (view.inner > 1) return softmax_columns(view, true);
+  if (n < 8 && rows > 1) return {};  // calls cost more than they save
   const int64_t rows_per_tile = std::max<int64_t>(1, kElementTile / n);
   return {.kernel = "rows",
           .run =
