@@ -27,7 +27,8 @@ std::vector<LayerAdvice> layers_of(const Model& model, int64_t batch, const Advi
   std::vector<LayerAdvice> layers;
   auto run = [&](const char* phase, int64_t tokens) {
     size_t before = session.plan().size();
-    session.run(sample_inputs(graph, bind_symbols(graph, options.dimensions, batch, tokens), 0));
+    const Bindings sizes = bind_symbols(graph, options.dimensions, batch, tokens);
+    run_on_samples(session, sample_inputs(graph, sizes, 0), sizes);
     for (size_t i = before; i < session.plan().size(); i++) {
       const PlanLine& line = session.plan()[i];
       if (auto it = prunable.find(line.node); it != prunable.end())

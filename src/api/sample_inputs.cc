@@ -41,20 +41,24 @@ namespace {
 
 enum class Role { kUnknown, kBatch, kTokens, kPixels };
 
-Role role_by_name(const std::string& name) {
-  if (contains(name, "batch") || name == "N") return Role::kBatch;
+bool names_batch(const std::string& name) { return contains(name, "batch") || name == "N"; }
+
+Role role_by_name(const std::string& name, const SymShape& shape) {
+  if (names_batch(name)) return Role::kBatch;
   if (contains(name, "seq") || contains(name, "token") || contains(name, "len")) return Role::kTokens;
   if (contains(name, "height") || contains(name, "width")) return Role::kPixels;
+  bool along = shape.size() > 1;  // alone they are one for each item: the time step of a denoiser
+  if (along && (contains(name, "time") || contains(name, "frame") || contains(name, "step") || name == "T")) return Role::kTokens;
   return Role::kUnknown;
 }
 
 // Exporters name dimensions "s77" or not at all: where they stand says what they are.
-Role role_by_place(const SymShape& shape, size_t axis) {
+Role role_by_place(const Value& value, size_t axis) {
+  const SymShape& shape = *value.shape;
   if (axis == 0) return Role::kBatch;
-  if (shape.size() == 2) return Role::kTokens;
+  if (shape.size() <= 3 || contains(value.name, "mask")) return Role::kTokens;  // [batch, tokens, features], [batch, channels, time]
   bool channels_last = shape.back().is_constant() && shape.back().value() <= 4;
-  if (shape.size() >= 4) return axis >= (channels_last ? 1 : 2) ? Role::kPixels : Role::kUnknown;
-  return axis == 1 ? Role::kTokens : Role::kUnknown;
+  return axis >= (channels_last ? 1 : 2) ? Role::kPixels : Role::kUnknown;
 }
 
 std::map<std::string, Role> roles_of(const Graph& graph) {
@@ -65,8 +69,8 @@ std::map<std::string, Role> roles_of(const Graph& graph) {
       std::set<std::string> symbols;
       (*shape)[axis].collect_symbols(symbols);
       for (auto& name : symbols) {
-        Role role = role_by_name(name);
-        roles.try_emplace(name, role != Role::kUnknown ? role : role_by_place(*shape, axis));
+        Role role = role_by_name(name, *shape);
+        roles.try_emplace(name, role != Role::kUnknown ? role : role_by_place(graph.value(id), axis));
       }
     }
   }
@@ -106,8 +110,9 @@ int64_t tokens_of(const Graph& graph, const Bindings& bindings) {
 
 bool counts_items(const Graph& graph, const std::string& symbol) {
   auto roles = roles_of(graph);
+  auto takes_batch = [](auto& entry) { return entry.second != Role::kTokens && entry.second != Role::kPixels; };
   auto it = roles.find(symbol);
-  return it != roles.end() && it->second != Role::kTokens && it->second != Role::kPixels;
+  return it != roles.end() && takes_batch(*it) && (names_batch(symbol) || std::count_if(roles.begin(), roles.end(), takes_batch) == 1);
 }
 
 int64_t batch_for(const Graph& graph, std::optional<int64_t> wanted) {

@@ -15,7 +15,7 @@ Bindings bind_symbols(const Graph& graph, const Bindings& wanted, int64_t batch,
 // dimensions; 0 if there is none.
 int64_t tokens_of(const Graph& graph, const Bindings& bindings);
 
-// Does the dimension take the batch?
+// Does the dimension count the items of a batch? Of several that might, and of which none says so (the nodes and the edges of a graph), none does.
 bool counts_items(const Graph& graph, const std::string& symbol);
 
 // The batch to time: the one wanted, else 1. A model without a dimension that is open to a batch has the leading size of its first

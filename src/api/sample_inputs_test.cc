@@ -41,5 +41,28 @@ TEST(SampleInputs, TokensAreThoseOfTheInputsOpenOrFixed) {
   EXPECT_EQ(tokens_of(image, bind_symbols(image, {}, 2, 12)), 0);
 }
 
+TEST(SampleInputs, TimeIsNoBatch) {
+  for (const char* name : {"time", "T", "s77", "frames"}) {
+    Graph speech;
+    speech.add_input("features", DType::kF32, {Dim::symbol("batch"), Dim(80), Dim::symbol(name)});
+    EXPECT_FALSE(counts_items(speech, name)) << name;
+    EXPECT_EQ(tokens_of(speech, bind_symbols(speech, {}, 2, 12)), 12) << name;
+    EXPECT_EQ(bind_symbols(speech, {{name, 40}}, 2, 12), (Bindings{{"batch", 2}, {name, 40}})) << name;
+  }
+  Graph denoiser;  // one time for each item
+  denoiser.add_input("sample", DType::kF32, {Dim::symbol("batch"), Dim(4), Dim(32), Dim(32)});
+  denoiser.add_input("timestep", DType::kS64, {Dim::symbol("steps")});
+  EXPECT_EQ(bind_symbols(denoiser, {}, 2, 12).at("steps"), 2);
+}
+
+TEST(SampleInputs, DimensionsThatMayAllBeTheBatchAreNone) {
+  Graph graph;
+  graph.add_input("x", DType::kF32, {Dim::symbol("nodes"), Dim(64)});
+  EXPECT_TRUE(counts_items(graph, "nodes"));
+  graph.add_input("sources", DType::kS64, {Dim::symbol("edges")});
+  EXPECT_FALSE(counts_items(graph, "nodes"));
+  EXPECT_FALSE(counts_items(graph, "edges"));
+}
+
 }  // namespace
 }  // namespace lacuna

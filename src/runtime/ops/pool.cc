@@ -134,14 +134,54 @@ CompiledStep compile_global_max_pool(const OpContext& context) {
           }};
 }
 
+namespace {
+
+// Each slice of a volume by itself, then the slices of a window.
+CompiledStep compile_volume_pool(const Shape& x, const reference::Windows& w, bool maximum, bool count_padding) {
+  const reference::Windows flat = w.without_axis();
+  const int64_t depth = w.input[0], out_depth = w.output[0], plane = element_count(flat.input), out_plane = element_count(flat.output);
+  if (element_count(x) * out_plane == 0) return {};
+  return {.kernel = "volumes", .run = [=, rows = rows_of_planes(flat, maximum, count_padding), out_h = flat.output[0]](const StepCall& call) {
+            parallel_for(x[0] * x[1], [&](int64_t volume) {
+              thread_local std::vector<float> slices;
+              slices.resize(size_t(depth * out_plane));
+              rows({.x = call.floats(0) + volume * depth * plane,
+                    .x_pitch = plane,
+                    .x_first = 0,
+                    .planes = depth,
+                    .first = 0,
+                    .end = out_h,
+                    .y = slices.data(),
+                    .y_pitch = out_plane});
+              for (int64_t d = 0; d < out_depth; d++) {
+                const int64_t start = d * w.strides[0] - w.pad_begin[0];
+                float* y = call.out_floats() + (volume * out_depth + d) * out_plane;
+                std::fill_n(y, out_plane, maximum ? std::numeric_limits<float>::lowest() : 0);
+                for (int64_t k = 0; k < w.kernel[0]; k++)
+                  if (int64_t at = start + k * w.dilations[0]; at >= 0 && at < depth)
+                    combine(maximum ? BinaryOp::kMaximum : BinaryOp::kAdd, slices.data() + at * out_plane, false, y, false, out_plane, y);
+                if (maximum) continue;
+                const int64_t low = count_padding ? -w.pad_begin[0] : 0, high = depth + (count_padding ? w.pad_end[0] : 0);
+                const float count = float(std::max<int64_t>(1, inside(start, w.kernel[0], w.dilations[0], low, high)));
+                combine(BinaryOp::kDiv, y, false, &count, true, out_plane, y);
+              }
+            });
+          }};
+}
+
+}  // namespace
+
 CompiledStep compile_pool(const OpContext& context) {
   Shape x = context.shape(0);
   const bool of_codes = context.may_block() && context.node().op == Op::max_pool && x.size() == 4 && context.node().outputs.size() == 1 &&
                         (context.type(0) == DType::kS8 || context.type(0) == DType::kU8);
   if (context.plan().codes || of_codes) return compile_codes_pool(context);
-  if (x.size() != 4 || context.node().outputs.size() > 1 || !context.is_float(0)) return {};
+  if (x.size() < 3 || x.size() > 5 || context.node().outputs.size() > 1 || !context.is_float(0)) return {};
   reference::Windows w = reference::windows_of(OpCall{context.node(), {}, {}, {}}, x, context.attributes().integers("kernel_shape"));
   bool maximum = context.node().op == Op::max_pool, count_padding = context.attributes().integer("count_include_pad", 0) != 0;
+  if (std::ranges::any_of(w.pad_begin, [](int64_t pad) { return pad < 0; }) && (x.size() == 5 || context.block(0) == 0)) return {};
+  if (x.size() == 5) return compile_volume_pool(x, w, maximum, count_padding);
+  if (x.size() == 3) w.add_axis();
   int64_t in_h = w.input[0], in_w = w.input[1], out_h = w.output[0], out_w = w.output[1];
   if (int64_t block = context.block(0)) {
     BlockedPool pool{.block = block,
@@ -174,7 +214,6 @@ CompiledStep compile_pool(const OpContext& context) {
             .input_blocks = {block},
             .output_block = block};
   }
-  if (w.pad_begin[0] < 0 || w.pad_begin[1] < 0) return {};
   PoolCall call = {.planes = x[1],
                    .in_h = in_h,
                    .in_w = in_w,

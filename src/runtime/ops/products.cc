@@ -136,12 +136,6 @@ reference::Windows windows_of(const OpContext& context) {
   return reference::windows_of(OpCall{context.node(), {}, {}, {}}, context.shape(0), Shape(w.begin() + 2, w.end()));
 }
 
-// One spatial dimension is a picture of height 1.
-void add_axis(reference::Windows& w) {
-  for (Shape* v : {&w.input, &w.kernel, &w.output, &w.strides, &w.dilations}) v->insert(v->begin(), 1);
-  for (Shape* v : {&w.pad_begin, &w.pad_end}) v->insert(v->begin(), 0);
-}
-
 // Of two spatial dimensions.
 kernels::ConvProblem flat_problem(const OpContext& context, const reference::Windows& w, int64_t in_channels) {
   return {.in_channels = in_channels,
@@ -165,7 +159,7 @@ std::optional<ConvShape> conv_shape(const OpContext& context) {
   Shape x = context.shape(0), w = context.shape(1);
   if (!context.is_weight(1) || x.size() < 3 || x.size() > 5) return std::nullopt;
   reference::Windows windows = windows_of(context);
-  if (x.size() == 3) add_axis(windows);
+  if (x.size() == 3) windows.add_axis();
   if (x.size() == 5) {
     for (size_t i : {1, 2})
       if (windows.kernel[i] != 1 || windows.strides[i] != 1 || windows.pad_begin[i] != 0 || windows.pad_end[i] != 0) return std::nullopt;
@@ -184,8 +178,7 @@ CompiledStep compile_volume_conv(const OpContext& context) {
   const reference::Windows w = windows_of(context);
   auto third = [](const Shape& v) { return v[0]; };
   const int64_t channels = x[1], depth = third(w.input), taps = third(w.kernel), out_depth = third(w.output), slices = x[0] * out_depth;
-  reference::Windows flat = w;
-  for (Shape* v : {&flat.input, &flat.kernel, &flat.output, &flat.strides, &flat.dilations, &flat.pad_begin, &flat.pad_end}) v->erase(v->begin());
+  const reference::Windows flat = w.without_axis();
   const int64_t in_h = flat.input[0], in_w = flat.input[1], plane = in_h * in_w, out_plane = element_count(flat.output);
   if (slices * plane * channels * taps == 0) return {};
   const kernels::ConvProblem problem = flat_problem(context, flat, channels * taps);
@@ -343,7 +336,7 @@ CompiledStep compile_conv_transpose(const OpContext& context) {
   bool fits = x.size() == filter.size() && (x.size() == 3 || x.size() == 4) && groups >= 1 && x[1] % groups == 0 && filter[0] == x[1];
   if (!fits || !context.is_float(0) || !context.is_float(1)) return {};
   reference::Windows w = reference::transposed_windows_of(OpCall{context.node(), {}, {}, {}}, x, filter);
-  if (x.size() == 3) add_axis(w);
+  if (x.size() == 3) w.add_axis();
   int64_t in = x[1] / groups, out = filter[1], height = w.input[0], width = w.input[1];
   auto places = std::make_shared<const TapPlaces>(w);
   int64_t taps = places->taps, plane = places->plane;

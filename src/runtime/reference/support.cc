@@ -107,6 +107,17 @@ std::vector<int64_t> broadcast_strides(const Shape& shape, const Shape& out) {
   return strides;
 }
 
+void Windows::add_axis() {
+  for (Shape* v : {&input, &kernel, &strides, &dilations, &output}) v->insert(v->begin(), 1);
+  for (Shape* v : {&pad_begin, &pad_end}) v->insert(v->begin(), 0);
+}
+
+Windows Windows::without_axis() const {
+  Windows rest = *this;
+  for (Shape* v : {&rest.input, &rest.kernel, &rest.strides, &rest.dilations, &rest.pad_begin, &rest.pad_end, &rest.output}) v->erase(v->begin());
+  return rest;
+}
+
 Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& kernel, bool transposed) {
   size_t n = kernel.size();
   if (input_shape.size() != n + 2) call.fail(cat("input has shape ", to_string(input_shape), ", wanted ", n, " spatial axes"));

@@ -100,6 +100,8 @@ SliceView slice_view(const OpCall& call, const Shape& x, const std::vector<int64
 // Sliding windows over the spatial axes: attributes resolved for an actual input.
 struct Windows {
   Shape input, kernel, strides, dilations, pad_begin, pad_end, output;
+  void add_axis();               // one spatial dimension becomes a picture of height 1
+  Windows without_axis() const;  // without the first
 };
 // `transposed`: conv_transpose, whose output size is computed by its own rules (left empty here).
 Windows windows_of(const OpCall& call, const Shape& input_shape, const Shape& kernel, bool transposed = false);
