@@ -61,7 +61,7 @@ void selu(const OpCall& call) {
 }
 void celu(const OpCall& call) {
   float alpha = float(call.number("alpha", 1));
-  map_floats(call, [=](float x) { return std::max(0.0f, x) + std::min(0.0f, alpha * std::expm1(x / alpha)); });
+  map_floats(call, [=](float x) { return x > 0 ? x : x < 0 ? alpha * std::expm1(x / alpha) : x; });  // NaN stays
 }
 void sigmoid(const OpCall& call) { map_floats(call, logistic); }
 void hard_sigmoid(const OpCall& call) {
