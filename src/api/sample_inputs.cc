@@ -43,12 +43,12 @@ enum class Role { kUnknown, kBatch, kTokens, kPixels };
 
 bool names_batch(const std::string& name) { return contains(name, "batch") || name == "N"; }
 
-Role role_by_name(const std::string& name, const SymShape& shape) {
+Role role_by_name(const std::string& name, size_t axis) {
   if (names_batch(name)) return Role::kBatch;
   if (contains(name, "seq") || contains(name, "token") || contains(name, "len")) return Role::kTokens;
   if (contains(name, "height") || contains(name, "width")) return Role::kPixels;
-  bool along = shape.size() > 1;  // alone they are one for each item: the time step of a denoiser
-  if (along && (contains(name, "time") || contains(name, "frame") || contains(name, "step") || name == "T")) return Role::kTokens;
+  // In front they count items: the frames of a film, the time steps of a denoiser.
+  if (axis > 0 && (contains(name, "time") || contains(name, "frame") || contains(name, "step") || name == "T")) return Role::kTokens;
   return Role::kUnknown;
 }
 
@@ -56,7 +56,9 @@ Role role_by_name(const std::string& name, const SymShape& shape) {
 Role role_by_place(const Value& value, size_t axis) {
   const SymShape& shape = *value.shape;
   if (axis == 0) return Role::kBatch;
-  if (shape.size() <= 3 || contains(value.name, "mask")) return Role::kTokens;  // [batch, tokens, features], [batch, channels, time]
+  // [batch, tokens, features], [batch, channels, time], and [batch, 1, 1, tokens] of a mask of attention.
+  bool attends = axis == 3 && shape.size() == 4 && contains(value.name, "mask") && shape[2].is_constant() && shape[2].value() == 1;
+  if (shape.size() <= 3 || attends) return Role::kTokens;
   bool channels_last = shape.back().is_constant() && shape.back().value() <= 4;
   return axis >= (channels_last ? 1 : 2) ? Role::kPixels : Role::kUnknown;
 }
@@ -69,7 +71,7 @@ std::map<std::string, Role> roles_of(const Graph& graph) {
       std::set<std::string> symbols;
       (*shape)[axis].collect_symbols(symbols);
       for (auto& name : symbols) {
-        Role role = role_by_name(name, *shape);
+        Role role = role_by_name(name, axis);
         roles.try_emplace(name, role != Role::kUnknown ? role : role_by_place(graph.value(id), axis));
       }
     }
@@ -128,7 +130,8 @@ int64_t batch_for(const Graph& graph, std::optional<int64_t> wanted) {
                                 "; export the model with an open batch dimension"));
     return fixed;
   }
-  return wanted.value_or(1);
+  if (wanted && *wanted != 1) throw InvalidArgument(cat("--batch ", *wanted, ": no dimension of an input is open to a batch"));
+  return 1;
 }
 
 TensorMap sample_inputs(const Graph& graph, const Bindings& bindings, uint64_t seed) {

@@ -28,6 +28,10 @@ TEST(SampleInputs, OpenTokensDoNotOpenTheBatch) {
   graph.add_input("input_ids", DType::kS64, {Dim(1), Dim::symbol("sequence")});
   EXPECT_EQ(batch_for(graph, std::nullopt), 1);
   EXPECT_THROW(batch_for(graph, 2), InvalidArgument);
+  Graph alone;
+  alone.add_input("input_ids", DType::kS64, {Dim::symbol("sequence")});
+  EXPECT_EQ(batch_for(alone, std::nullopt), 1);
+  EXPECT_THROW(batch_for(alone, 2), InvalidArgument);
 }
 
 TEST(SampleInputs, TokensAreThoseOfTheInputsOpenOrFixed) {
@@ -49,6 +53,12 @@ TEST(SampleInputs, TimeIsNoBatch) {
     EXPECT_EQ(tokens_of(speech, bind_symbols(speech, {}, 2, 12)), 12) << name;
     EXPECT_EQ(bind_symbols(speech, {{name, 40}}, 2, 12), (Bindings{{"batch", 2}, {name, 40}})) << name;
   }
+  Graph film;
+  film.add_input("frames", DType::kF32, {Dim::symbol("num_frames"), Dim(3), Dim(32), Dim(32)});
+  EXPECT_EQ(bind_symbols(film, {}, 2, 12).at("num_frames"), 2);
+  Graph masked;  // a picture's mask is a picture
+  masked.add_input("mask", DType::kF32, {Dim::symbol("batch"), Dim(1), Dim::symbol("s1"), Dim::symbol("s2")});
+  EXPECT_EQ(bind_symbols(masked, {}, 2, 12), (Bindings{{"batch", 2}, {"s1", 224}, {"s2", 224}}));
   Graph denoiser;  // one time for each item
   denoiser.add_input("sample", DType::kF32, {Dim::symbol("batch"), Dim(4), Dim(32), Dim(32)});
   denoiser.add_input("timestep", DType::kS64, {Dim::symbol("steps")});

@@ -111,7 +111,8 @@ std::shared_ptr<const PackStore::Matrix> PackStore::decoded(const Node& node, bo
   return matrix;
 }
 
-// [rows, depth, h, w, in] to [rows, h, w, depth, in].
+// [rows, depth, h, w, in] to [rows, h, w, depth, in]. Patterns along the input channels, which began anew at each tap, begin anew at each `depth` of
+// them.
 std::shared_ptr<const PackStore::Matrix> PackStore::in_slices(const Matrix& volume, int64_t depth, int64_t in) {
   auto matrix = std::make_shared<Matrix>(volume);
   const int64_t rows = volume.rows, cols = volume.cols, taps = cols / (depth * in);
@@ -128,7 +129,7 @@ std::shared_ptr<const PackStore::Matrix> PackStore::in_slices(const Matrix& volu
   matrix->values = turned(volume.values);
   matrix->inner = depth * in == cols ? 0 : depth * in;
   matrix->mask = Mask(rows, cols, false);
-  for (int64_t r = 0; r < rows; r++) keep_nonzero(matrix->values.data<float>().data() + r * cols, matrix->mask, r);
+  parallel_for(rows, [&, values = matrix->values.data<float>().data()](int64_t r) { keep_nonzero(values + r * cols, matrix->mask, r); });
   if (matrix->pattern != "dense") matrix->pattern = recognise_pattern(matrix->mask, depth * in);
   if (matrix->codes && matrix->codes->group != 0) matrix->codes.reset();  // scales of columns, which no kernel of convolutions takes
   if (matrix->codes) matrix->codes->codes = turned(matrix->codes->codes);

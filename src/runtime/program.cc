@@ -346,6 +346,7 @@ void Program::compile(const PlanNode& plan, PackStore& packs, const std::functio
   step.run_with_codes = std::move(compiled.run_with_codes);
   if (compiled.conv && fuse_) step.links.push_back({*compiled.conv, plan.has(2) ? 2 : kNone, plan.has(3) ? 3 : kNone, 0});
   if (!step.run) {
+    LACUNA_ASSERT(!plan.rounding || element_count(slot(node.inputs[0]).shape) == 0);  // the reference rounds nothing
     step.parts[0].kernel = "reference";
     step.run = reference_step(plan);
     compiled.unread.clear();

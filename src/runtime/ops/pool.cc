@@ -42,7 +42,7 @@ std::function<void(const PoolRows&)> rows_of_planes(const reference::Windows& w,
     constexpr int64_t kLine = 16;
     int64_t before = (w.pad_begin[1] + kLine - 1) / kLine * kLine, size = before + (pool_row_size(pooled) + kLine - 1) / kLine * kLine;
     float* columns = kernels::thread_scratch_of<float>(kernels::ScratchSlot::kTile, kRows * size);
-    std::fill_n(columns, kRows * size, pooled.empty);
+    std::fill_n(columns, std::min(kRows, task.end - task.first) * size, pooled.empty);
     std::vector<const float*> under(size_t(w.kernel[0]));
     const bool halves = pools_halves(pooled);
     std::array<PooledRow, kRows> pools;

@@ -184,19 +184,21 @@ CompiledStep compile_volume_conv(const OpContext& context) {
   const kernels::ConvProblem problem = flat_problem(context, flat, channels * taps);
   const int64_t out_channels = problem.out_channels, in = channels / problem.groups;
   constexpr int64_t kMostFloats = 1 << 20;  // of slices put together
-  const int64_t together = std::clamp<int64_t>(kMostFloats / (channels * taps * plane), 1, slices);
+  const int64_t in_slice = channels * taps * plane, out_slice = out_channels * out_plane;
+  const int64_t together = std::clamp<int64_t>(kMostFloats / std::max(in_slice, out_slice), 1, slices);
   auto pack = context.packs().conv(context.node(), problem, together, in_h, in_w, rounding, true);
   const bool rounded = rounding && !pack.rounds;
   CompiledStep step{.kernel = std::string(pack.packed->kernel()), .unread = {1}, .problem = pack.problem, .plan_line = pack.line};
   step.run = [=, packed = pack.packed, stride = third(w.strides), dilation = third(w.dilations), pad = third(w.pad_begin)](const StepCall& call) {
-    thread_local std::vector<float> values, pictures, products;
+    thread_local std::vector<float> pictures, products;
+    std::vector<float> values;
     const float *from = call.floats(0), *bias = call.floats(2);
     if (rounded) {
       values.resize(size_t(element_count(x)));
       round_tokens(rounding, from, x[0], element_count(x) / x[0], values.data());
       from = values.data();
     }
-    pictures.resize(size_t(together * channels * taps * plane)), products.resize(size_t(together * out_channels * out_plane));
+    pictures.resize(std::max(pictures.size(), size_t(together * in_slice))), products.resize(std::max(products.size(), size_t(together * out_slice)));
     for (int64_t first = 0; first < slices; first += together) {
       const int64_t count = std::min(together, slices - first);
       parallel_for(count * channels, [&, to = pictures.data()](int64_t i) {

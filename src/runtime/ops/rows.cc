@@ -134,7 +134,7 @@ namespace {
 
 struct UnaryKind {
   UnaryOp op;
-  bool finite = true;  // of what is finite
+  bool finite = true;  // what is finite gives what is finite
 };
 UnaryKind unary_kind(Op op) {
   switch (op) {
