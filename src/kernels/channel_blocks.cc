@@ -1,6 +1,7 @@
 // Between plain planes and blocks of channels.
 #include <algorithm>
 
+#include "base/assert.h"
 #include "base/parallel.h"
 #include "kernels/conv.h"
 #include "kernels/support.h"
@@ -29,6 +30,7 @@ void run_in_blocks(const PackedConv& conv, const ConvProblem& problem, const flo
                    const Epilogue& epilogue) {
   if (batch == 0) return;
   int64_t in_pixels = in_h * in_w, out_pixels = problem.out_h(in_h) * problem.out_w(in_w), block = conv.output_block();
+  LACUNA_ASSERT(block > 0);
   auto floats = [&](int64_t channels, int64_t of_block, int64_t pixels) {
     return batch * ((channels + of_block - 1) / of_block * of_block) * pixels;
   };
