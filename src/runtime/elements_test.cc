@@ -12,18 +12,6 @@
 namespace lacuna {
 namespace {
 
-// max |runtime - reference| over the largest of the reference; the op has a kernel of its own.
-double error_of(Graph& graph, const TensorMap& inputs) {
-  infer_shapes(graph);
-  Session session(std::make_shared<const Graph>(graph));
-  session.enable_profile(true);
-  Tensor got = session.run(inputs).at("y");
-  for (auto& line : session.profile()) EXPECT_NE(line.kernel, "reference") << line.op;
-  return relative_error(got, testing::run(graph, inputs, Executor::kReference).at("y"));
-}
-
-constexpr float kInfinity = std::numeric_limits<float>::infinity();
-
 // y of the runtime; the op has a kernel of its own.
 Tensor run_fast(Graph& graph, const TensorMap& inputs) {
   infer_shapes(graph);
@@ -33,6 +21,14 @@ Tensor run_fast(Graph& graph, const TensorMap& inputs) {
   for (auto& line : session.profile()) EXPECT_NE(line.kernel, "reference") << line.op;
   return y;
 }
+
+// max |runtime - reference| over the largest of the reference; the op has a kernel of its own.
+double error_of(Graph& graph, const TensorMap& inputs) {
+  Tensor got = run_fast(graph, inputs);
+  return relative_error(got, testing::run(graph, inputs, Executor::kReference).at("y"));
+}
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // What the runtime gives is what the reference gives, bit by bit; zeros of both signs are one. The op has a kernel of its own.
 void expect_same(Graph& graph, const TensorMap& inputs, const std::string& what, bool fast = true) {
